@@ -1,0 +1,76 @@
+"""The tree of errors: whatever a user can cause is one of these, in one sentence, with a way out.
+
+A message says what was got and what was expected; `hint` says what to do. The command line prints the two on lines
+of their own and exits with `exit_code`: 2 misuse, 3 bad data, 1 any other failure.
+"""
+
+
+class VerydeepError(Exception):
+    """Anything that verydeep reports instead of a traceback.
+
+    message: what was got and what was expected. hint: what to do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.message = message
+        self.hint = hint
+        super().__init__(f"{message} {hint}".rstrip())
+
+    def __reduce__(self) -> tuple[type["VerydeepError"], tuple[str, str]]:
+        return type(self), (self.message, self.hint)  # loader processes send errors home by pickle
+
+
+class UsageError(VerydeepError, ValueError):
+    """A wrong argument, option, name or combination of them."""
+
+    exit_code = 2
+
+
+class ArchitectureError(UsageError):
+    """A network that cannot be built, or an input that does not fit one."""
+
+
+class RecipeError(UsageError):
+    """An unknown recipe or field, or a value out of its range."""
+
+
+class DataError(VerydeepError, ValueError):
+    """Files that are not what they should be."""
+
+    exit_code = 3
+
+
+class ImageError(DataError):
+    """A file that is not a picture we accept: names the file and the reason."""
+
+
+class DatasetError(DataError):
+    """A folder of photos that cannot be trained or evaluated on."""
+
+
+class ModelFileError(DataError):
+    """A model file that is missing, damaged, too new, or not for this network."""
+
+
+class CheckpointError(DataError):
+    """The state of a training run that is missing, damaged, or of another run."""
+
+
+class MissingExtraError(VerydeepError, ImportError):
+    """A part of verydeep whose libraries are not installed."""
+
+
+class DeviceError(UsageError):
+    """A device, engine or precision that this machine does not offer."""
+
+
+class StorageError(VerydeepError, OSError):
+    """A file that could not be written: no space, no permission, read-only."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        VerydeepError.__init__(self, message, hint)
+
+    def __str__(self) -> str:  # OSError would print its own two arguments
+        return f"{self.message} {self.hint}".rstrip()

@@ -1,0 +1,77 @@
+"""Writing files so that a reader finds the old content or the new, never half of it."""
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+from verydeep.errors import StorageError
+
+_REASONS = {
+    errno.ENOSPC: ("the disk is full", "Free some space, or choose another folder."),
+    errno.EDQUOT: ("the disk quota is used up", "Free some space, or choose another folder."),
+    errno.EACCES: ("permission is denied", "Choose a folder that you may write to."),
+    errno.EPERM: ("permission is denied", "Choose a folder that you may write to."),
+    errno.EROFS: ("the file system is read-only", "Choose a folder that you may write to."),
+    errno.EEXIST: ("a file of that name is in the way", "Choose another name."),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", "Choose another name."),
+    errno.EISDIR: ("there is a folder of that name", "Choose another name."),
+    errno.ENAMETOOLONG: ("the name is too long", "Choose a shorter name."),
+}
+
+
+def storage_error(path: str | Path, error: OSError) -> StorageError:
+    """The one-line form of what the operating system said when `path` was written."""
+    reason, hint = _REASONS.get(error.errno or 0, (error.strerror or str(error), "Check the disk and the path."))
+    return StorageError(f"cannot write {path}: {reason}.", hint)
+
+
+def make_folder(path: str | Path) -> Path:
+    """Creates `path` and its parents where they are missing. Raises StorageError."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    return folder
+
+
+def atomic_write(path: str | Path, data: bytes | str) -> None:
+    """Replaces the content of `path` as a whole; text is written as UTF-8. Raises StorageError, the old file intact.
+
+    A temporary file in the same folder is written, flushed to the disk and renamed; then the folder is flushed, since
+    a rename is on the disk only when its folder is.
+    """
+    path = Path(path)
+    content = data.encode() if isinstance(data, str) else data
+    make_folder(path.parent)
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that nobody else may read
+        os.replace(temporary, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise storage_error(path, error) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot open a folder, and does not need it
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,78 @@
+"""The types that cross the borders between packages. Importing this module imports neither numpy nor torch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Weights: TypeAlias = "Mapping[str, np.ndarray]"
+"""Name -> array, as `Architecture.weight_shapes` lists them: "conv1_1.weight", "bn1_1.running_mean", "fc8.bias"."""
+
+
+class Engine(Protocol):
+    """Weights loaded, ready to run. Thread-safe unless its docstring says otherwise."""
+
+    def run(self, images: "np.ndarray", outputs: Sequence[str] = ("logits",)) -> "dict[str, np.ndarray]":
+        """images: (N, channels, H, W) float32, normalised -> the named outputs, float32.
+
+        Names are those of `Architecture.outputs`. Maps are (N, channels, h, w); "logits" is (N, classes), or
+        (N, classes, h, w) where the head is dense. Raises ArchitectureError where images do not fit and UsageError
+        on an unknown name.
+        """
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a photo becomes the input of a network: resize, crop, normalise. It travels in the model file."""
+
+    resize: int  # pixels, the shorter side before the crop (the paper's Q)
+    crop: int  # pixels, the side of the square in the centre
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)  # of RGB in [0, 1]; the ImageNet training set's
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)  # one value, (0.5,), for a network that takes grey
+
+    @property
+    def channels(self) -> int:
+        return len(self.mean)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the validation photos told about the confidence of a model."""
+
+    temperature: float = 1.0  # divides the logits before the soft-max
+    reject_below: float = 0.0  # a top probability under it means: probably none of these classes
+    photos: int = 0  # how many the two were fitted on; 0 = not calibrated
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """A class and how sure the model is of it."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one photo."""
+
+    path: str  # as it was given; "-" for standard input, "" for an array
+    scores: tuple[ClassScore, ...]  # the best first, as many as were asked for
+    is_known: bool = True  # False: the model is not sure enough that the photo is any of its classes
+
+    @property
+    def label(self) -> str:
+        """The best class."""
+        return self.scores[0].label
+
+    @property
+    def probability(self) -> float:
+        return self.scores[0].probability

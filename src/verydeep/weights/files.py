@@ -1,0 +1,165 @@
+"""The model file: a safetensors file whose header says all that is needed to predict with it.
+
+The header's metadata has one entry, "verydeep", a JSON object: the format's version, the architecture, the names of
+the classes, the preprocessing, the calibration, and where the weights come from. Arrays have the names and shapes of
+`Architecture.weight_shapes`. A file of format version N is read by every later version.
+"""
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from verydeep.architecture import Architecture
+from verydeep.errors import ModelFileError, VerydeepError
+from verydeep.files import atomic_write
+from verydeep.nouns import Calibration, Preprocessing, Weights
+
+FORMAT_VERSION = 1
+MODEL_FILE = "model.safetensors"
+_HEADER_LIMIT = 1 << 20  # bytes; ours are under 10 kB, and a parser should not be fed a hundred megabytes of JSON
+_DTYPES = ("F32", "F16")
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Everything in a model file but the arrays."""
+
+    architecture: Architecture
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    calibration: Calibration = Calibration()
+    origin: Mapping[str, Any] = field(default_factory=dict)  # data, licence, command, accuracy: shown, never computed with
+
+    def __post_init__(self) -> None:
+        if len(self.classes) != self.architecture.classes or len(set(self.classes)) != len(self.classes):
+            raise ModelFileError(
+                f"{len(self.classes)} class names ({len(set(self.classes))} different) for a network of "
+                f"{self.architecture.classes} classes.",
+                "Every class needs a name of its own.",
+            )
+
+
+def write_model(path: str | Path, info: ModelInfo, weights: Weights, dtype: str = "float32") -> None:
+    """Writes a model file. dtype: "float32", or "float16" for half the size.
+
+    Raises StorageError where it cannot be written and ModelFileError where the weights are not the architecture's
+    or hold a number that `dtype` cannot.
+    """
+    _check_shapes("the model", info.architecture, {name: array.shape for name, array in weights.items()})
+    arrays = {name: np.ascontiguousarray(weights[name], dtype=dtype) for name in info.architecture.weight_shapes}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ModelFileError(f"{name} holds NaN or infinity as {dtype}.", "Was the training diverging?")
+    header = {
+        "format_version": FORMAT_VERSION,
+        "architecture": info.architecture.to_dict(),
+        "classes": list(info.classes),
+        "preprocessing": info.preprocessing.to_dict(),
+        "calibration": info.calibration.to_dict(),
+        "origin": dict(info.origin),
+    }
+    metadata = {"verydeep": json.dumps(header, ensure_ascii=False)}
+    atomic_write(path, safetensors.numpy.save(arrays, metadata))
+
+
+def read_model(path: str | Path) -> tuple[ModelInfo, dict[str, np.ndarray]]:
+    """The file's info and its arrays as float32. `path` may be the folder that `train` wrote. Raises ModelFileError."""
+    path = model_path(path)
+    info = read_info(path)
+    with safetensors.safe_open(path, framework="np") as file:
+        weights = {name: file.get_tensor(name).astype(np.float32) for name in info.architecture.weight_shapes}
+    for name, array in weights.items():
+        if not np.isfinite(array).all():
+            raise ModelFileError(f"{path} holds NaN or infinity in {name}.", "The file is damaged: fetch it again.")
+    return info, weights
+
+
+def read_info(path: str | Path) -> ModelInfo:
+    """What the header says, every shape checked, no array read. Raises ModelFileError."""
+    path = model_path(path)
+    _check_header_size(path)
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118, not a dict
+            shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
+            dtypes = {part.get_dtype() for part in slices.values()}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ModelFileError(f"{path} is not a whole safetensors file: {error}.", "Fetch or train it again.") from error
+    if "verydeep" not in metadata:
+        raise ModelFileError(
+            f"{path} is a safetensors file of another program: its header has no entry 'verydeep'.",
+            "Only models that `verydeep train` wrote can be opened.",
+        )
+    info = _parse_header(path, metadata["verydeep"])
+    _check_shapes(str(path), info.architecture, shapes)
+    if not dtypes <= set(_DTYPES):
+        raise ModelFileError(f"{path} holds {sorted(dtypes)}; expected {' or '.join(_DTYPES)}.", "Write it again.")
+    return info
+
+
+def model_path(path: str | Path) -> Path:
+    """The model file at `path`, which is the file itself or the folder that holds it. Raises ModelFileError."""
+    path = Path(path)
+    file = path / MODEL_FILE if path.is_dir() else path
+    if not file.is_file():
+        raise ModelFileError(f"there is no model at {path}.", f"Expected a file, or a folder with {MODEL_FILE}.")
+    return file
+
+
+def _check_header_size(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise ModelFileError(f"cannot read {path}: {error.strerror}.", "Check its permissions.") from error
+    if len(start) < 8 or struct.unpack("<Q", start)[0] > _HEADER_LIMIT:
+        raise ModelFileError(f"{path} is not a model file of verydeep.", "Give a file that `verydeep train` wrote.")
+
+
+def _parse_header(path: Path, text: str) -> ModelInfo:
+    try:
+        header = json.loads(text)
+        version = header["format_version"]
+        if version > FORMAT_VERSION:
+            raise ModelFileError(
+                f"{path} has format version {version}; this verydeep reads up to {FORMAT_VERSION}.",
+                "Upgrade: pip install --upgrade verydeep.",
+            )
+        preprocessing = header["preprocessing"]
+        return ModelInfo(
+            architecture=Architecture.from_dict(header["architecture"]),
+            classes=tuple(str(name) for name in header["classes"]),
+            preprocessing=Preprocessing(
+                resize=int(preprocessing["resize"]),
+                crop=int(preprocessing["crop"]),
+                mean=tuple(float(value) for value in preprocessing["mean"]),
+                std=tuple(float(value) for value in preprocessing["std"]),
+            ),
+            calibration=Calibration(**header["calibration"]),
+            origin=header["origin"],
+        )
+    except ModelFileError:
+        raise
+    except (KeyError, TypeError, ValueError, RecursionError, VerydeepError) as error:
+        raise ModelFileError(f"{path} has a damaged header: {error!r}.", "Fetch or train it again.") from error
+
+
+def _check_shapes(where: str, architecture: Architecture, got: Mapping[str, tuple[int, ...]]) -> None:
+    expected = architecture.weight_shapes
+    if dict(got) == expected:
+        return
+    wrong = [name for name in expected if got.get(name) != expected[name]] + [n for n in got if n not in expected]
+    first = wrong[0]
+    raise ModelFileError(
+        f"{where} does not hold the weights of {architecture.name}: {first} is {got.get(first, 'missing')}, "
+        f"expected {expected.get(first, 'nothing of that name')} ({len(wrong)} such).",
+        "Is it a file of another network?",
+    )
