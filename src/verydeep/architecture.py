@@ -14,22 +14,25 @@ from typing import Any, Literal
 
 from verydeep.errors import ArchitectureError
 
-# Table 1, one row a configuration, one tuple a block; "3-64" is a 3x3 convolution to 64 channels. A 2x2 max-pool of
+# Table 1, one row a configuration, one string a block; "3-64" is a 3x3 convolution to 64 channels. A 2x2 max-pool of
 # stride 2 ends every block; every convolution has stride 1 and keeps the size of the map.
-CONFIGURATIONS: dict[str, tuple[tuple[str, ...], ...]] = {
-    # fmt: off
-    #         block 1         block 2          block 3                    block 4                    block 5
-    "A":     (("3-64",),       ("3-128",),     ("3-256",) * 2,            ("3-512",) * 2,            ("3-512",) * 2),
-    "A-LRN": (("3-64", "LRN"), ("3-128",),     ("3-256",) * 2,            ("3-512",) * 2,            ("3-512",) * 2),
-    "B":     (("3-64",) * 2,   ("3-128",) * 2, ("3-256",) * 2,            ("3-512",) * 2,            ("3-512",) * 2),
-    "C":     (("3-64",) * 2,   ("3-128",) * 2, ("3-256",) * 2 + ("1-256",), ("3-512",) * 2 + ("1-512",), ("3-512",) * 2 + ("1-512",)),
-    "D":     (("3-64",) * 2,   ("3-128",) * 2, ("3-256",) * 3,            ("3-512",) * 3,            ("3-512",) * 3),
-    "E":     (("3-64",) * 2,   ("3-128",) * 2, ("3-256",) * 4,            ("3-512",) * 4,            ("3-512",) * 4),
-    "toy":   (("3-8",) * 2,    ("3-16",)),     # ours: with the gap head, four layers of weights, for tests
-    # fmt: on
+# fmt: off
+CONFIGURATIONS: dict[str, tuple[str, ...]] = {
+    "A":     ("3-64",      "3-128",       "3-256 3-256",             "3-512 3-512",             "3-512 3-512"),
+    "A-LRN": ("3-64 LRN",  "3-128",       "3-256 3-256",             "3-512 3-512",             "3-512 3-512"),
+    "B":     ("3-64 3-64", "3-128 3-128", "3-256 3-256",             "3-512 3-512",             "3-512 3-512"),
+    "C":     ("3-64 3-64", "3-128 3-128", "3-256 3-256 1-256",       "3-512 3-512 1-512",       "3-512 3-512 1-512"),
+    "D":     ("3-64 3-64", "3-128 3-128", "3-256 3-256 3-256",       "3-512 3-512 3-512",       "3-512 3-512 3-512"),
+    "E":     ("3-64 3-64", "3-128 3-128", "3-256 3-256 3-256 3-256", "3-512 3-512 3-512 3-512", "3-512 3-512 3-512 3-512"),
+    "toy":   ("3-8 3-8",   "3-16"),  # ours: with the gap head four layers of weights, for tests
 }
+# fmt: on
 HIDDEN_UNITS = 4096  # of fc6 and fc7, Table 1
 DROPOUT = 0.5  # after fc6 and fc7, section 3.1
+BATCH_NORM_EPSILON = 1e-5
+# A-LRN's local response normalisation with the constants of Krizhevsky et al. (2012): over `size` neighbouring
+# channels, y = x / (k + alpha * sum of x^2) ^ beta. Caffe and torch divide alpha by size: give them size * alpha.
+LRN = {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 2.0}
 
 Kind = Literal["conv", "lrn", "pool", "gap", "fc"]
 Head = Literal["fc", "gap", "conv"]
@@ -211,11 +214,11 @@ class Architecture:
         known = set(cls.__dataclass_fields__)
         if not isinstance(fields, dict) or set(fields) != known:
             got = sorted(fields) if isinstance(fields, dict) else fields
-            raise ArchitectureError(f"an architecture has the fields {sorted(known)}; got {got}.", "Is the file damaged?")
+            raise ArchitectureError(f"an architecture has the fields {sorted(known)}; got {got}.", "Is it damaged?")
         return cls(**fields)
 
     @property
-    def _blocks(self) -> tuple[tuple[str, ...], ...]:
+    def _blocks(self) -> tuple[str, ...]:
         return CONFIGURATIONS[self.configuration]
 
     @property
@@ -226,11 +229,11 @@ class Architecture:
         """Scaled by `width` and rounded to a multiple of 8, so that vector units stay full."""
         return channels if self.width == 1 else max(8, round(channels * self.width / 8) * 8)
 
-    def _backbone(self) -> "list[Layer]":
+    def _backbone(self) -> list[Layer]:
         layers: list[Layer] = []
         channels = self.input_channels
         for block, rows in enumerate(self._blocks, start=1):
-            for position, row in enumerate(rows, start=1):
+            for position, row in enumerate(rows.split(), start=1):
                 if row == "LRN":
                     layers.append(Layer(f"lrn{block}", "lrn", channels, channels))
                     continue

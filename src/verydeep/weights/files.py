@@ -34,8 +34,10 @@ class ModelInfo:
     architecture: Architecture
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    calibration: Calibration = Calibration()
-    origin: Mapping[str, Any] = field(default_factory=dict)  # data, licence, command, accuracy: shown, never computed with
+    calibration: Calibration = field(default_factory=Calibration)
+    origin: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # data, licence, command, accuracy: shown, not computed with
 
     def __post_init__(self) -> None:
         if len(self.classes) != self.architecture.classes or len(set(self.classes)) != len(self.classes):

@@ -1,0 +1,96 @@
+"""A row of the table -> torch modules, and the network that runs the rows in order.
+
+Modules are named like the layers, so that a state dict has the names of the model file: `conv1_1.weight`,
+`bn1_1.running_mean`, `fc8.bias`.
+"""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F  # noqa: N812, torch's own custom
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from verydeep.architecture import BATCH_NORM_EPSILON, LRN, Architecture, Layer
+from verydeep.errors import UsageError
+
+
+class Network(nn.Module):
+    """An Architecture as a torch module. Freshly made it is initialised by torch's defaults: see `initialize`.
+
+    dropout: the probability in training, in place of the table's 0.5.
+    """
+
+    def __init__(self, architecture: Architecture, dropout: float | None = None) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.dropout = dropout
+        for layer in architecture.layers:
+            if layer.kind == "conv":
+                self.add_module(layer.name, _convolution(layer))
+            elif layer.kind == "fc":
+                self.add_module(layer.name, nn.Linear(layer.in_channels * layer.kernel**2, layer.out_channels))
+            if layer.has_batch_norm:
+                self.add_module(layer.batch_norm_name, nn.BatchNorm2d(layer.out_channels, eps=BATCH_NORM_EPSILON))
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes *map"]:
+        """The logits of images of normalised pixels: (n, classes), or (n, classes, h, w) with the conv head.
+
+        Raises ArchitectureError where the images do not fit.
+        """
+        return self.features(images, ("logits",))["logits"]
+
+    def features(self, images: Float[Tensor, "n c h w"], outputs: Sequence[str]) -> dict[str, Tensor]:
+        """The named outputs: "conv4_3" before its ReLU (with batch norm: after that), "relu4_3" after it, "pool5" ...
+
+        Maps are (n, channels, h, w), those of fully connected layers (n, channels). Raises UsageError on an unknown
+        name and ArchitectureError where the images do not fit.
+        """
+        unknown = set(outputs) - set(self.architecture.outputs)
+        if unknown:
+            raise UsageError(
+                f"{self.architecture.name} has no output {sorted(unknown)}.",
+                f"It has {', '.join(self.architecture.outputs)}.",
+            )
+        self.architecture.check_input(*images.shape[-2:])
+        found: dict[str, Tensor] = {}
+        x = images
+        for layer in self.architecture.layers:
+            x = self._linear_part(layer, x)
+            found |= {layer.name: x} if layer.name in outputs else {}
+            if layer.has_relu:
+                x = F.relu(x)  # never in place: somebody may hold the value before it
+                found |= {layer.relu_name: x} if layer.relu_name in outputs else {}
+            if layer.dropout:
+                x = F.dropout(x, layer.dropout if self.dropout is None else self.dropout, self.training)
+        return found | ({"logits": x} if "logits" in outputs else {})
+
+    def dense(self) -> "Network":
+        """The view of these very weights that takes any image of at least the input size (section 3.2).
+
+        It shares their memory: a step of an optimiser on this network is seen there.
+        """
+        from verydeep.network.build import load_weights  # noqa: PLC0415, build needs this module
+
+        view = Network(self.architecture.dense(), self.dropout).train(self.training)
+        load_weights(view, self.state_dict())
+        return view
+
+    def _linear_part(self, layer: Layer, x: Tensor) -> Tensor:
+        """All of a layer that comes before its ReLU."""
+        if layer.kind == "pool":
+            return F.max_pool2d(x, layer.kernel, layer.stride)
+        if layer.kind == "lrn":
+            # torch divides alpha by the size of the window, the formula of the paper does not
+            return F.local_response_norm(x, int(LRN["size"]), LRN["size"] * LRN["alpha"], LRN["beta"], LRN["k"])
+        if layer.kind == "gap":
+            return x.mean(dim=(2, 3))
+        if layer.kind == "fc":
+            x = x.flatten(1)  # channels, then rows, then columns, as in Caffe
+        x = self.get_submodule(layer.name)(x)
+        if layer.has_batch_norm:
+            x = self.get_submodule(layer.batch_norm_name)(x)
+        return x
+
+
+def _convolution(layer: Layer) -> nn.Conv2d:
+    return nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel, layer.stride, layer.padding)

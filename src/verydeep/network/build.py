@@ -1,0 +1,33 @@
+"""Architecture and Weights -> Network, and back."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from verydeep.architecture import Architecture
+from verydeep.network.backbone import Network
+from verydeep.nouns import Weights
+
+
+def build(architecture: Architecture, weights: Weights) -> Network:
+    """A network ready to predict: the weights loaded as float32, in evaluation mode."""
+    with torch.device("meta"):  # no memory and no random numbers for what is replaced at once
+        network = Network(architecture)
+    load_weights(network, {name: torch.from_numpy(np.asarray(weights[name], np.float32)) for name in weights})
+    return network.eval()
+
+
+def load_weights(network: Network, weights: Mapping[str, Tensor]) -> None:
+    """Takes the arrays over, without a copy; fully connected ones are reshaped where the head is convolutions."""
+    shapes = network.architecture.weight_shapes
+    state = {name: array.reshape(shapes.get(name, array.shape)) for name, array in weights.items()}
+    counters = {name: torch.zeros((), dtype=torch.long) for name in network.state_dict() if name not in shapes}
+    network.load_state_dict(counters | state, assign=True)
+
+
+def weights_of(network: Network) -> dict[str, np.ndarray]:
+    """The arrays of a network as a model file holds them: float32, on the CPU, copied."""
+    state = network.state_dict()
+    return {name: state[name].detach().float().cpu().numpy().copy() for name in network.architecture.weight_shapes}
