@@ -1,0 +1,92 @@
+"""Many photos -> network inputs, in order: a few threads decode ahead of whoever consumes them.
+
+Pillow and NumPy release the interpreter's lock while they work, so threads are enough and nothing has to be copied
+between processes.
+"""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from verydeep.errors import ImageError
+from verydeep.image.decode import decode, read_image
+from verydeep.image.preprocess import preprocess
+from verydeep.nouns import Preprocessing
+
+Source: TypeAlias = "str | Path | bytes | np.ndarray"
+"""A path, the bytes of an image file, or (H, W, 3) uint8 RGB."""
+
+Item: TypeAlias = "tuple[int, np.ndarray | ImageError]"
+"""A position in the sources, and the network input (channels, h, w) float32 or why there is none."""
+
+
+def stream(
+    sources: Sequence[Source],
+    preprocessing: Preprocessing,
+    is_dense: bool = False,
+    threads: int | None = None,
+    ahead: int = 64,
+) -> Iterator[Item]:
+    """The inputs of a network made of photos, in the order given; a photo that cannot be read is an ImageError.
+
+    is_dense: the whole photo resized, not its central crop. ahead: at most so many are ready and waiting, so that
+    memory stays flat over any number of photos. threads: for decoding; by default one a core, at most 8.
+    """
+    pool = ThreadPoolExecutor(threads or min(8, _cores()), thread_name_prefix="decode")
+    waiting: deque[Future[np.ndarray | ImageError]] = deque()
+    submitted = 0
+    try:
+        for position in range(len(sources)):
+            while submitted < min(len(sources), position + ahead):
+                waiting.append(pool.submit(_load, sources[submitted], preprocessing, is_dense))
+                submitted += 1
+            yield position, waiting.popleft().result()
+    finally:  # also where the consumer stops half-way
+        pool.shutdown(cancel_futures=True)
+
+
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Groups a stream: consecutive items, at most `size`, whose inputs have one shape; errors stay in their place."""
+    batch: list[Item] = []
+    shape: tuple[int, ...] | None = None
+    for position, loaded in items:
+        differs = isinstance(loaded, np.ndarray) and shape is not None and loaded.shape != shape
+        if batch and (differs or len(batch) == size):
+            yield batch
+            batch, shape = [], None
+        if isinstance(loaded, np.ndarray):
+            shape = loaded.shape
+        batch.append((position, loaded))
+    if batch:
+        yield batch
+
+
+def load(source: Source) -> np.ndarray:
+    """One photo, (H, W, 3) uint8 RGB, from whatever it is given as. Raises ImageError."""
+    if isinstance(source, np.ndarray):
+        if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or source.size == 0:
+            raise ImageError(
+                f"an array of shape {source.shape} and type {source.dtype} is not a photo.",
+                "Expected (height, width, 3), uint8, RGB.",
+            )
+        return source
+    if isinstance(source, bytes):
+        return decode(source, "image data")
+    return read_image(source)
+
+
+def _load(source: Source, preprocessing: Preprocessing, is_dense: bool) -> np.ndarray | ImageError:
+    try:
+        return preprocess(load(source), preprocessing, is_dense)
+    except ImageError as error:
+        return error
+
+
+def _cores() -> int:
+    """Those that this process may use: fewer than the machine's in a container."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
