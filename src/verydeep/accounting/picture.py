@@ -105,11 +105,11 @@ def draw(architecture: Architecture) -> Drawing:
     x = MARGIN
     for group in groups:
         labels = _labels(group)
-        width = max(_reach(group), *(_text_width(label) for label, _ in labels))
-        shapes += _draw_group(group, x + (width - _reach(group)) / 2, axis)
+        group_width = max(_reach(group), *(_text_width(label) for label, _ in labels))
+        shapes += _draw_group(group, x + (group_width - _reach(group)) / 2, axis)
         for line, (label, color) in enumerate(labels):
-            shapes.append(Text(x + width / 2, labels_y + 19 * line, label, color=color, is_bold=line == 0))
-        x += width + GROUP_GAP
+            shapes.append(Text(x + group_width / 2, labels_y + 19 * line, label, color=color, is_bold=line == 0))
+        x += group_width + GROUP_GAP
     legend_y = labels_y + 86
     legend, legend_end = _legend(groups, legend_y)
     title = _title(architecture, accounts)
@@ -146,10 +146,9 @@ def to_png(drawing: Drawing, scale: int = 2) -> bytes:
             font = ImageFont.load_default(shape.size * fine)
             stroke = shape.size * fine / 40 if shape.is_bold else 0  # Pillow's own font has no bold face
             canvas.text((shape.x * fine, shape.y * fine), shape.text, shape.color, font, anchor, stroke_width=stroke)
+    size = (round(drawing.width * scale), round(drawing.height * scale))
     buffer = BytesIO()
-    image.resize((round(drawing.width * scale), round(drawing.height * scale)), Image.Resampling.LANCZOS).save(
-        buffer, "PNG", optimize=True
-    )
+    image.resize(size, Image.Resampling.LANCZOS).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
@@ -164,7 +163,7 @@ def _groups(architecture: Architecture, accounts: Sequence[LayerAccount]) -> lis
 def _group_name(account: LayerAccount) -> str:
     """conv3_2, lrn3 and pool3 -> "3"; any other layer is its own group."""
     if account.kind in ("pool", "lrn") or account.name.startswith("conv"):
-        return account.name.lstrip("convplr")[0]
+        return next(character for character in account.name if character.isdigit())
     return account.name
 
 
@@ -221,12 +220,8 @@ def _labels(group: Sequence[Box]) -> list[tuple[str, Color]]:
     names = [box.account.name for box in group if box.style not in ("pool", "lrn")]
     title = names[0] if len(names) == 1 else f"{names[0]} ... {names[-1].removeprefix('conv')}"
     labels = [(title, INK), (_size(group[0].account), FAINT_INK)]
-    last = group[-1]
-    return (
-        [*labels, (f"{last.account.name} {_size(last.account)}", _edge(STYLES["pool"][0]))]
-        if last.style == "pool"
-        else labels
-    )
+    pools = [box.account for box in group if box.style == "pool"]
+    return labels + [(f"{pool.name} {_size(pool)}", _edge(STYLES["pool"][0])) for pool in pools]
 
 
 def _size(account: LayerAccount) -> str:

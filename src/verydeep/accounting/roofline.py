@@ -7,6 +7,7 @@ and the global average compute next to nothing and are paid for by what they mov
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 from verydeep.accounting.layers import LayerAccount
@@ -52,17 +53,12 @@ def predict_times(
     check_batch(batch_size)
     for name, value, unit in (("peak", peak_gflops, "GFLOP/s"), ("bandwidth", bandwidth_gbs, "GB/s")):
         if not 0 < value < float("inf"):
-            raise UsageError(
-                f"a {name} of {value} {unit}; expected a number above 0.", "See the processor's data sheet."
-            )
+            raise UsageError(f"a {name} of {value} {unit}; expected a number above 0.", "See the machine's data sheet.")
     times = []
-    for before, account in zip(accounts, accounts[1:], strict=False):
+    for before, account in pairwise(accounts):
         flops = account.flops * batch_size
         maps_bytes = (before.activations + account.activations) * value_bytes(precision) * batch_size
         traffic_bytes = layer_weights_bytes(account, precision) + maps_bytes
-        times.append(
-            LayerTime(
-                account.name, flops, traffic_bytes, flops / peak_gflops / 1e6, traffic_bytes / bandwidth_gbs / 1e6
-            )
-        )
+        compute_ms, traffic_ms = flops / peak_gflops / 1e6, traffic_bytes / bandwidth_gbs / 1e6
+        times.append(LayerTime(account.name, flops, traffic_bytes, compute_ms, traffic_ms))
     return tuple(times)
