@@ -1,9 +1,15 @@
 """What all tests share: the data beside the repository, and shapes of tensors checked at every call."""
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from verydeep.architecture import Architecture
+from verydeep.nouns import Preprocessing
+from verydeep.weights import ModelInfo, write_model
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -20,3 +26,32 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the photo collections in {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def random_weights() -> Callable[..., dict[str, np.ndarray]]:
+    """A function (architecture, seed=0) -> weights that keep the signal's spread, batch norm far from the identity."""
+    return _random_weights
+
+
+@pytest.fixture(scope="session")
+def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file of three classes that opens in milliseconds; its answers are random, but never change."""
+    architecture = Architecture("toy", head="gap", classes=3, input_size=32, batch_norm=True)
+    info = ModelInfo(architecture, ("cat", "dog", "rocket"), Preprocessing(resize=36, crop=32))
+    path = tmp_path_factory.mktemp("models") / "toy.safetensors"
+    write_model(path, info, _random_weights(architecture))
+    return path
+
+
+def _random_weights(architecture: Architecture, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    weights: dict[str, np.ndarray] = {}
+    for name, shape in architecture.weight_shapes.items():
+        if len(shape) > 1:
+            weights[name] = rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)  # He's
+        elif name.startswith("bn") and name.endswith(("weight", "running_var")):
+            weights[name] = rng.uniform(0.5, 2, shape)
+        else:
+            weights[name] = rng.normal(0, 0.2, shape)
+    return {name: array.astype(np.float32) for name, array in weights.items()}

@@ -1,0 +1,43 @@
+"""Logits -> probabilities -> Prediction."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from verydeep.nouns import Calibration, ClassScore, Prediction
+
+
+def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """exp(logits / temperature) along the last axis, divided by its sum: float64, each row adds to 1.
+
+    The largest logit is subtracted first: the result is the same, and no exponential overflows.
+    """
+    scaled = np.asarray(logits, np.float64) / temperature
+    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    probabilities: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+def posteriors(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """What a network says of N photos: logits (N, classes) or (N, classes, h, w) -> (N, classes) float64.
+
+    A dense network's map of scores is averaged over its positions before the soft-max (section 3.2).
+    """
+    if logits.ndim == 4:
+        logits = logits.mean(axis=(2, 3), dtype=np.float64)
+    return softmax(logits, temperature)
+
+
+def classify(
+    probabilities: np.ndarray, classes: Sequence[str], calibration: Calibration, path: str = "", k: int = 5
+) -> Prediction:
+    """The `k` best classes of one photo, or all where there are fewer.
+
+    probabilities: (classes,), from `posteriors`. Of equal ones, the class that comes first in `classes` wins.
+    """
+    best = np.argsort(-probabilities, kind="stable")[:k]
+    return Prediction(
+        path,
+        tuple(ClassScore(classes[i], float(probabilities[i])) for i in best),
+        is_known=bool(probabilities[best[0]] >= calibration.reject_below),
+    )

@@ -1,0 +1,130 @@
+import dataclasses
+import importlib.util
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from verydeep.architecture import Architecture
+from verydeep.errors import DeviceError, MissingExtraError, ModelFileError
+from verydeep.nouns import Preprocessing
+from verydeep.runtime import open as opening
+from verydeep.runtime import open_model
+from verydeep.weights import ModelInfo, write_model
+
+RandomWeights = Callable[..., dict[str, np.ndarray]]
+
+
+def photos(size: int, n: int = 1) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(n, 3, size, size)).astype(np.float32)
+
+
+@pytest.fixture
+def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find_spec(name))
+
+
+def test_a_file_opens_with_its_classes_and_its_preprocessing(toy_model: Path) -> None:
+    opened = open_model(toy_model, engine="reference")
+    assert (opened.path, opened.info.classes) == (toy_model, ("cat", "dog", "rocket"))
+    assert opened.info.preprocessing == Preprocessing(resize=36, crop=32)
+    assert opened.engine.run(photos(32))["logits"].shape == (1, 3)
+
+
+def test_a_folder_opens_as_the_model_in_it(toy_model: Path, tmp_path: Path) -> None:
+    shutil.copy(toy_model, tmp_path / "model.safetensors")
+    assert open_model(tmp_path, engine="reference").info.classes == ("cat", "dog", "rocket")
+
+
+def test_every_engine_gives_the_same_logits(toy_model: Path) -> None:
+    pytest.importorskip("torch")
+    reference, torch = (open_model(toy_model, engine=name).engine for name in ("reference", "torch"))
+    assert torch.run(photos(32))["logits"] == pytest.approx(reference.run(photos(32))["logits"], abs=1e-5)
+
+
+def test_auto_is_torch_where_it_is_installed(toy_model: Path) -> None:
+    pytest.importorskip("torch")
+    assert type(open_model(toy_model).engine).__name__ == "TorchEngine"
+
+
+@pytest.mark.usefixtures("no_torch")
+def test_auto_is_the_reference_where_torch_is_not_installed(toy_model: Path) -> None:
+    assert type(open_model(toy_model).engine).__name__ == "ReferenceEngine"
+
+
+@pytest.mark.usefixtures("no_torch")
+def test_asking_for_a_missing_torch_names_the_extra(toy_model: Path) -> None:
+    with pytest.raises(MissingExtraError, match=r"pip install 'verydeep\[train\]'"):
+        open_model(toy_model, engine="torch")
+
+
+@pytest.mark.parametrize("engine", ["reference", "torch"])
+def test_the_dense_view_of_an_fc_model_equals_it_at_its_own_size(
+    engine: str, tmp_path: Path, random_weights: RandomWeights
+) -> None:
+    if engine == "torch":
+        pytest.importorskip("torch")
+    architecture = Architecture("toy", "fc", classes=2, input_size=16, width=0.25)
+    path = tmp_path / "fc.safetensors"
+    write_model(path, ModelInfo(architecture, ("a", "b"), Preprocessing(16, 16)), random_weights(architecture))
+    crop, dense = (open_model(path, engine=engine, is_dense=is_dense).engine for is_dense in (False, True))
+    assert dense.run(photos(16))["logits"][..., 0, 0] == pytest.approx(crop.run(photos(16))["logits"], abs=1e-5)
+    # fc6 is a 4 x 4 window on the map of 8 x 8 that two pools leave of 32 x 32 pixels
+    assert dense.run(photos(32))["logits"].shape == (1, 2, 5, 5)
+
+
+def test_a_file_that_exists_wins_over_a_name(toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "built_in_models", lambda: {"toy": tmp_path / "other"})
+    monkeypatch.chdir(toy_model.parent)
+    shutil.copy(toy_model, toy_model.parent / "toy")
+    assert opening.find_model("toy") == Path("toy")
+
+
+def test_a_name_without_a_file_is_a_built_in_model(toy_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "built_in_models", lambda: {"toy": toy_model, opening.BUILT_IN: toy_model})
+    assert opening.find_model("toy") == toy_model
+    assert opening.find_model() == toy_model
+
+
+@pytest.mark.parametrize("model", ["imagenete", "no/such/file.safetensors", "a\0b", "x" * 5000])
+def test_a_model_that_is_nowhere_is_refused_with_the_list(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "built_in_models", lambda: {"imagenette": Path("there")})
+    with pytest.raises(ModelFileError, match=r"there is no model.*built-in model: imagenette"):
+        open_model(model, engine="reference")
+
+
+def test_an_installation_without_the_built_in_model_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "built_in_models", dict)
+    with pytest.raises(ModelFileError, match="not in this installation"):
+        open_model(engine="reference")
+
+
+@pytest.mark.parametrize(
+    ("setting", "listing"),
+    [
+        ({"engine": "caffe"}, "auto, torch, reference"),
+        ({"device": "tpu"}, "auto, cpu, cuda, mps"),
+        ({"precision": "float8"}, "float32, bfloat16"),
+        ({"threads": 0}, "at least 1"),
+    ],
+)
+def test_an_unknown_setting_is_refused_with_what_there_is(
+    setting: dict[str, object], listing: str, toy_model: Path
+) -> None:
+    with pytest.raises(DeviceError, match=listing) as error:
+        open_model(toy_model, **setting)  # type: ignore[arg-type]
+    assert error.value.exit_code == 2
+
+
+def test_settings_are_checked_before_the_model_is_read(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="engine"):
+        open_model(tmp_path / "missing", engine="caffe")
+
+
+def test_opened_models_cannot_be_changed(toy_model: Path) -> None:
+    opened = open_model(toy_model, engine="reference")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        opened.path = Path("other")  # type: ignore[misc]
