@@ -1,0 +1,89 @@
+"""What this machine is: what stands beside every measured number, and what `verydeep doctor` shows."""
+
+import contextlib
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+# Instruction sets that decide how fast a convolution runs, by the name Linux gives them, the widest last.
+_INSTRUCTION_SETS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "sve")
+
+
+def processor() -> str:
+    """The processor's name as its maker writes it, "AMD EPYC 9654", or its architecture where it is not told."""
+    return _cpuinfo("model name") or _sysctl("machdep.cpu.brand_string") or platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """How many this process may use: fewer than the machine's in a container."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """Those of the processor that matter here; empty where the operating system does not tell."""
+    flags = set((_cpuinfo("flags") or _cpuinfo("Features")).split())
+    return tuple(name for name in _INSTRUCTION_SETS if name in flags)
+
+
+def memory_bytes() -> int | None:
+    """How much this process may use, a container's limit included; None where the operating system does not tell."""
+    known: list[int] = []
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # Windows has no sysconf
+        known.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with contextlib.suppress(OSError, ValueError):  # "max" where there is no limit
+        known.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    return min(known, default=None)
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """The installed versions of these packages, none of them imported; those not installed are left out."""
+    found: dict[str, str] = {}
+    for package in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+def commit() -> str:
+    """The commit of the program's own checkout, with a "+" where files differ from it; its version if installed."""
+    here = Path(__file__).parent
+    try:
+        # a site-packages folder may lie within somebody else's repository: the file must belong to this one
+        _git(here, "ls-files", "--error-unmatch", Path(__file__).name)
+        return _git(here, "rev-parse", "--short=10", "HEAD") + ("+" if _git(here, "status", "--porcelain") else "")
+    except (OSError, subprocess.SubprocessError):
+        return "v" + versions("verydeep").get("verydeep", "?")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(  # noqa: S603, fixed arguments
+        ["git", *arguments],  # noqa: S607, whichever git the user has
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+    )
+    return done.stdout.strip()
+
+
+def _cpuinfo(key: str) -> str:
+    """Linux's description of the first core."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == key:
+                return value.strip()
+    return ""
+
+
+def _sysctl(key: str) -> str:
+    """macOS's."""
+    if platform.system() != "Darwin":
+        return ""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(["sysctl", "-n", key], capture_output=True, text=True, check=True, timeout=10)  # noqa: S603, S607
+        return done.stdout.strip()
+    return ""
