@@ -58,6 +58,10 @@ class CheckpointError(DataError):
     """The state of a training run that is missing, damaged, or of another run."""
 
 
+class TrainingError(VerydeepError):
+    """A training that cannot go on: the loss is no longer a number."""
+
+
 class MissingExtraError(VerydeepError, ImportError):
     """A part of verydeep whose libraries are not installed."""
 

@@ -58,12 +58,15 @@ def open_splits(folder: str | Path, seed: int = 0) -> tuple[Dataset, Dataset]:
     """The photos to train on and those to validate on. Raises DatasetError."""
     folder = Path(folder)
     validation = next((folder / name for name in VALIDATION_FOLDERS if (folder / name).is_dir()), None)
-    if (folder / "train").is_dir():
-        train = open_folder(folder / "train")
-        if validation is None:
-            return split(train, VALIDATION_SHARE, seed)
+    train = open_folder(folder / "train" if (folder / "train").is_dir() else folder)
+    if len(train.classes) < 2:
+        raise DatasetError(
+            f"{folder} has photos of one class only, {train.classes[0]!r}; expected two or more to tell apart.",
+            "Add a folder with photos that show something else.",
+        )
+    if (folder / "train").is_dir() and validation is not None:
         return train, open_folder(validation).relabeled(train.classes)
-    return split(open_folder(folder), VALIDATION_SHARE, seed)
+    return split(train, VALIDATION_SHARE, seed)
 
 
 def open_validation(folder: str | Path) -> Dataset:
@@ -108,10 +111,10 @@ def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
         members = [i for i, other in enumerate(dataset.labels) if other == label]
         if len(members) < 2:
             raise DatasetError(
-                f"class {name!r} has {len(members)} photo; expected at least 2, one to train on and one to validate on.",
+                f"class {name!r} has {len(members)} photo; expected one to train on and one to validate on.",
                 "Add photos to its folder.",
             )
-        members.sort(key=lambda i: zlib.crc32(f"{seed}/{name}/{dataset.paths[i].name}".encode()))  # noqa: B023, used at once
+        members.sort(key=lambda i: zlib.crc32(f"{seed}/{name}/{dataset.paths[i].name}".encode()))
         validation.update(members[: max(1, round(share * len(members)))])
     return (
         dataset.take(i for i in range(len(dataset)) if i not in validation),

@@ -1,0 +1,22 @@
+"""Recipes: one file each, which a person can read. `RECIPES` lists them, `load_recipe` opens one by its name."""
+
+import importlib
+
+from verydeep.errors import RecipeError
+from verydeep.train.recipe import Recipe
+
+RECIPES = {
+    "modern": "a narrow A with batch norm for a few thousand photos, on a CPU in an evening",
+    "paper": "D as in the paper, for a large collection and a GPU",
+    "small": "A at a quarter of the width for pictures of 32 pixels, in a minute",
+}
+
+
+def load_recipe(name: str) -> Recipe:
+    """Raises RecipeError on an unknown name."""
+    if name not in RECIPES:
+        raise RecipeError(
+            f"no recipe {name!r}; there are {', '.join(RECIPES)}.", "Change fields of one: --set field=value"
+        )
+    recipe: Recipe = importlib.import_module(f"verydeep.recipes.{name}").RECIPE
+    return recipe

@@ -1,0 +1,29 @@
+"""A at half the width with batch norm, for a collection of photos and a CPU.
+
+verydeep train DATA --recipe modern
+
+Pictures of 112 pixels in training and 128 in prediction: a random crop magnifies what it shows, so that the network
+meets objects of the same size in both (Touvron et al. 2019).
+"""
+
+from verydeep.train.recipe import Recipe
+
+RECIPE = Recipe(
+    configuration="A",
+    batch_norm=True,
+    width=0.5,
+    head="gap",
+    input_size=112,
+    epochs=40,
+    batch_size=64,
+    learning_rate=0.05,  # for batch_size = 64
+    weight_decay=5e-4,
+    schedule="cosine",
+    warmup_epochs=1,
+    label_smoothing=0.1,
+    ema_decay=0.998,
+    train_areas=(0.25, 1.0),  # of the photo
+    cutmix=0.5,  # of the batches
+    test_resize=144,
+    test_crop=128,
+)

@@ -1,0 +1,1 @@
+"""(Recipe, photos) -> a run folder with a trained model. Start with loop.py."""

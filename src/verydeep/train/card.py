@@ -1,0 +1,68 @@
+"""The model card: what a model is, what it was trained on and how well it does, for the folder of its run."""
+
+from collections.abc import Mapping, Sequence
+
+from verydeep.accounting import account_layers, total
+from verydeep.evaluate import Report
+from verydeep.evaluate.report import Proportion
+from verydeep.train.recipe import Recipe
+from verydeep.weights import ModelInfo
+
+
+def model_card(info: ModelInfo, report: Report, recipe: Recipe, metrics: Sequence[Mapping[str, float]]) -> str:
+    """Markdown. Every accuracy in it names its protocol, n and a 95 % interval."""
+    crop = info.preprocessing.crop
+    totals = total(account_layers(info.architecture, (crop, crop)))
+    origin = info.origin
+    low, high = report.top1.interval
+    lines = [
+        f"# {info.architecture.name} for {len(info.classes)} classes",
+        "",
+        f"Classes: {', '.join(info.classes)}.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| top-1 of validation | {report.top1.value:.1%} (95 % interval {low:.1%} to {high:.1%}, n = {report.n}) |",
+        f"| protocol | {report.protocol} |",
+        f"| parameters | {totals.parameters:,} |",
+        f"| multiply-adds a photo (at {crop} pixels) | {totals.macs:,} |",
+        f"| trained on | {origin['photos']:,} photos of {origin['data']}, at {recipe.input_size} pixels |",
+        f"| training time | {metrics[-1]['seconds'] / 60:.0f} minutes, {len(metrics)} epochs |" if metrics else "",
+        f"| command | `{origin['command']}` |",
+        f"| made by | {origin['program']} on {origin['date']} |",
+        *[f"| {name} | {origin[name]} |" for name in ("source", "licence") if name in origin],
+        "",
+        "## Class by class",
+        "",
+        "| class | recognised | of photos said to be it, right |",
+        "|---|---|---|",
+        *[f"| {row.label} | {_share(row.recall)} | {_share(row.precision)} |" for row in report.class_rows],
+        "",
+        "## How sure it is",
+        "",
+        _confidence(info, report),
+        "",
+        "## Use it",
+        "",
+        "    verydeep predict PHOTO --model model.safetensors",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _share(proportion: Proportion) -> str:
+    return f"{proportion.successes} of {proportion.n}" if proportion.n else "none"
+
+
+def _confidence(info: ModelInfo, report: Report) -> str:
+    calibration = info.calibration
+    if not calibration.photos:
+        return "There were too few validation photos to learn how far its confidence can be trusted."
+    return (
+        f"Its logits are divided by {calibration.temperature:.2f}, so that its confidence matches its accuracy "
+        f"(expected calibration error {report.calibration_error:.3f}, n = {report.n}). A photo whose best class has "
+        f"less than {calibration.reject_below:.0%} is said to be probably none of the classes; so are "
+        f"{report.n - report.answered.successes} of the {report.n} validation photos, and of the others it names "
+        f"{report.right_when_answered.successes} of {report.right_when_answered.n} right. Both figures were fitted on "
+        f"these same photos."
+    )

@@ -1,0 +1,70 @@
+"""The state of a run between two epochs, in one safetensors file: no pickle, so that loading it runs no code."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from verydeep.errors import CheckpointError
+from verydeep.files import atomic_write
+from verydeep.network import Network
+from verydeep.train.optimize import AveragedWeights
+
+STATE_FILE = Path("training") / "state.safetensors"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands."""
+
+    epoch: int  # how many are done
+    step: int  # of the optimiser, in all
+    precision: str  # chosen at the start, kept for the whole run
+    top1_history: list[float] = field(default_factory=list)  # of validation, after each epoch
+    seconds: float = 0.0  # of training so far
+
+
+def save_state(
+    run: Path, progress: Progress, network: Network, optimizer: torch.optim.Optimizer, average: AveragedWeights
+) -> None:
+    """Writes the state whole or not at all. Raises StorageError."""
+    arrays = {f"network.{name}": value for name, value in network.state_dict().items()}
+    arrays |= {f"average.{name}": value for name, value in average.network.state_dict().items()}
+    for name, parameter in network.named_parameters():
+        if "momentum_buffer" in optimizer.state[parameter]:
+            arrays[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"]
+    content = {name: value.detach().cpu().contiguous() for name, value in arrays.items()}
+    atomic_write(run / STATE_FILE, safetensors.torch.save(content, {"progress": json.dumps(asdict(progress))}))
+
+
+def load_state(
+    run: Path, network: Network, optimizer: torch.optim.Optimizer, average: AveragedWeights
+) -> Progress | None:
+    """Puts the saved state into place; None where the run has not saved one yet. Raises CheckpointError."""
+    path = run / STATE_FILE
+    if not path.exists():
+        return None
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+        network.load_state_dict(_part(arrays, "network."))
+        average.network.load_state_dict(_part(arrays, "average."))
+        momentum = _part(arrays, "momentum.")
+        for name, parameter in network.named_parameters():
+            if name in momentum:
+                optimizer.state[parameter]["momentum_buffer"] = momentum[name].to(parameter)
+    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} cannot be resumed from: {str(error).splitlines()[0]}.",
+            "Start the training anew in another folder.",
+        ) from error
+    return progress
+
+
+def _part(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}

@@ -1,0 +1,55 @@
+"""The end of a run: the weights become a model file, calibrated and evaluated, with its card beside it."""
+
+import shlex
+import time
+
+import numpy as np
+
+import verydeep
+from verydeep.data.datasets import Dataset
+from verydeep.evaluate import Report, calibrate, evaluate
+from verydeep.files import atomic_write
+from verydeep.nouns import Calibration, Weights
+from verydeep.runtime.torch_engine import TorchEngine
+from verydeep.train.card import model_card
+from verydeep.train.recipe import Recipe
+from verydeep.train.run import Run
+from verydeep.weights import ModelInfo, write_model
+from verydeep.weights.files import MODEL_FILE
+
+CARD_FILE = "README.md"
+
+
+def validate(recipe: Recipe, weights: Weights, photos: Dataset, device: str, calibration: Calibration) -> Report:
+    """What `verydeep evaluate` would say of these weights: the same engine, preprocessing and protocol."""
+    architecture = recipe.architecture(len(photos.classes))
+    engine = TorchEngine(architecture, weights, device=device)
+    info = ModelInfo(architecture, photos.classes, recipe.preprocessing, calibration)
+    return evaluate(engine, info, photos, conditions="float32, engine torch")
+
+
+def finish(run: Run, weights: Weights, photos: int, validation: Dataset, device: str) -> Report:
+    """Writes the model and its card; returns the validation of the very numbers that are in the file.
+
+    Raises StorageError, and ModelFileError where a weight does not fit the recipe's `save_as`.
+    """
+    recipe = run.recipe
+    kept = {name: array.astype(recipe.save_as).astype(np.float32) for name, array in weights.items()}
+    report = validate(recipe, kept, validation, device, Calibration())
+    assert report.logits is not None  # the centre protocol looks at each photo once
+    calibration = calibrate(report.logits, report.labels)
+    report = validate(recipe, kept, validation, device, calibration)
+    origin = {
+        "program": f"verydeep {verydeep.__version__}",
+        "command": shlex.join(run.command),
+        "date": time.strftime("%Y-%m-%d"),
+        "data": run.data.resolve().name,
+        **run.notes,
+        "photos": photos,
+        "validation": {"protocol": report.protocol, "n": report.n, "top1": report.top1.to_dict()},
+    }
+    architecture = recipe.architecture(len(validation.classes))
+    info = ModelInfo(architecture, validation.classes, recipe.preprocessing, calibration, origin)
+    write_model(run.folder / MODEL_FILE, info, kept, recipe.save_as)
+    atomic_write(run.folder / CARD_FILE, model_card(info, report, recipe, run.metrics()))
+    return report

@@ -1,0 +1,63 @@
+"""One step of learning: the optimiser, its learning rate, and the average of the weights."""
+
+import copy
+import math
+from collections.abc import Sequence
+
+import torch
+
+from verydeep.network import Network
+from verydeep.train.recipe import Recipe
+
+
+def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.SGD:
+    """Stochastic gradient descent with momentum; biases and batch norm have no weight decay."""
+    weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in network.parameters() if parameter.ndim == 1]
+    return torch.optim.SGD(
+        [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+    )
+
+
+def learning_rate(recipe: Recipe, epoch: float, top1_history: Sequence[float]) -> float:
+    """The learning rate at a point of the run: `epoch` counts passed epochs and their fractions.
+
+    Warm-up from zero, then half a cosine to zero over the epochs, or tenths where validation stopped improving.
+    """
+    warmup = min(1.0, epoch / recipe.warmup_epochs) if recipe.warmup_epochs else 1.0
+    if recipe.schedule == "plateau":
+        return float(recipe.learning_rate * warmup * 0.1 ** plateaus(top1_history, recipe.patience))
+    progress = max(0.0, epoch - recipe.warmup_epochs) / max(1e-9, recipe.epochs - recipe.warmup_epochs)
+    return recipe.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def plateaus(top1_history: Sequence[float], patience: int) -> int:
+    """How often the validation's top-1 of the past epochs has stopped improving for `patience` epochs."""
+    count, best, waiting = 0, -math.inf, 0
+    for top1 in top1_history:
+        best, waiting = (top1, 0) if top1 > best else (best, waiting + 1)
+        if waiting == patience:
+            count, waiting = count + 1, 0
+    return count
+
+
+class AveragedWeights:
+    """The exponential moving average of a network's weights and batch-norm statistics: what is validated and kept."""
+
+    def __init__(self, network: Network, decay: float) -> None:
+        self.decay = decay
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, network: Network, step: int) -> None:
+        """step: counts from 0; early averages look back less far, so that they forget the random start."""
+        decay = min(self.decay, (1 + step) / (10 + step)) if self.decay else 0.0
+        values = network.state_dict()
+        for name, average in self.network.state_dict().items():
+            if average.is_floating_point():
+                average.lerp_(values[name], 1 - decay)
+            else:  # how many batches batch norm has seen
+                average.copy_(values[name])

@@ -1,0 +1,174 @@
+"""A recipe: every choice of a training, in one place a person can read."""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from verydeep.architecture import Architecture, Head
+from verydeep.data.augment import Augmentation
+from verydeep.errors import RecipeError
+from verydeep.nouns import Preprocessing
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All settings of a training; `--set field=value` changes one. Raises RecipeError on a value out of its range."""
+
+    # The network
+    configuration: str = "A"
+    batch_norm: bool = True
+    width: float = 1.0  # multiplies the channels
+    head: Head = "gap"
+    input_size: int = 128  # pixels, the side of the pictures trained on
+    initialization: str = "he"  # he, glorot or paper
+    dropout: float = 0.5  # after fc6 and fc7; the gap head has none
+
+    # The optimiser: stochastic gradient descent with momentum
+    epochs: int = 40
+    batch_size: int = 64  # photos a step
+    learning_rate: float = 0.05  # for this batch size
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4  # of weights; biases and batch norm are left alone
+    schedule: Literal["cosine", "plateau"] = "cosine"  # plateau: a tenth, where validation stops improving
+    warmup_epochs: float = 1.0  # the learning rate rises from zero in them
+    patience: int = 5  # plateau: epochs without a better top-1 before the learning rate falls
+    drops: int = 3  # plateau: how often it falls before the training ends
+    label_smoothing: float = 0.1
+    ema_decay: float = 0.998  # of the averaged weights, which are what is kept; 0 keeps the last ones
+
+    # The photos
+    train_scales: tuple[int, int] | None = None  # pixels, the shorter side before the crop, uniform (the paper's S)
+    train_areas: tuple[float, float] | None = None  # instead: the share of the photo that the crop shows, uniform
+    flip: bool = True
+    color_shift: float = 0.0  # standard deviation of the paper's colour shift; 0.1 in the paper
+    mixup: float = 0.0  # alpha; 0 = off
+    cutmix: float = 0.0  # the share of batches
+    test_resize: int = 146  # pixels, the shorter side of a photo to predict (the paper's Q)
+    test_crop: int = 128  # pixels, the square in its centre
+    pixel_std: tuple[float, float, float] = (0.229, 0.224, 0.225)  # of RGB in [0, 1]; the paper only subtracts the mean
+
+    # The run
+    seed: int = 0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where it is faster
+    save_as: Literal["float32", "float16"] = "float16"  # of the numbers in the model file
+
+    def __post_init__(self) -> None:
+        for name, value, smallest, largest in (
+            ("epochs", self.epochs, 1, 100_000),
+            ("batch_size", self.batch_size, 1, 1_000_000),
+            ("learning_rate", self.learning_rate, 0, 1000),
+            ("momentum", self.momentum, 0, 1),
+            ("weight_decay", self.weight_decay, 0, 1),
+            ("dropout", self.dropout, 0, 1),
+            ("warmup_epochs", self.warmup_epochs, 0, self.epochs),
+            ("patience", self.patience, 1, 100_000),
+            ("drops", self.drops, 0, 100),
+            ("label_smoothing", self.label_smoothing, 0, 1),
+            ("ema_decay", self.ema_decay, 0, 1),
+            ("color_shift", self.color_shift, 0, 10),
+            ("mixup", self.mixup, 0, 100),
+            ("cutmix", self.cutmix, 0, 1),
+            ("seed", self.seed, 0, 2**63),
+            ("test_crop", self.test_crop, 1, self.test_resize),
+            ("the smallest of pixel_std", min(self.pixel_std), 1e-6, 1e6),
+        ):
+            if not smallest <= value <= largest:
+                raise RecipeError(f"{name} is {value}; expected {smallest} to {largest}.", "Choose a value in between.")
+        if self.train_scales and self.train_areas:
+            raise RecipeError("train_scales and train_areas are two ways of the same.", "Set one of them to none.")
+        if self.train_scales and not self.input_size <= self.train_scales[0] <= self.train_scales[1]:
+            raise RecipeError(
+                f"train_scales is {self.train_scales}; expected two growing numbers from {self.input_size} pixels on.",
+                "A crop cannot be larger than the photo that it is taken from.",
+            )
+        if self.train_areas and not 0 < self.train_areas[0] <= self.train_areas[1] <= 1:
+            raise RecipeError(f"train_areas is {self.train_areas}; expected two growing shares.", "For example 0.35,1")
+        self.architecture(classes=2).check_input(self.test_crop, self.test_crop)
+
+    def architecture(self, classes: int) -> Architecture:
+        """The network that this recipe trains. Raises ArchitectureError."""
+        return Architecture(
+            configuration=self.configuration,
+            head=self.head,
+            classes=classes,
+            input_size=self.input_size,
+            width=self.width,
+            batch_norm=self.batch_norm,
+        )
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How photos are made ready for validation and prediction."""
+        return Preprocessing(resize=self.test_resize, crop=self.test_crop, std=self.pixel_std)
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """How photos are made ready for training."""
+        return Augmentation(self.input_size, self.train_scales, self.train_areas, self.flip, self.color_shift)
+
+    def with_settings(self, settings: dict[str, str]) -> "Recipe":
+        """A copy with fields set from text, as `--set field=value` gives them. Raises RecipeError."""
+        kinds = typing.get_type_hints(Recipe)
+        if unknown := sorted(set(settings) - set(kinds)):
+            raise RecipeError(f"a recipe has no field {', '.join(unknown)}.", f"It has {', '.join(kinds)}.")
+        values = {name: _parse(name, text, kinds[name]) for name, text in settings.items()}
+        return dataclasses.replace(self, **values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "Recipe":
+        """The inverse of `to_dict`. Raises RecipeError on fields of another version."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(fields, dict) or set(fields) != known:
+            raise RecipeError("the recipe has other fields than this version of verydeep.", "Train anew.")
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+        }
+        return cls(**values)
+
+
+def _parse(name: str, text: str, kind: Any) -> Any:
+    """text -> a value of the type `kind`."""
+    try:
+        return _parse_as(text.strip(), kind)
+    except ValueError as error:
+        raise RecipeError(f"{name}={text} is not {_describe(kind)}.", "Example: --set epochs=30") from error
+
+
+def _parse_as(text: str, kind: Any) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:  # X | None
+        return None if text.lower() == "none" else _parse_as(text, arguments[0])
+    if origin is Literal:
+        if text not in arguments:
+            raise ValueError(text)
+        return text
+    if origin is tuple:
+        parts = text.strip("()").split(",")
+        return tuple(_parse_as(part, item) for part, item in zip(parts, arguments, strict=True))
+    if kind is bool:
+        return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[_known_bool(text)]
+    return kind(text)
+
+
+def _known_bool(text: str) -> str:
+    if text.lower() not in ("true", "yes", "1", "false", "no", "0"):
+        raise ValueError(text)
+    return text.lower()
+
+
+def _describe(kind: Any) -> str:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:
+        return f"{_describe(arguments[0])} or none"
+    if origin is Literal:
+        return " or ".join(arguments)
+    if origin is tuple:
+        return f"{len(arguments)} values separated by commas"
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]
