@@ -31,6 +31,7 @@ class OpenedModel:
     engine: Engine
     info: ModelInfo  # the file's: its architecture is not the dense view, even where the engine runs that
     path: Path
+    engine_name: str  # of `ENGINES`: what "auto" came to
 
 
 def open_model(
@@ -47,12 +48,13 @@ def open_model(
     is_dense: the engine runs the dense view, which takes any image of at least the input size. Raises ModelFileError,
     DeviceError for what this machine does not offer, MissingExtraError where the engine's library is not installed.
     """
-    make_engine = _load_engine(engine, device, precision, threads)
+    engine_name = _choose_engine(engine, device, precision, threads)
+    make_engine = _load_engine(engine_name)
     path = find_model(model)
     info, weights = read_model(path)
     architecture = info.architecture.dense() if is_dense else info.architecture
     weights = {name: weights[name].reshape(shape) for name, shape in architecture.weight_shapes.items()}
-    return OpenedModel(make_engine(architecture, weights, device, precision, threads), info, path)
+    return OpenedModel(make_engine(architecture, weights, device, precision, threads), info, path, engine_name)
 
 
 def find_model(model: str | Path | None = None) -> Path:
@@ -78,8 +80,8 @@ def built_in_models() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
-def _load_engine(engine: str, device: str, precision: str, threads: int | None) -> Callable[..., Engine]:
-    """The class of an engine. Settings are checked before a large model is read for nothing."""
+def _choose_engine(engine: str, device: str, precision: str, threads: int | None) -> str:
+    """The name of the engine to load. Settings are checked before a large model is read for nothing."""
     for what, value, allowed in (
         ("engine", engine, ("auto", *ENGINES)),
         ("device", device, DEVICES),
@@ -98,6 +100,11 @@ def _load_engine(engine: str, device: str, precision: str, threads: int | None) 
             "the engine torch needs the library torch, which is not installed.",
             "pip install 'verydeep[train]', or use the engine reference.",
         )
+    return engine
+
+
+def _load_engine(engine: str) -> Callable[..., Engine]:
+    """The class of an engine."""
     module, name = ENGINES[engine].split(":")
     loaded: Callable[..., Engine] = getattr(importlib.import_module(module), name)
     return loaded
