@@ -8,8 +8,8 @@ Training keeps what the backward pass will need until it comes by:
 
 - weights, gradients and momentum, each in float32, and on request an exponential moving average (EMA) of the weights;
 - in bfloat16 or float16 (mixed precision) besides them a two-byte copy of the weights;
-- the input, and the output of every layer, ReLU in place;
-- once more the output of a convolution with batch norm, which needs its own input again;
+- the image, and one output of every layer: that after its ReLU;
+- with batch norm also the output before it, which the gradient of the norm needs;
 - for every output of a pool the place of the maximum, which torch keeps in eight bytes;
 - after dropout the output once more, and its mask of one byte a value;
 - for LRN three maps of the size of its output: the squares, their sums, and the power of those;

@@ -131,7 +131,7 @@ def to_svg(drawing: Drawing) -> str:
 
 def to_png(drawing: Drawing, scale: int = 2) -> bytes:
     """The drawing as a PNG file, `scale` pixels to a px."""
-    from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415, only a PNG needs Pillow
+    from PIL import Image, ImageDraw, ImageFont  # only a PNG needs Pillow
 
     fine = 2 * scale  # drawn at twice the size and shrunk: Pillow's polygons have hard edges
     image = Image.new("RGB", (round(drawing.width * fine), round(drawing.height * fine)), PAPER)

@@ -1,0 +1,229 @@
+"""The tables of `verydeep describe`, coloured on a terminal and plain elsewhere.
+
+Written by hand: importing and running rich would double the time of the command.
+"""
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import click
+
+from verydeep.accounting.layers import LayerAccount
+from verydeep.accounting.summary import Summary
+from verydeep.accounting.why3x3 import Stack
+
+COLORS = {"input": "bright_black", "conv": "blue", "pool": "red", "lrn": "yellow", "fc": "green", "gap": "magenta"}
+PIPED_COLUMNS = 110  # where there is no terminal whose width could be asked for
+WIDE = 100  # columns from which on there is room for the biases and the bars
+BAR = 10  # characters of the longest
+
+DEFINITIONS = """\
+MAC: a multiplication and its addition. FLOP: a floating-point operation; 1 MAC = 2 FLOP. Both are counted for \
+convolutions and fully connected layers; biases, ReLU, batch norm, LRN and pools are left out. Activations: the values \
+in a layer's output for one image. Field: the receptive field, the side in pixels of the square of the image that one \
+unit sees. Stride: the pixels from that square to its neighbour's."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The cells of one line, and what kind of layer it is about: that colours it, and a pool ends a block."""
+
+    cells: Sequence[str]
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of text under their headers; a column without a header holds bars."""
+
+    headers: Sequence[str]
+    rows: Sequence[Row]
+    footer: Sequence[str] = ()
+    left: Sequence[str] = ("layer", "stack", "set by", "")  # headers of the columns that are not figures
+
+    def lines(self) -> Iterator[str]:
+        """The table line by line, with ANSI colours."""
+        widths = [max(map(len, column)) for column in zip(*self._all_cells(), strict=True)]
+        rule = "  " + _rule() * (sum(widths) + 2 * len(widths) - 2)
+        yield from (click.style(self._line(self.headers, widths), bold=True), click.style(rule, dim=True))
+        for row in self.rows:
+            yield self._line(row.cells, widths, row.kind)
+            if row.kind in ("input", "pool"):
+                yield ""
+        if self.footer:
+            yield from (click.style(rule, dim=True), click.style(self._line(self.footer, widths), bold=True))
+
+    def _all_cells(self) -> list[Sequence[str]]:
+        return [self.headers, *(row.cells for row in self.rows), *([self.footer] if self.footer else [])]
+
+    def _line(self, cells: Sequence[str], widths: Sequence[int], kind: str = "") -> str:
+        padded = []
+        for header, cell, width in zip(self.headers, cells, widths, strict=True):
+            text = cell.ljust(width) if header in self.left else cell.rjust(width)
+            padded.append(click.style(text, fg=COLORS[kind]) if kind and header in ("layer", "") else text)
+        return "  " + "  ".join(padded).rstrip()
+
+
+def print_summary(summary: Summary, title: str, class_names: Sequence[str], stacks: Sequence[Stack]) -> None:
+    """Prints it to stdout. class_names: of a model file, else empty. stacks: of why 3x3, empty where not asked for."""
+    columns = shutil.get_terminal_size((PIPED_COLUMNS, 24)).columns
+    lines = [f"{click.style(title, bold=True)}  {_subtitle(summary)}", ""]
+    lines += [*_layers(summary, columns >= WIDE).lines(), ""]
+    lines += _facts(summary, class_names, columns)
+    lines += ["", *(click.style(line, dim=True) for line in _wrap(DEFINITIONS, columns)), ""]
+    if summary.times:
+        lines += [f"{click.style('Predicted time', bold=True)}  {_batch(summary)}, by the roofline model", ""]
+        lines += [*_times(summary).lines(), ""]
+    if stacks:
+        channels, side = stacks[0].channels, stacks[0].map_size
+        subtitle = f"stacks that see the same, {channels} channels on a map of {side}x{side}"
+        lines += [f"{click.style('Why 3x3', bold=True)}  {subtitle}", "", *_stacks(stacks).lines(), ""]
+    click.echo("\n".join(lines))
+
+
+def _subtitle(summary: Summary) -> str:
+    architecture, (height, width) = summary.architecture, summary.image_size
+    image = f"{height}x{width}x{architecture.input_channels}"
+    classes = "1 class" if architecture.classes == 1 else f"{architecture.classes:,} classes"
+    return f"{summary.totals.weight_layers} weight layers, image {image}, {classes}, {architecture.head} head"
+
+
+def _layers(summary: Summary, is_wide: bool) -> Table:
+    most = max(account.macs for account in summary.layers)
+    totals = summary.totals
+    headers = ["layer", "output", "weights", "biases", "MACs", "", "activations", "field", "stride"]
+    sums = (totals.weights, totals.biases, totals.macs, totals.activations)
+    weights, biases, macs, activations = (f"{number:,}" for number in sums)
+    footer = ["total", "", weights, biases, macs, "", activations, "", ""]
+    rows = [_layer_cells(account, most) for account in summary.layers]
+    kept = [i for i, header in enumerate(headers) if is_wide or header not in ("biases", "")]
+    return Table(
+        [headers[i] for i in kept],
+        [Row([row[i] for i in kept], account.kind) for row, account in zip(rows, summary.layers, strict=True)],
+        [footer[i] for i in kept],
+    )
+
+
+def _layer_cells(account: LayerAccount, most: int) -> list[str]:
+    channels, height, width = account.output_shape
+    return [
+        account.name,
+        f"{height}x{width}x{channels}",
+        _or_blank(account.weights),
+        _or_blank(account.biases),
+        _or_blank(account.macs),
+        _bar(account.macs / most),
+        f"{account.activations:,}",
+        str(account.receptive_field),
+        str(account.stride),
+    ]
+
+
+def _facts(summary: Summary, class_names: Sequence[str], columns: int) -> Iterator[str]:
+    """What follows from the layers, a paragraph a subject."""
+    totals = summary.totals
+    batch_norm = f" + {totals.batch_norm_parameters:,} of batch norm" if totals.batch_norm_parameters else ""
+    twin = "" if totals.batch_norm_parameters else f"; with batch norm {totals.parameters_with_batch_norm:,}"
+    facts = [
+        ("parameters", f"{totals.parameters:,} = {totals.weights:,} weights + {totals.biases:,} biases{batch_norm}"),
+        (
+            "",
+            f"convolutions {totals.conv_parameters:,}, fully connected {totals.fc_parameters:,} "
+            f"({totals.fc_parameters / totals.parameters:.1%}){twin}",
+        ),
+        (
+            "operations",
+            f"{totals.macs:,} MACs = {totals.flops / 1e9:,.2f} GFLOP an image; convolutions "
+            f"{totals.conv_macs / totals.macs:.1%}, fully connected {totals.fc_macs / totals.macs:.1%}",
+        ),
+        (
+            "activations",
+            f"{totals.activations:,} values, {totals.weight_layer_activations:,} of them of layers with weights",
+        ),
+        ("model file", f"{totals.file_mb:,.2f} MB = {totals.file_mib:,.2f} MiB in float32"),
+        *_memory(summary),
+        *([("classes", ", ".join(class_names))] if class_names else []),
+    ]
+    for subject, text in facts:
+        first, *more = _wrap(text, columns, indent=15)
+        yield "  " + click.style(f"{subject:13}", bold=True) + first.lstrip()
+        yield from more
+
+
+def _memory(summary: Summary) -> list[tuple[str, str]]:
+    inference, training = summary.inference, summary.training
+    parts = {"weights": inference.weights_bytes, "maps": inference.activations_bytes}
+    lines = [("memory", f"to classify {_batch(summary)}: {_sum_of_bytes(parts)}")]
+    if training:
+        parts = {
+            "weights": training.weights_bytes + training.cast_weights_bytes,
+            "gradients": training.gradients_bytes,
+            "momentum": training.momentum_bytes,
+            "EMA": training.ema_bytes,
+            "maps": training.activations_bytes + training.activation_gradients_bytes,
+        }
+        lines.append(("", f"to train on {_batch(summary)}: {_sum_of_bytes(parts)}"))
+    return lines
+
+
+def _times(summary: Summary) -> Table:
+    slowest = max(time.time_ms for time in summary.times)
+    rows = []
+    for account, time in zip(summary.layers[1:], summary.times, strict=True):
+        compute = f"{time.compute_ms:,.3f}" if time.flops else ""
+        milliseconds = [compute, f"{time.traffic_ms:,.3f}", f"{time.time_ms:,.3f}"]
+        bound = "compute" if time.is_compute_bound else "memory"
+        rows.append(Row([time.name, *milliseconds, _bar(time.time_ms / slowest), bound], account.kind))
+    compute_ms = sum(time.compute_ms for time in summary.times)
+    traffic_ms = sum(time.traffic_ms for time in summary.times)
+    sums = [f"{total:,.3f}" for total in (compute_ms, traffic_ms, summary.time_ms)]
+    rate = f"{1e3 * summary.batch_size / summary.time_ms:,.1f} images/s"
+    return Table(["layer", "compute ms", "traffic ms", "time ms", "", "set by"], rows, ["total", *sums, rate, ""])
+
+
+def _stacks(stacks: Sequence[Stack]) -> Table:
+    rows = []
+    for stack in stacks:
+        weights = f"{stack.weights_per_square_channel} C^2 = {stack.weights:,}"
+        figures = [str(stack.receptive_field), weights, f"{stack.macs:,}", str(stack.nonlinearities)]
+        rows.append(Row([stack.name, *figures]))
+    return Table(["stack", "field", "weights", "MACs", "ReLUs"], rows)
+
+
+def _batch(summary: Summary) -> str:
+    images = "1 image" if summary.batch_size == 1 else f"{summary.batch_size:,} images"
+    return f"{images} in {summary.precision}"
+
+
+def _sum_of_bytes(parts: dict[str, int]) -> str:
+    terms = " + ".join(f"{name} {_bytes(size)}" for name, size in parts.items() if size)
+    return f"{_bytes(sum(parts.values()))} = {terms}"
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e9:,.2f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
+
+
+def _or_blank(number: int) -> str:
+    return f"{number:,}" if number else ""
+
+
+def _bar(share: float) -> str:
+    return ("━" if _has_unicode() else "=") * round(BAR * share)
+
+
+def _rule() -> str:
+    return "─" if _has_unicode() else "-"
+
+
+def _has_unicode() -> bool:
+    return (sys.stdout.encoding or "").lower().startswith("utf")
+
+
+def _wrap(text: str, columns: int, indent: int = 2) -> list[str]:
+    """Lines that fit, at most PIPED_COLUMNS wide: longer ones are hard to read."""
+    width = max(40, min(columns, PIPED_COLUMNS) - 2)
+    return textwrap.wrap(text, width, initial_indent=" " * indent, subsequent_indent=" " * indent)
