@@ -1,0 +1,184 @@
+"""Bytes -> picture: one policy for every photo that enters, in training, evaluation and prediction alike.
+
+formats       JPEG, PNG and WebP, told by the first bytes and never by the name; BMP, GIF, TIFF, HEIC, AVIF on request
+limits        file bytes, pixels and the longer side, all checked before a pixel is decoded
+frames        the first one of an animation or of a series (MPO)
+orientation   the EXIF tag (or XMP's, where EXIF has none) is applied; 0, 9 and other nonsense mean upright
+grey          three equal channels; 16 bits become 8 by dropping the lower byte, in grey and in colour
+palette       looked up
+alpha         composed over white
+CMYK, YCCK    to RGB by Pillow's formula, Adobe's inverted values understood
+ICC profile   ignored: published accuracies were measured so, and a profile is one more parser for hostile bytes
+cut off       refused, never filled with grey
+
+docs/concepts/images.md says why. No switch of Pillow's that holds for the whole process is touched.
+"""
+
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from verydeep.errors import ImageError, UsageError
+from verydeep.image.orientation import UPRIGHT, orientation
+from verydeep.image.readers import READERS, detect_format, open_picture, silence
+
+PHOTO_FORMATS = ("JPEG", "PNG", "WebP")
+ALL_FORMATS = tuple(READERS)
+
+_COLOUR_MODES = ("1", "L", "P", "RGBX", "CMYK", "YCbCr", "HSV")  # what Pillow turns into RGB without a range to guess
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a picture may cost. A photo of 50 million pixels takes 0.5 GB while it is decoded."""
+
+    pixels: int = 50_000_000
+    side: int = 30_000  # pixels, the longer one
+    file_bytes: int = 20 << 20
+
+
+def read_image(
+    path: str | os.PathLike[str], limits: Limits = Limits(), formats: Sequence[str] = PHOTO_FORMATS
+) -> np.ndarray:
+    """The photo in a file as `decode` returns it. Raises ImageError, also where the file is missing or unreadable.
+
+    A file that is too large is refused before it is read; a folder, pipe or device before it is opened.
+    """
+    name = os.fspath(path)
+    try:
+        status = Path(name).stat()
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+            raise ImageError(f"{printable(name)} is {kind}; expected a photo.", "Name a picture file.")
+        _check_length(status.st_size, name, limits)
+        with Path(name).open("rb") as file:
+            data = file.read(limits.file_bytes + 1)  # the file may have grown since
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ImageError(f"{printable(name)} cannot be read: {reason}.", "Check path and permissions.") from error
+    return decode(data, name, limits, formats)
+
+
+def decode(data: bytes, name: str, limits: Limits = Limits(), formats: Sequence[str] = PHOTO_FORMATS) -> np.ndarray:
+    """A photo as (H, W, 3) uint8 RGB, upright, read-only. Safe to call from many threads.
+
+    name: what to call the photo in errors, usually its path. formats: those of ALL_FORMATS that are accepted.
+    Raises ImageError on any bytes that are not a whole picture within `limits`, and UsageError on an unknown format.
+    """
+    _check_length(len(data), name, limits)
+    found = _accepted_format(data, name, formats)
+    try:
+        with silence(data, found):
+            picture = open_picture(data, found)
+            _check_size(picture.size, name, limits)
+            picture.load()
+            return np.asarray(_upright(_rgb(picture, name), found))
+    except ImageError:
+        raise
+    except ImportError as error:
+        raise ImageError(
+            f"{printable(name)} is {_a(found)} picture, whose decoder is not installed.",
+            "Install it: pip install 'verydeep[heif]'",
+        ) from error
+    except Exception as error:  # Pillow's readers raise a dozen classes, from OSError to SyntaxError
+        raise ImageError(
+            f"{printable(name)} cannot be decoded as {found}: {_reason(error)}.",
+            "Get the file again, or open it in an image viewer and save it anew.",
+        ) from error
+
+
+def printable(text: str) -> str:
+    """Text from outside on one line and without control characters: they are spelt out, as in "a\\nb"."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def _check_length(length: int, name: str, limits: Limits) -> None:
+    if length == 0:
+        raise ImageError(f"{printable(name)} is empty; expected a photo.", "Get the file again.")
+    if length > limits.file_bytes:
+        raise ImageError(
+            f"{printable(name)} is larger than the limit of {limits.file_bytes:,} bytes.", "Save it smaller."
+        )
+
+
+def _accepted_format(data: bytes, name: str, formats: Sequence[str]) -> str:
+    unknown = [wanted for wanted in formats if wanted not in READERS]
+    if unknown or not formats:
+        raise UsageError(f"unknown picture formats {unknown}.", f"Choose some of {', '.join(ALL_FORMATS)}.")
+    found = detect_format(data)
+    if found is None:
+        raise ImageError(
+            f"{printable(name)} is not a picture: its first bytes are {data[:16]!r}.",
+            f"Accepted: {', '.join(formats)}.",
+        )
+    if found not in formats:
+        raise ImageError(
+            f"{printable(name)} is {_a(found)} picture; accepted are {', '.join(formats)}.",
+            "Convert it to one of these.",
+        )
+    return found
+
+
+def _check_size(size: tuple[int, int], name: str, limits: Limits) -> None:
+    width, height = size
+    if width * height > limits.pixels or max(size) > limits.side:
+        raise ImageError(
+            f"{printable(name)} has {width:,} x {height:,} pixels; the limit is {limits.pixels:,} pixels "
+            f"and {limits.side:,} a side.",
+            "Save it smaller.",
+        )
+
+
+def _rgb(picture: Image.Image, name: str) -> Image.Image:
+    if picture.mode == "RGB" and not picture.has_transparency_data:
+        return picture
+    if picture.mode.startswith("I;16"):
+        return _from_16_bits(picture)
+    if picture.has_transparency_data:
+        return _over_white(picture.convert("RGBA"))
+    if picture.mode in _COLOUR_MODES:
+        return picture.convert("RGB")
+    raise ImageError(
+        f"{printable(name)} has pixels of the kind {picture.mode}; expected grey, RGB or CMYK of 8 or 16 bits.",
+        "Convert it to an 8-bit RGB picture.",
+    )
+
+
+def _from_16_bits(picture: Image.Image) -> Image.Image:
+    """Grey of 16 bits to RGB of 8; Pillow's own conversion clips to 255 instead. The transparent grey becomes white."""
+    values = np.asarray(picture)
+    grey = (values >> 8).astype(np.uint8)
+    if "transparency" in picture.info:
+        grey[values == picture.info["transparency"]] = 255
+    image = Image.fromarray(grey).convert("RGB")
+    image.info = picture.info
+    return image
+
+
+def _over_white(picture: Image.Image) -> Image.Image:
+    canvas = Image.new("RGB", picture.size, "white")
+    canvas.paste(picture, mask=picture)
+    canvas.info = picture.info
+    return canvas
+
+
+def _upright(image: Image.Image, found: str) -> Image.Image:
+    if found == "TIFF":  # Pillow has turned it while loading
+        return image
+    method = UPRIGHT.get(orientation(image.info))
+    return image if method is None else image.transpose(method)
+
+
+def _reason(error: Exception) -> str:
+    return printable(str(error) or type(error).__name__)[:200].rstrip(".")
+
+
+def _a(found: str) -> str:
+    return f"an {found}" if found in ("HEIC", "AVIF") else f"a {found}"

@@ -1,0 +1,122 @@
+"""The formats: told by a file's first bytes, and each opened by one class of Pillow that may see those bytes.
+
+`PIL.Image.open` would try more: it follows the extension, imports plugins of formats nobody asked for, takes some
+JPEG files for another format (MPO) and prints warnings. Opening reads the header, not the pixels.
+"""
+
+import ctypes
+import importlib
+import io
+import logging
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from PIL import Image, _imaging
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+
+READERS = {
+    "JPEG": "verydeep.image.readers:JpegReader",
+    "PNG": "PIL.PngImagePlugin:PngImageFile",
+    "WebP": "PIL.WebPImagePlugin:WebPImageFile",
+    "BMP": "PIL.BmpImagePlugin:BmpImageFile",
+    "GIF": "PIL.GifImagePlugin:GifImageFile",
+    "TIFF": "PIL.TiffImagePlugin:TiffImageFile",
+    "HEIC": "pillow_heif:HeifImageFile",
+    "AVIF": "PIL.AvifImagePlugin:AvifImageFile",
+}
+_MAGIC = {
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "WebP": rb"RIFF....WEBP",
+    "BMP": rb"BM",
+    "GIF": rb"GIF8[79]a",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    # The brand of an ISO media file, or one of those that it says it is compatible with.
+    "AVIF": rb"....ftyp(?:avi[fs]|mi[af]1.{4}(?:.{4}){0,8}?avi[fs])",
+    "HEIC": rb"....ftyp(?:he[iv][cxms]|mi[af]1.{4}(?:.{4}){0,8}?he[iv][cxms])",
+}
+_PATTERNS = {name: re.compile(magic, re.DOTALL) for name, magic in _MAGIC.items()}
+_MAX_READS = 100_000  # Pillow reads a header block by block; a photo of 20 MiB takes a few thousand reads
+_MAX_PACKED_TEXTS = 24  # Pillow unpacks each to 1 MiB at most
+_MAX_SCAN_PIXELS = 2_000_000_000  # about a second; 50 million pixels in 40 scans, where progressive photos have 10
+_SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")  # its mark, length, number of components
+
+
+class BombError(Exception):
+    """A file built to cost more than a picture of its size should."""
+
+
+def detect_format(data: bytes) -> str | None:
+    """The format that the first bytes announce, whatever the file is called; None for an unknown one."""
+    return next((name for name, pattern in _PATTERNS.items() if pattern.match(data)), None)
+
+
+def open_picture(data: bytes, name: str) -> ImageFile:
+    """Opens `data` by the reader of the format `name`; size, mode and metadata are read, pixels are not.
+
+    Raises whatever Pillow raises (a dozen classes), BombError, or ImportError where the reader is not installed.
+    """
+    if name == "PNG" and data.count(b"zTXt") + data.count(b"iTXt") > _MAX_PACKED_TEXTS:
+        raise BombError(f"more than {_MAX_PACKED_TEXTS} compressed texts")
+    module, _, reader = READERS[name].partition(":")
+    picture: ImageFile = getattr(importlib.import_module(module), reader)(_MeteredBytes(data))
+    if name == "JPEG" and len(_SCAN.findall(data)) * picture.width * picture.height > _MAX_SCAN_PIXELS:
+        raise BombError("too many scans for its size")  # each scan passes over all the pixels again
+    return picture
+
+
+@contextmanager
+def silence(data: bytes, name: str) -> Iterator[None]:
+    """Around opening and loading: nothing that Pillow warns about reaches the program that uses verydeep.
+
+    Warnings filters and libtiff's printing of errors belong to the whole process, so they are touched only for the
+    files that need it, and by one thread at a time: TIFF, HEIC and AVIF warn about tags, PNG about animations.
+    """
+    if name in ("TIFF", "HEIC", "AVIF") or (name == "PNG" and b"acTL" in data):
+        with _one_at_a_time, warnings.catch_warnings(), _silent_libtiff():
+            warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\b")
+            yield
+    else:
+        yield
+
+
+_one_at_a_time = threading.Lock()
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors go to stderr where no logging is set up
+
+
+@contextmanager
+def _silent_libtiff() -> Iterator[None]:
+    """libtiff prints its errors to stderr on its own, besides returning them, unless its handler is taken away."""
+    set_handler = getattr(ctypes.CDLL(_imaging.__file__), "TIFFSetErrorHandler", None)
+    if set_handler is None:  # where libtiff is linked into Pillow statically, its printing stays
+        yield
+        return
+    set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+    handler = set_handler(None)
+    try:
+        yield
+    finally:
+        set_handler(handler)
+
+
+class JpegReader(JpegImageFile):
+    """Pillow's JPEG reader, blind to EXIF: it would parse all of it for the dots per inch, and warn about the rest."""
+
+    def getexif(self) -> Image.Exif:
+        return Image.Exif()
+
+
+class _MeteredBytes(io.BytesIO):
+    """The bytes of a file for a limited number of reads: a header in millions of tiny blocks fills the memory, too."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        if self.reads > _MAX_READS:
+            raise BombError("a header of too many blocks")
+        return super().read(size)
