@@ -2,14 +2,18 @@
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from verydeep.architecture import Architecture
-from verydeep.nouns import Preprocessing
-from verydeep.weights import ModelInfo, write_model
+from verydeep.image import preprocess, read_image
+from verydeep.nouns import Calibration, Preprocessing
+from verydeep.runtime.reference import ReferenceEngine
+from verydeep.weights import ModelInfo, read_model, write_model
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -42,6 +46,31 @@ def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "toy.safetensors"
     write_model(path, info, _random_weights(architecture))
     return path
+
+
+@pytest.fixture
+def class_folders(tmp_path: Path) -> Path:
+    """Eight photos of each of the toy model's classes, <class>/<photo>.png, of three shapes; a test may change them."""
+    rng = np.random.default_rng(0)
+    for label in ("rocket", "cat", "dog"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number, (height, width) in enumerate([(40, 40), (40, 60), (40, 60), (60, 48)] * 2):
+            coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8))
+            coarse.resize((width, height), Image.Resampling.BICUBIC).save(tmp_path / "photos" / label / f"{number}.png")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def opinionated_model(toy_model: Path, class_folders: Path, tmp_path: Path) -> Path:
+    """The toy model, calibrated, its last layer set so that it takes those photos for different classes."""
+    info, weights = read_model(toy_model)
+    inputs = [preprocess(read_image(path), info.preprocessing) for path in sorted(class_folders.glob("*/*.png"))]
+    middle = ReferenceEngine(info.architecture, weights).run(np.stack(inputs))["logits"].mean(axis=0)
+    weights["fc8.bias"] = 10 * (weights["fc8.bias"] - middle)
+    weights["fc8.weight"] = 10 * weights["fc8.weight"]
+    calibration = Calibration(temperature=1.7, reject_below=0.6, photos=100)
+    write_model(tmp_path / "opinionated.safetensors", replace(info, calibration=calibration), weights)
+    return tmp_path / "opinionated.safetensors"
 
 
 def _random_weights(architecture: Architecture, seed: int = 0) -> dict[str, np.ndarray]:

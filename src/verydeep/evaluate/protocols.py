@@ -74,7 +74,7 @@ def evaluate(
     logits = np.zeros((len(dataset), len(info.classes)), np.float32)
     scores = np.zeros(logits.shape)  # float64, as in a prediction: the two agree to the last digit
     errors: dict[int, str] = {}
-    items = stream(dataset.paths, info.preprocessing, chosen.is_dense, threads, ahead=max(64, 2 * batch_size))
+    items = stream(dataset.paths, info.preprocessing, chosen.is_dense, threads, ahead=2 * batch_size)
     for batch in batches(items, batch_size):
         errors |= {position: loaded.message for position, loaded in batch if isinstance(loaded, ImageError)}
         if positions := [position for position, _ in batch if position not in errors]:
@@ -106,7 +106,7 @@ def _views(images: np.ndarray, protocol: Protocol) -> list[np.ndarray]:
 def _logits(engine: Engine, images: np.ndarray) -> np.ndarray:
     """(n, classes): the class-score map of a dense head is averaged over its positions."""
     logits = engine.run(images)["logits"]
-    return logits.mean(axis=(2, 3)) if logits.ndim == 4 else logits
+    return logits.mean(axis=(2, 3), dtype=np.float64) if logits.ndim == 4 else logits
 
 
 def _check_finite(views: list[np.ndarray], dataset: Dataset, positions: list[int]) -> None:
