@@ -1,6 +1,18 @@
 """Bytes -> array: `read_image` and `decode`, then `preprocess`. And back: `annotate` draws a prediction. No torch."""
 
 from verydeep.image.decode import ALL_FORMATS, PHOTO_FORMATS, Limits, decode, read_image
+from verydeep.image.draw import annotate, contact_sheet
 from verydeep.image.preprocess import fit, normalize, preprocess
 
-__all__ = ["ALL_FORMATS", "PHOTO_FORMATS", "Limits", "decode", "fit", "normalize", "preprocess", "read_image"]
+__all__ = [
+    "ALL_FORMATS",
+    "PHOTO_FORMATS",
+    "Limits",
+    "annotate",
+    "contact_sheet",
+    "decode",
+    "fit",
+    "normalize",
+    "preprocess",
+    "read_image",
+]

@@ -1,0 +1,150 @@
+"""Predictions drawn for people: a photo with its classes below it, and many such cards on one sheet."""
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from verydeep.nouns import Prediction
+
+SHOWN = 5  # classes on a card at most
+
+_Colour: TypeAlias = tuple[int, int, int]
+_Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+_PHOTO_SIDE = (480, 1280)  # pixels: a smaller photo is enlarged, a larger one shrunk, by its longer side
+_NARROWEST = 360  # pixels; a narrower photo stands in the middle of its card
+_PAPER, _INK, _TRACK = (255, 255, 255), (33, 37, 41), (236, 239, 241)
+_BEST, _OTHER = (129, 199, 132), (187, 222, 251)  # the bars: green for the answer, blue for the others
+_DOUBT, _DOUBTED = (255, 213, 79), (207, 216, 220)  # where it may be none of the classes: a yellow line, grey bars
+
+# Fonts that many machines have and that know more scripts than the one in Pillow, which knows unaccented Latin only.
+_WIDE_FONTS = (
+    "DejaVuSans.ttf", "NotoSans-Regular.ttf", "NotoSansCJK-Regular.ttc", "wqy-zenhei.ttc",  # Linux
+    "Arial Unicode.ttf", "PingFang.ttc",  # macOS
+    "arial.ttf", "msyh.ttc", "msgothic.ttc", "malgun.ttf",  # Windows
+)  # fmt: skip
+
+
+class _Row(NamedTuple):
+    """A line of a card: a bar with the label over it, and the value beside it."""
+
+    label: str
+    value: str
+    share: float  # of the bar's full length, 0 to 1
+    colour: _Colour
+
+
+def annotate(image: np.ndarray, prediction: Prediction) -> Image.Image:
+    """The photo as a card: below it the best classes with their probabilities as bars, and a line where it is unknown.
+
+    image: (H, W, 3) uint8 RGB of any size; it is shown whole, its longer side 480 to 1280 pixels.
+    """
+    photo = _scaled(Image.fromarray(image))
+    width = max(photo.width, _NARROWEST)
+    letters = min(max(width // 28, 15), 30)  # their size in pixels
+    height, margin, gap = round(1.7 * letters), round(0.6 * letters), round(0.3 * letters)
+    rows = _rows(prediction)
+    card = Image.new("RGB", (width, photo.height + len(rows) * (height + gap) - gap + 2 * margin), _PAPER)
+    card.paste(photo, ((width - photo.width) // 2, 0))
+    draw = ImageDraw.Draw(card)
+    for number, row in enumerate(rows):
+        top = photo.height + margin + number * (height + gap)
+        _draw_row(draw, (margin, top, width - margin, top + height), row, letters)
+    return card
+
+
+def contact_sheet(cards: Sequence[Image.Image], columns: int = 0) -> Image.Image:
+    """The cards on one sheet, all as wide as the narrowest, each in the column that is shortest so far.
+
+    cards: at least one. columns: 0 for about as many as there are rows.
+    """
+    columns = min(columns or math.ceil(math.sqrt(len(cards))), len(cards))
+    width = min(card.width for card in cards)
+    gap = width // 40
+    ends, places = [gap] * columns, []
+    for card in cards:
+        height = round(card.height * width / card.width)
+        column = ends.index(min(ends))
+        places.append((gap + column * (width + gap), ends[column], height))
+        ends[column] += height + gap
+    sheet = Image.new("RGB", (columns * (width + gap) + gap, max(ends)), _TRACK)
+    for card, (left, top, height) in zip(cards, places, strict=True):
+        sheet.paste(card.resize((width, height), Image.Resampling.LANCZOS), (left, top))
+    return sheet
+
+
+def _rows(prediction: Prediction) -> list[_Row]:
+    rows = [
+        _Row(score.label, f"{100 * score.probability:.1f} %", score.probability, _OTHER)
+        for score in prediction.scores[:SHOWN]
+    ]
+    if prediction.is_known:
+        return [rows[0]._replace(colour=_BEST), *rows[1:]]
+    return [_Row("probably none of the classes", "", 1.0, _DOUBT), *(row._replace(colour=_DOUBTED) for row in rows)]
+
+
+def _scaled(photo: Image.Image) -> Image.Image:
+    smallest, largest = _PHOTO_SIDE
+    longer = max(photo.size)
+    scale = min(max(smallest, longer), largest) / longer
+    size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
+    return photo.resize(size, Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.LANCZOS)
+
+
+def _draw_row(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], row: _Row, letters: int) -> None:
+    left, top, right, bottom = box
+    middle, pad, radius = (top + bottom) / 2, letters // 2, letters // 4
+    if row.value:
+        font = ImageFont.load_default(letters)
+        draw.text((right, middle), row.value, _INK, font, anchor="rm")
+        right -= round(font.getlength("100.0 %")) + pad
+    draw.rounded_rectangle((left, top, right, bottom), radius, _TRACK)
+    if filled := round(row.share * (right - left)):
+        draw.rounded_rectangle((left, top, left + filled, bottom), radius, row.colour)
+    text, wide_font = _writable(row.label, letters)
+    draw.text((left + pad, middle), _shortened(text, wide_font, right - left - 2 * pad), _INK, wide_font, anchor="lm")
+
+
+def _shortened(text: str, font: _Font, room: int) -> str:
+    """The text, or as much of its beginning as fits into `room` pixels with an ellipsis."""
+    if font.getlength(text) <= room:
+        return text
+    kept = len(text)
+    while kept and font.getlength(text[:kept].rstrip() + "…") > room:
+        kept -= 1
+    return text[:kept].rstrip() + "…"
+
+
+def _writable(text: str, size: int) -> tuple[str, _Font]:
+    """The text on one line and a font that has its letters; where none has them all, accents go, then letters."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]
+    fonts: list[_Font] = [ImageFont.load_default(size), *_wide_fonts(size)]
+    for font in fonts:
+        if not _missing(text, font):
+            return text, font
+    bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    font = min(fonts, key=lambda font: len(_missing(bare, font)))
+    missing = _missing(bare, font)
+    return "".join("?" if c in missing else c for c in bare), font
+
+
+def _missing(text: str, font: _Font) -> set[str]:
+    """The letters for which the font draws its box for an unknown letter."""
+    unknown = bytes(font.getmask("\uffff"))
+    return {c for c in set(text) if not c.isspace() and bytes(font.getmask(c)) == unknown}
+
+
+@lru_cache(maxsize=8)
+def _wide_fonts(size: int) -> tuple[_Font, ...]:
+    found: list[_Font] = []
+    for name in _WIDE_FONTS:
+        try:
+            found.append(ImageFont.truetype(name, size))
+        except OSError:  # not on this machine
+            continue
+    return tuple(found)
