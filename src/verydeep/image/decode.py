@@ -25,7 +25,7 @@ from PIL import Image
 
 from verydeep.errors import ImageError, UsageError
 from verydeep.image.orientation import UPRIGHT, orientation
-from verydeep.image.readers import READERS, detect_format, open_picture, silence
+from verydeep.image.readers import READERS, check_scans, detect_format, open_picture, silence
 
 PHOTO_FORMATS = ("JPEG", "PNG", "WebP")
 ALL_FORMATS = tuple(READERS)
@@ -78,6 +78,8 @@ def decode(data: bytes, name: str, limits: Limits = Limits(), formats: Sequence[
         with silence(data, found):
             picture = open_picture(data, found)
             _check_size(picture.size, name, limits)
+            if found == "JPEG":
+                check_scans(data, picture.size)
             picture.load()
             return np.asarray(_upright(_rgb(picture, name), found))
     except ImageError:
@@ -92,6 +94,19 @@ def decode(data: bytes, name: str, limits: Limits = Limits(), formats: Sequence[
             f"{printable(name)} cannot be decoded as {found}: {_reason(error)}.",
             "Get the file again, or open it in an image viewer and save it anew.",
         ) from error
+
+
+def from_pillow(picture: Image.Image, limits: Limits = Limits()) -> np.ndarray:
+    """A picture that Pillow has opened, by the same policy: (H, W, 3) uint8 RGB, upright. Raises ImageError."""
+    name = "the Pillow image given"
+    _check_size(picture.size, name, limits)
+    try:
+        picture.load()  # one that was opened lazily is decoded here
+        return np.asarray(_upright(_rgb(picture, name), picture.format or ""))
+    except ImageError:
+        raise
+    except Exception as error:
+        raise ImageError(f"{name} cannot be decoded: {_reason(error)}.", "Get the file again.") from error
 
 
 def printable(text: str) -> str:

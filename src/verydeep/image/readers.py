@@ -40,7 +40,7 @@ _MAGIC = {
     "HEIC": rb"....ftyp(?:he[iv][cxms]|mi[af]1.{4}(?:.{4}){0,8}?he[iv][cxms])",
 }
 _PATTERNS = {name: re.compile(magic, re.DOTALL) for name, magic in _MAGIC.items()}
-_MAX_READS = 100_000  # Pillow reads a header block by block; a photo of 20 MiB takes a few thousand reads
+_MAX_READS = 50_000  # Pillow reads a header block by block; a photo of 20 MiB takes a few thousand reads
 _MAX_PACKED_TEXTS = 24  # Pillow unpacks each to 1 MiB at most
 _MAX_SCAN_PIXELS = 2_000_000_000  # about a second; 50 million pixels in 40 scans, where progressive photos have 10
 _SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")  # its mark, length, number of components
@@ -64,9 +64,13 @@ def open_picture(data: bytes, name: str) -> ImageFile:
         raise BombError(f"more than {_MAX_PACKED_TEXTS} compressed texts")
     module, _, reader = READERS[name].partition(":")
     picture: ImageFile = getattr(importlib.import_module(module), reader)(_MeteredBytes(data))
-    if name == "JPEG" and len(_SCAN.findall(data)) * picture.width * picture.height > _MAX_SCAN_PIXELS:
-        raise BombError("too many scans for its size")  # each scan passes over all the pixels again
     return picture
+
+
+def check_scans(data: bytes, size: tuple[int, int]) -> None:
+    """Raises BombError on a JPEG whose pixels would be passed over too often: a scan of 40 bytes can hold them all."""
+    if len(_SCAN.findall(data)) * size[0] * size[1] > _MAX_SCAN_PIXELS:
+        raise BombError("too many scans for its size")
 
 
 @contextmanager
