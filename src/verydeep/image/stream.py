@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+from PIL.Image import Image
 
-from verydeep.errors import ImageError
-from verydeep.image.decode import decode, read_image
+from verydeep.errors import ImageError, UsageError
+from verydeep.image.decode import PHOTO_FORMATS, decode, from_pillow, read_image
 from verydeep.image.preprocess import preprocess
+from verydeep.machine import cores
 from verydeep.nouns import Preprocessing
 
-Source: TypeAlias = "str | Path | bytes | np.ndarray"
-"""A path, the bytes of an image file, or (H, W, 3) uint8 RGB."""
+Source: TypeAlias = "str | Path | bytes | np.ndarray | Image"
+"""A photo: a path, the bytes of an image file, (H, W, 3) uint8 RGB, or a Pillow image."""
 
 Item: TypeAlias = "tuple[int, np.ndarray | ImageError]"
 """A position in the sources, and the network input (channels, h, w) float32 or why there is none."""
@@ -31,19 +33,22 @@ def stream(
     is_dense: bool = False,
     threads: int | None = None,
     ahead: int = 64,
+    *,
+    formats: Sequence[str] = PHOTO_FORMATS,
 ) -> Iterator[Item]:
     """The inputs of a network made of photos, in the order given; a photo that cannot be read is an ImageError.
 
     is_dense: the whole photo resized, not its central crop. ahead: at most so many are ready and waiting, so that
-    memory stays flat over any number of photos. threads: for decoding; by default one a core, at most 8.
+    memory stays flat over any number of photos. threads: for decoding; by default one a core, at most 8. formats: those
+    that `decode` accepts.
     """
-    pool = ThreadPoolExecutor(threads or min(8, _cores()), thread_name_prefix="decode")
+    pool = ThreadPoolExecutor(threads or min(8, cores()), thread_name_prefix="decode")
     waiting: deque[Future[np.ndarray | ImageError]] = deque()
     submitted = 0
     try:
         for position in range(len(sources)):
             while submitted < min(len(sources), position + ahead):
-                waiting.append(pool.submit(_load, sources[submitted], preprocessing, is_dense))
+                waiting.append(pool.submit(_load, sources[submitted], preprocessing, is_dense, formats))
                 submitted += 1
             yield position, waiting.popleft().result()
     finally:  # also where the consumer stops half-way
@@ -66,27 +71,35 @@ def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield batch
 
 
-def load(source: Source) -> np.ndarray:
-    """One photo, (H, W, 3) uint8 RGB, from whatever it is given as. Raises ImageError."""
+def load(source: Source, formats: Sequence[str] = PHOTO_FORMATS) -> np.ndarray:
+    """One photo, (H, W, 3) uint8 RGB, from whatever it is given as. Raises ImageError, UsageError on another type."""
     if isinstance(source, np.ndarray):
-        if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or source.size == 0:
-            raise ImageError(
-                f"an array of shape {source.shape} and type {source.dtype} is not a photo.",
-                "Expected (height, width, 3), uint8, RGB.",
-            )
-        return source
+        return _checked(source)
     if isinstance(source, bytes):
-        return decode(source, "image data")
-    return read_image(source)
+        return decode(source, "the data given", formats=formats)
+    if isinstance(source, Image):
+        return _checked(from_pillow(source))
+    if isinstance(source, (str, os.PathLike)):
+        return read_image(source, formats=formats)
+    raise UsageError(
+        f"a photo cannot be of type {type(source).__name__}.",
+        "Give a path, the bytes of an image file, an array (height, width, 3) of uint8, or a Pillow image.",
+    )
 
 
-def _load(source: Source, preprocessing: Preprocessing, is_dense: bool) -> np.ndarray | ImageError:
+def _checked(photo: np.ndarray) -> np.ndarray:
+    if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8 or photo.size == 0:
+        raise ImageError(
+            f"an array of shape {photo.shape} and type {photo.dtype} is not a photo.",
+            "Expected (height, width, 3), uint8, RGB.",
+        )
+    return photo
+
+
+def _load(
+    source: Source, preprocessing: Preprocessing, is_dense: bool, formats: Sequence[str]
+) -> np.ndarray | ImageError:
     try:
-        return preprocess(load(source), preprocessing, is_dense)
+        return preprocess(load(source, formats), preprocessing, is_dense)
     except ImageError as error:
         return error
-
-
-def _cores() -> int:
-    """Those that this process may use: fewer than the machine's in a container."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

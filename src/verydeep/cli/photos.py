@@ -1,0 +1,92 @@
+"""What a person names on the command line -> the photos meant by it."""
+
+import glob
+import os
+import sys
+from collections.abc import Iterator, Sequence
+
+from verydeep.errors import ImageError, UsageError
+
+STANDARD_INPUT = "-"
+
+SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "WebP": (".webp",),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "HEIC": (".heic", ".heif"),
+    "AVIF": (".avif",),
+}
+
+
+def find_photos(arguments: Sequence[str], formats: Sequence[str]) -> list[str]:
+    """The paths of all photos meant: files as they are, those below a folder, those that match a pattern, and "-".
+
+    Below a folder a photo is told by its suffix; hidden files are passed over. A file that is named itself is taken
+    whatever it is called, and one that is missing stays in the list: reading it says what is wrong. Raises ImageError
+    where a folder or pattern has no photo, and UsageError where "-" comes twice.
+    """
+    if list(arguments).count(STANDARD_INPUT) > 1:
+        raise UsageError("standard input, '-', is given more than once.", "It can be read only once.")
+    return [path for argument in arguments for path in _expand(argument, formats)]
+
+
+def read_standard_input(limit: int) -> bytes:
+    """The bytes of one image, cut off after `limit` + 1. Raises UsageError where a keyboard is at the other end."""
+    if sys.stdin.isatty():
+        raise UsageError("there is no image on standard input.", "Use it like this: verydeep predict - < photo.jpg")
+    return sys.stdin.buffer.read(limit + 1)
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """ "bmp,png" -> ("BMP", "PNG"); "all" is every format. Raises UsageError."""
+    if text.lower() == "all":
+        return tuple(SUFFIXES)
+    names = {name.lower(): name for name in SUFFIXES} | {"jpg": "JPEG", "tif": "TIFF", "heif": "HEIC"}
+    wanted = [word.strip().lower() for word in text.split(",")]
+    if unknown := [word for word in wanted if word not in names]:
+        raise UsageError(
+            f"no picture format {unknown[0]!r}; there are {', '.join(SUFFIXES)}.",
+            "Separate them by commas, or say all.",
+        )
+    return tuple(names[word] for word in wanted)
+
+
+def _expand(argument: str, formats: Sequence[str]) -> list[str]:
+    if os.path.isdir(argument):  # noqa: PTH112, Path.is_dir raises on a name that is too long
+        return _below(argument, formats)
+    if argument == STANDARD_INPUT or os.path.lexists(argument) or not glob.has_magic(argument):
+        return [argument]
+    matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207, pathlib's cannot take absolute patterns
+    if not matches:
+        raise ImageError(f"no file matches {argument!r}.", "Check the pattern; ** stands for folders at any depth.")
+    return [path for match in matches for path in _expand(match, formats)]
+
+
+def _below(folder: str, formats: Sequence[str]) -> list[str]:
+    suffixes = tuple(suffix for name in formats for suffix in SUFFIXES[name])
+    photos = sorted(path for path in _walk(folder) if path.lower().endswith(suffixes))
+    if not photos:
+        raise ImageError(
+            f"there is no photo in {folder} or below it.",
+            f"Looked for {', '.join(suffixes)}; --formats accepts other kinds, too.",
+        )
+    return photos
+
+
+def _walk(folder: str) -> Iterator[str]:
+    """Every visible file below `folder`; links to folders are followed, into each folder once."""
+    visited: set[str] = set()
+    for root, folders, files in os.walk(folder, onerror=_cannot_read, followlinks=True):
+        if os.path.realpath(root) in visited:
+            folders.clear()
+            continue
+        visited.add(os.path.realpath(root))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (os.path.join(root, name) for name in files if not name.startswith("."))  # noqa: PTH118
+
+
+def _cannot_read(error: OSError) -> None:
+    raise ImageError(f"cannot read the folder {error.filename}: {error.strerror}.", "Check its permissions.") from error

@@ -1,0 +1,125 @@
+"""`verydeep predict PHOTO...`: what is on photos, as tables, lines, JSON, CSV or annotated pictures."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from verydeep.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from verydeep.cli.predict_output import Output
+    from verydeep.image.stream import Source
+    from verydeep.nouns import Prediction
+    from verydeep.predict import Failure, Predictor
+
+TABLES_UP_TO = 10  # photos; more get one line each
+
+
+@click.command(
+    epilog="Examples: `verydeep predict cat.jpg`, `verydeep predict photos --csv > answers.csv`, "
+    "`verydeep predict 'photos/**/*.png' --out annotated`."
+)
+@click.argument("photos", nargs=-1, metavar="PHOTO|FOLDER|PATTERN|-...")
+@click.option("-m", "--model", metavar="MODEL", help="A model file, a folder with one, or a name.  [the built-in one]")
+@click.option("-k", "--top", type=click.IntRange(min=1), default=5, metavar="K", help="How many classes to show.  [5]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print a table for spreadsheets.")
+@click.option("--out", metavar="FOLDER", help="Also write each photo with its classes drawn on it into FOLDER.")
+@click.option("--formats", "wanted", metavar="NAMES", help="Picture formats, or all.  [jpeg,png,webp]")
+@click.option("--engine", default="auto", help="auto, torch or reference.  [auto]")
+@click.option("--device", default="auto", help="auto, cpu, cuda or mps.  [auto]")
+@click.option("--precision", default="float32", help="float32 or bfloat16.  [float32]")
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="For decoding and computing.  [all cores]")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, metavar="N", help="Photos at once.  [32]")
+def predict(
+    photos: tuple[str, ...],
+    *,
+    model: str | None,
+    top: int,
+    as_json: bool,
+    as_csv: bool,
+    out: str | None,
+    wanted: str | None,
+    engine: str,
+    device: str,
+    precision: str,
+    threads: int | None,
+    batch_size: int,
+) -> int:
+    """Classify photos.
+
+    A FOLDER stands for all photos below it, a PATTERN for the files that match it, - for an image on standard input.
+    Photos that cannot be read are told at the end, with exit code 3; the others are classified all the same.
+    """
+    if not photos:
+        raise UsageError(
+            "no photo was given.", "verydeep predict PHOTO, or a folder, a pattern, or - for standard input"
+        )
+    if as_json and as_csv:
+        raise UsageError("--json and --csv exclude each other.", "Choose one of the two.")
+    from verydeep.cli.photos import find_photos, parse_formats  # --help does without all of these
+    from verydeep.cli.predict_output import Pictures
+    from verydeep.cli.progress import progress
+    from verydeep.image import PHOTO_FORMATS
+    from verydeep.predict import Failure, Predictor
+
+    formats = parse_formats(wanted) if wanted else PHOTO_FORMATS
+    paths = find_photos(photos, formats)
+    predictor = Predictor(model, engine=engine, device=device, precision=precision, threads=threads, formats=formats)
+    top = min(top, len(predictor.classes))
+    is_long = len(paths) > TABLES_UP_TO
+    pictures = Pictures(out, formats) if out else None
+    output = _output(predictor, is_long, top, as_json, as_csv)
+    failures: list[Failure] = []
+    with progress("classified", len(paths)) if is_long else nullcontext(lambda done: None) as show:
+        for done, (source, answer) in enumerate(_answers(predictor, paths, top, batch_size), start=1):
+            if isinstance(answer, Failure):
+                failures.append(answer)
+            else:
+                output.write(answer)
+                if pictures:
+                    pictures.write(source, answer)
+            show(done)
+    output.close(failures)
+    _tell(failures, len(paths))
+    return DataError.exit_code if failures else 0
+
+
+def _answers(
+    predictor: "Predictor", paths: Sequence[str], k: int, batch_size: int
+) -> Iterator[tuple["Source", "Prediction | Failure"]]:
+    """Each photo as the predictor takes it, and its answer with the path as it was given."""
+    from verydeep.cli.photos import STANDARD_INPUT, read_standard_input
+    from verydeep.image import Limits
+
+    limit = Limits().file_bytes
+    sources = [read_standard_input(limit) if path == STANDARD_INPUT else path for path in paths]
+    answers = predictor.predict_many(sources, k, batch_size)
+    for path, source, answer in zip(paths, sources, answers, strict=True):
+        yield source, replace(answer, path=path)
+
+
+def _output(predictor: "Predictor", is_long: bool, k: int, as_json: bool, as_csv: bool) -> "Output":
+    from verydeep.cli.predict_output import Csv, Json, Lines, Tables
+
+    if as_json:
+        return Json(str(predictor.model.path))
+    if as_csv:
+        return Csv(k)
+    if is_long:
+        return Lines(predictor.classes)
+    return Tables(predictor.model.info.calibration)
+
+
+def _tell(failures: Sequence["Failure"], photos: int) -> None:
+    """The photos that could not be read, on stderr."""
+    if photos == 1:
+        for failure in failures:
+            click.echo(f"error: {failure.error.message}\nhint: {failure.error.hint}", err=True)
+    elif failures:
+        click.echo(f"error: {len(failures)} of {photos} photos could not be read:", err=True)
+        for failure in failures:
+            click.echo(f"  {failure.error}", err=True)

@@ -1,0 +1,147 @@
+"""Predictions -> text, CSV or JSON on standard output, and pictures; one photo at a time, so memory stays flat.
+
+Paths and labels come from outside: none can move the cursor of a terminal or become a formula in a spreadsheet.
+"""
+
+import csv
+import io
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import click
+
+from verydeep.files import atomic_write, make_folder
+from verydeep.image.decode import printable
+from verydeep.image.draw import annotate
+from verydeep.image.stream import Source, load
+from verydeep.nouns import Calibration, Prediction
+from verydeep.predict import Failure
+
+BAR_LENGTH = 24  # characters, of a probability of 1
+UNKNOWN = "probably none of the model's classes"
+
+
+class Output(Protocol):
+    """What is done with each answer, in the order of the photos, and with the failures at the end."""
+
+    def write(self, prediction: Prediction) -> None: ...
+
+    def close(self, failures: Sequence[Failure]) -> None: ...
+
+
+class Tables:
+    """A small table with bars for each photo."""
+
+    def __init__(self, calibration: Calibration) -> None:
+        self.threshold = calibration.reject_below
+
+    def write(self, prediction: Prediction) -> None:
+        click.echo(click.style(printable(prediction.path), bold=True))
+        labels = [printable(score.label) for score in prediction.scores]
+        width = max(map(len, labels))
+        for label, score in zip(labels, prediction.scores, strict=True):
+            row = f"  {label:<{width}}  {score.probability:6.1%}  {_bar(score.probability)}".rstrip()
+            click.echo(click.style(row, fg="green") if prediction.is_known and label == labels[0] else row)
+        if not prediction.is_known:
+            sentence = f"{UNKNOWN}: the best of them is less probable than {self.threshold:.1%}"
+            click.echo(click.style(f"  {sentence}", fg="yellow"))
+        click.echo()
+
+    def close(self, failures: Sequence[Failure]) -> None:
+        """They are told on stderr."""
+
+
+class Lines:
+    """One line for each photo: the probability, the best class, the path."""
+
+    def __init__(self, classes: Iterable[str]) -> None:
+        self.width = max(len(printable(label)) for label in classes)
+
+    def write(self, prediction: Prediction) -> None:
+        label, path = printable(prediction.label), printable(prediction.path)
+        line = f"{prediction.probability:6.1%}  {label:<{self.width}}  {path}"
+        click.echo(line if prediction.is_known else click.style(f"{line}  ({UNKNOWN})", fg="yellow"))
+
+    def close(self, failures: Sequence[Failure]) -> None:
+        """They are told on stderr."""
+
+
+class Csv:
+    """A header and one row for each photo, those that could not be read last."""
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+        numbered = [f"{name}_{place}" for place in range(1, k + 1) for name in ("label", "probability")]
+        self._row(["path", "is_known", *numbered, "error"])
+
+    def write(self, prediction: Prediction) -> None:
+        scores = [cell for score in prediction.scores for cell in (score.label, f"{score.probability:.6f}")]
+        self._row([prediction.path, str(prediction.is_known).lower(), *scores, ""])
+
+    def close(self, failures: Sequence[Failure]) -> None:
+        for failure in failures:
+            self._row([failure.path, "", *[""] * (2 * self.k), str(failure.error)])
+
+    def _row(self, cells: list[str]) -> None:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="").writerow(_harmless(cell) for cell in cells)
+        click.echo(line.getvalue())
+
+
+class Json:
+    """One document: {"model": ..., "photos": [...], "errors": [...]}. Other characters than ASCII are escaped."""
+
+    def __init__(self, model: str) -> None:
+        self._is_first = True
+        click.echo(f'{{"model": {json.dumps(model)}, "photos": [', nl=False)
+
+    def write(self, prediction: Prediction) -> None:
+        scores = [{"label": score.label, "probability": score.probability} for score in prediction.scores]
+        photo = {"path": prediction.path, "is_known": prediction.is_known, "predictions": scores}
+        click.echo(("\n" if self._is_first else ",\n") + json.dumps(photo), nl=False)
+        self._is_first = False
+
+    def close(self, failures: Sequence[Failure]) -> None:
+        errors = [{"path": failure.path, "error": str(failure.error)} for failure in failures]
+        click.echo(f'\n], "errors": {json.dumps(errors)}}}')
+
+
+class Pictures:
+    """Each photo with its classes drawn on it: FOLDER/<name>-predicted.jpg, the next of that name with -2 after it.
+
+    Raises StorageError where the folder cannot be written to.
+    """
+
+    def __init__(self, folder: str, formats: Sequence[str]) -> None:
+        self.folder = make_folder(folder)
+        self.formats = formats
+        self._seen: Counter[str] = Counter()
+
+    def write(self, photo: Source, prediction: Prediction) -> None:
+        stem = "stdin" if prediction.path == "-" else printable(Path(prediction.path).stem)
+        stem = stem.encode()[:150].decode(errors="ignore")  # a name may have 255 bytes on most disks
+        self._seen[stem.casefold()] += 1  # some disks take Cat.jpg and cat.jpg for one
+        number = self._seen[stem.casefold()]
+        file = io.BytesIO()
+        annotate(load(photo, self.formats), prediction).save(file, "JPEG", quality=90)
+        atomic_write(self.folder / f"{stem}-predicted{f'-{number}' if number > 1 else ''}.jpg", file.getvalue())
+
+
+def _bar(probability: float) -> str:
+    """Blocks where the terminal has them, in eighths of a character; # where it has not."""
+    try:
+        "█▏".encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return "#" * round(BAR_LENGTH * probability)
+    whole, eighths = divmod(round(BAR_LENGTH * 8 * probability), 8)
+    return "█" * whole + " ▏▎▍▌▋▊▉"[eighths]
+
+
+def _harmless(cell: str) -> str:
+    """A quote before what a spreadsheet would take for a formula: such a cell can send the sheet to a stranger."""
+    cell = printable(cell)
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell

@@ -1,0 +1,109 @@
+"""From a photo to what is on it: `Predictor().predict("photo.jpg")`.
+
+    photo -> load -> preprocess -> Engine.run -> posteriors -> classify -> Prediction
+
+Each step is one function of a package below; this file only joins them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from verydeep.errors import ImageError
+from verydeep.image.decode import PHOTO_FORMATS
+from verydeep.image.preprocess import preprocess
+from verydeep.image.stream import Item, Source, batches, load, stream
+from verydeep.nouns import Prediction
+from verydeep.outputs.classify import classify, posteriors
+from verydeep.runtime import open_model
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A photo that could not be read, in the place where its prediction would be."""
+
+    path: str  # as it was given; "" for an array or bytes
+    error: ImageError
+
+
+class Predictor:
+    """A model that answers. Safe to share between threads.
+
+    model: a model file, a folder with one, or the name of a built-in model; by default the program's own. engine,
+    device, precision, threads: see `runtime.open_model`. formats: the kinds of picture files that are accepted.
+
+    A photo is a path, the bytes of an image file, an array (H, W, 3) of uint8 RGB, or a Pillow image.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        engine: str = "auto",
+        device: str = "auto",
+        precision: str = "float32",
+        threads: int | None = None,
+        formats: Sequence[str] = PHOTO_FORMATS,
+    ) -> None:
+        self.model = open_model(model, engine=engine, device=device, precision=precision, threads=threads)
+        self.threads = threads
+        self.formats = formats
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of `predict_proba`'s columns."""
+        return self.model.info.classes
+
+    def predict(self, photo: Source, k: int = 5) -> Prediction:
+        """The `k` most probable classes of one photo. Raises ImageError where it cannot be read."""
+        image = preprocess(load(photo, self.formats), self.model.info.preprocessing)
+        return self._prediction(photo, self._posteriors(image[np.newaxis])[0], k)
+
+    def predict_many(
+        self, photos: Sequence[Source], k: int = 5, batch_size: int = 32
+    ) -> Iterator[Prediction | Failure]:
+        """The answer for each photo, in the order given: a Prediction, or a Failure where it cannot be read.
+
+        Photos are decoded by a few threads ahead of the engine, and no more than a few batches are held in memory.
+        """
+        for batch in batches(self._inputs(photos, batch_size), batch_size):
+            images = [loaded for _, loaded in batch if isinstance(loaded, np.ndarray)]
+            rows = iter(self._posteriors(np.stack(images)) if images else ())
+            for position, loaded in batch:
+                if isinstance(loaded, ImageError):
+                    yield Failure(_path(photos[position]), loaded)
+                else:
+                    yield self._prediction(photos[position], next(rows), k)
+
+    def predict_proba(self, photos: Sequence[Source], batch_size: int = 32) -> np.ndarray:
+        """The probability of each class for each photo: (len(photos), len(classes)) float64, each row adds to 1.
+
+        Raises ImageError at the first photo that cannot be read.
+        """
+        rows = [np.empty((0, len(self.classes)))]
+        for batch in batches(self._inputs(photos, batch_size), batch_size):
+            rows.append(self._posteriors(np.stack([_input_or_raise(loaded) for _, loaded in batch])))
+        return np.concatenate(rows)
+
+    def _inputs(self, photos: Sequence[Source], batch_size: int) -> Iterator[Item]:
+        return stream(
+            photos, self.model.info.preprocessing, threads=self.threads, ahead=2 * batch_size, formats=self.formats
+        )
+
+    def _posteriors(self, images: np.ndarray) -> np.ndarray:
+        return posteriors(self.model.engine.run(images)["logits"], self.model.info.calibration.temperature)
+
+    def _prediction(self, photo: Source, probabilities: np.ndarray, k: int) -> Prediction:
+        return classify(probabilities, self.classes, self.model.info.calibration, _path(photo), k)
+
+
+def _path(photo: Source) -> str:
+    return str(photo) if isinstance(photo, (str, Path)) else ""
+
+
+def _input_or_raise(loaded: np.ndarray | ImageError) -> np.ndarray:
+    if isinstance(loaded, ImageError):
+        raise loaded
+    return loaded
