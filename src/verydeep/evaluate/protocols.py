@@ -35,7 +35,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "center": Protocol("centre crop {crop} of shorter side {resize}, bilinear, one crop"),
     # Simonyan & Zisserman (2015), section 3.2, at one scale
     "dense": Protocol(
-        "dense, whole photo at shorter side {resize}, bilinear, class scores averaged over the map, "
+        "whole photo at shorter side {resize}, bilinear, dense view, class scores averaged over the map, "
         "posteriors averaged with the mirror image's",
         is_dense=True,
         is_flipped=True,

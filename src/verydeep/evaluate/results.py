@@ -73,11 +73,7 @@ def append_result(path: str | Path, result: Result) -> None:
     Raises DataError where the file has other columns, and StorageError where it cannot be written.
     """
     path = Path(path)
-    try:
-        old = path.read_text(encoding="utf-8") if path.exists() else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}.", "Expected a CSV file of results.") from error
-    _check_header(path, old)
+    old = _read(path)
     rows = io.StringIO()
     writer = csv.DictWriter(rows, COLUMNS, lineterminator="\n")
     if not old:
@@ -88,10 +84,22 @@ def append_result(path: str | Path, result: Result) -> None:
     atomic_write(path, old + rows.getvalue())
 
 
-def _check_header(path: Path, text: str) -> None:
+def check_results(path: str | Path) -> None:
+    """Raises DataError where a row could not be added because the file is something else."""
+    _read(Path(path))
+
+
+def _read(path: Path) -> str:
+    """The text of the file, its columns checked; empty where it is missing."""
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise DataError(f"cannot read {path}: {reason}.", "Expected a CSV file of results.") from error
     header = tuple(next(csv.reader(text.splitlines()), []))
     if text and header != COLUMNS:
         raise DataError(
             f"{path} has the columns {', '.join(header)}; expected {', '.join(COLUMNS)}.",
             "Give the name of a file of results, or of one that does not exist.",
         )
+    return text

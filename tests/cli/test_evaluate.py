@@ -1,0 +1,208 @@
+"""`verydeep evaluate`: its tables, its JSON, its row of results, and what it says when something is wrong."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from verydeep.data.datasets import open_folder
+from verydeep.evaluate import Report, evaluate
+from verydeep.runtime import open_model
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def report(opinionated_model: Path, class_folders: Path) -> Report:
+    """What the command ought to print: the same evaluation in Python."""
+    model = open_model(opinionated_model, engine="reference")
+    return evaluate(model.engine, model.info, open_folder(class_folders), conditions="float32, engine reference")
+
+
+def test_the_tables_show_every_figure_with_its_interval_n_and_protocol(
+    run: Run, opinionated_model: Path, class_folders: Path, report: Report
+) -> None:
+    done = run("evaluate", opinionated_model, class_folders, "--engine", "reference")
+    assert done.code == 0
+    assert report.protocol in done.out
+    value, (low, high) = 100 * report.top1.successes / 24, report.top1.interval
+    assert re.search(rf"top-1 +{value:.1f} % +{100 * low:.1f} to {100 * high:.1f} % +24 +center", done.out)
+    assert re.search(r"at least 60.0% sure +\S+ % .* % +24 +center", done.out)
+    assert "top-5" not in done.out  # of three classes
+    for row in report.class_rows:
+        assert re.search(rf"{row.label} +{100 * row.recall.value:.1f} % .* {row.precision.n} +center", done.out)
+    for row in report.confusion:
+        assert re.search(" +".join(str(count) if count else "·" for count in row) + r" *\n", done.out)
+
+
+def test_json_is_the_report(run: Run, opinionated_model: Path, class_folders: Path, report: Report) -> None:
+    done = run("evaluate", opinionated_model, class_folders, "--engine", "reference", "--json")
+    printed = json.loads(done.out)
+    assert {key: printed[key] for key in report.to_dict()} == report.to_dict()
+    assert printed["model"] == str(opinionated_model)
+    assert len(printed["photos"]) == 24
+
+
+def test_the_validation_folder_is_taken_where_there_is_one(
+    run: Run, opinionated_model: Path, class_folders: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "data" / "train").mkdir(parents=True)
+    class_folders.rename(tmp_path / "data" / "val")
+    done = run("evaluate", opinionated_model, tmp_path / "data", "--engine", "reference", "--json")
+    assert json.loads(done.out)["n"] == 24
+
+
+@pytest.mark.parametrize("engine", ["reference", "torch"])
+def test_dense_evaluates_whole_photos(run: Run, opinionated_model: Path, class_folders: Path, engine: str) -> None:
+    pytest.importorskip(engine) if engine == "torch" else None
+    done = run("evaluate", opinionated_model, class_folders, "--protocol", "dense", "--engine", engine, "--json")
+    assert "whole photo at shorter side 36" in json.loads(done.out)["protocol"]
+    assert f"engine {engine}" in json.loads(done.out)["protocol"]
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_photos_that_cannot_be_read_are_told_at_the_end_with_exit_code_3(
+    run: Run, opinionated_model: Path, class_folders: Path, flags: tuple[str, ...]
+) -> None:
+    (class_folders / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff and no more")
+    done = run("evaluate", opinionated_model, class_folders, "--engine", "reference", *flags)
+    assert done.code == 3
+    assert "error: 1 of 25 photos could not be read and are in no figure:" in done.err
+    assert f"{class_folders / 'cat' / 'broken.jpg'}" in done.err.splitlines()[-1]
+    assert "24" in done.out
+
+
+def test_append_adds_one_row_with_all_its_conditions(
+    run: Run, opinionated_model: Path, class_folders: Path, tmp_path: Path, report: Report
+) -> None:
+    file = tmp_path / "results" / "accuracy.csv"
+    for _ in range(2):
+        run("evaluate", opinionated_model, class_folders, "--engine", "reference", "--append", file)
+    rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
+    assert len(rows) == 2
+    assert rows[0]["value"] == f"{report.top1.value:.4f}"
+    assert rows[0]["protocol"] == f"top-1 on photos: {report.protocol}"
+    assert (rows[0]["n"], rows[0]["engine"], rows[0]["architecture"]) == ("24", "reference", "toy-bn-gap")
+    assert all(rows[0].values())
+
+
+def test_a_file_that_holds_no_results_is_left_alone(
+    run: Run, opinionated_model: Path, class_folders: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "prices.csv").write_text("apples,pears\n1,2\n", encoding="utf-8")
+    done = run("evaluate", opinionated_model, class_folders, "--append", tmp_path / "prices.csv")
+    assert done.code == 3
+    assert "has the columns apples, pears; expected date, commit" in done.err
+    assert (tmp_path / "prices.csv").read_text(encoding="utf-8") == "apples,pears\n1,2\n"
+
+
+def test_progress_goes_to_stderr_in_lines_where_there_is_no_terminal(
+    run: Run, opinionated_model: Path, class_folders: Path
+) -> None:
+    done = run("evaluate", opinionated_model, class_folders, "--engine", "reference", "--batch-size", "12")
+    assert "evaluated: 12 of 24\nevaluated: 24 of 24\n" in done.err
+    assert "evaluated" not in done.out
+
+
+def test_names_from_outside_cannot_move_the_cursor(run: Run, opinionated_model: Path, class_folders: Path) -> None:
+    moved = class_folders.with_name("\x1b[2Jphotos[red]")
+    class_folders.rename(moved)
+    done = run("evaluate", opinionated_model, moved, "--engine", "reference")
+    assert "\x1b" not in done.out
+    assert "\\x1b[2Jphotos[red]" in done.out
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "code", "message", "hint"),
+    [
+        (None, ["nowhere", "DATA"], 3, "there is no model 'nowhere'", "model file"),
+        (None, ["DATA", "DATA"], 3, "there is no model at", "model.safetensors"),
+        (None, ["MODEL", "nowhere"], 3, "nowhere does not exist", "Check the path"),
+        (None, ["MODEL", "MODEL"], 3, "is a file; expected a folder of class folders", "Check the path"),
+        (None, ["MODEL"], 2, "Missing argument 'DATA'", "--help"),
+        (None, ["MODEL", "DATA", "--protocol", "centre"], 2, "no protocol 'centre'; there are center", "Choose"),
+        (None, ["MODEL", "DATA", "--engine", "caffe"], 2, "no engine 'caffe'", "Choose"),
+        (None, ["MODEL", "DATA", "--device", "tpu"], 2, "no device 'tpu'", "Choose"),
+        (None, ["MODEL", "DATA", "--engine", "reference", "--precision", "bfloat16"], 2, "float32 only", "torch"),
+        (None, ["MODEL", "DATA", "--batch-size", "0"], 2, "0 is not in the range", "--help"),
+        (None, ["MODEL", "DATA", "--threads", "none"], 2, "'none' is not a valid integer", "--help"),
+        ("empty", ["MODEL", "DATA"], 3, "has no folder with photos", "<class>/<photo>.jpg"),
+        ("other class", ["MODEL", "DATA"], 3, "the model does not know: wolf", "Rename"),
+        ("all broken", ["MODEL", "DATA"], 3, "none of the 24 photos can be read", "Check"),
+        ("damaged model", ["MODEL", "DATA"], 3, "is not a", "Give a file that `verydeep train` wrote"),
+    ],
+)
+def test_what_a_user_can_get_wrong_is_one_line_with_its_remedy(
+    *,
+    run: Run,
+    opinionated_model: Path,
+    class_folders: Path,
+    change: str | None,
+    arguments: list[str],
+    code: int,
+    message: str,
+    hint: str,
+) -> None:
+    if change == "empty":
+        class_folders = class_folders.parent / "empty"
+        class_folders.mkdir()
+    elif change == "other class":
+        (class_folders / "cat").rename(class_folders / "wolf")
+    elif change == "all broken":
+        for photo in class_folders.glob("*/*.png"):
+            photo.write_bytes(b"no photo")
+    elif change == "damaged model":
+        opinionated_model.write_bytes(b"\xff" * 100)
+    names = {"MODEL": str(opinionated_model), "DATA": str(class_folders)}
+    done = run("evaluate", *(names.get(argument, argument) for argument in arguments))
+    assert done.code == code
+    error, hint_line = [line for line in done.err.splitlines() if not line.startswith("evaluated")]
+    assert error.startswith("error: ")
+    assert message in error
+    assert hint_line.startswith("hint: ")
+    assert hint in hint_line
+    assert done.out == ""
+
+
+def test_results_that_cannot_be_written_are_an_error(
+    run: Run, opinionated_model: Path, class_folders: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    done = run("evaluate", opinionated_model, class_folders, "--append", tmp_path / "file" / "results.csv")
+    assert done.code == 1
+    assert "cannot write" in done.err
+    assert "hint: " in done.err
+
+
+def test_the_command_needs_no_torch(opinionated_model: Path, class_folders: Path) -> None:
+    """With the reference engine; and it works where torch cannot be imported at all."""
+    code = (
+        "import sys; sys.modules['torch'] = None; from verydeep.cli.main import main; "
+        f"sys.argv = ['verydeep', 'evaluate', {str(opinionated_model)!r}, {str(class_folders)!r}, "
+        "'--engine', 'reference', '--json']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["n"] == 24
+
+
+@pytest.mark.slow
+def test_a_set_of_real_photos_is_read_whole(
+    run: Run, shared_data: Path, tmp_path: Path, random_weights: Callable[..., Any]
+) -> None:
+    from verydeep.architecture import Architecture
+    from verydeep.nouns import Preprocessing
+    from verydeep.weights import ModelInfo, write_model
+
+    architecture = Architecture("toy", head="gap", classes=2, input_size=32)
+    info = ModelInfo(architecture, ("bees", "ants"), Preprocessing(resize=36, crop=32))
+    write_model(tmp_path / "model.safetensors", info, random_weights(architecture))
+    done = run("evaluate", tmp_path, shared_data / "hymenoptera", "--engine", "reference", "--json")
+    printed = json.loads(done.out)
+    assert done.code == 0
+    assert [row["recall"]["n"] for row in printed["classes"]] == [41, 35]
