@@ -11,7 +11,7 @@ Training keeps what the backward pass will need until it comes by:
 - the image, and one output of every layer: that after its ReLU;
 - with batch norm also the output before it, which the gradient of the norm needs;
 - for every output of a pool the place of the maximum, which torch keeps in eight bytes;
-- after dropout the output once more, and its mask of one byte a value;
+- after dropout the output once more, and its mask, one byte a value on a GPU;
 - for LRN three maps of the size of its output: the squares, their sums, and the power of those;
 - while the backward pass runs, the gradients of the input and the output of one layer.
 

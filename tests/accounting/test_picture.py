@@ -1,0 +1,62 @@
+"""The picture: every layer is in it, nothing hangs over its edge, and both files open."""
+
+from io import BytesIO
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from verydeep.accounting.picture import Polygon, Text, draw, to_png, to_svg
+from verydeep.architecture import CONFIGURATIONS, Architecture
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.mark.parametrize("configuration", list(CONFIGURATIONS))
+def test_every_layer_is_a_box_of_three_faces(configuration: str) -> None:
+    architecture = Architecture(configuration)
+    tips = [shape.tip.split("\n")[0] for shape in draw(architecture).shapes if isinstance(shape, Polygon) and shape.tip]
+    names = ["input", *(layer.name for layer in architecture.layers)]
+    assert tips == [name for name in names for _ in range(3)]
+
+
+def test_the_sizes_of_the_article_are_written_under_the_boxes() -> None:
+    texts = {shape.text for shape in draw(Architecture("D")).shapes if isinstance(shape, Text)}
+    sizes = {"224x224x3", "224x224x64", "112x112x128", "56x56x256", "28x28x512", "14x14x512", "1x1x4096", "1x1x1000"}
+    assert sizes | {"pool5 7x7x512", "VGG D"} <= texts
+
+
+def test_the_legend_names_what_is_there_and_no_more() -> None:
+    def texts(configuration: str) -> set[str]:
+        return {shape.text for shape in draw(Architecture(configuration)).shapes if isinstance(shape, Text)}
+
+    assert "1x1 convolution + ReLU" in texts("C") - texts("D")
+    assert "local response normalisation" in texts("A-LRN") - texts("A")
+
+
+@given(data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_nothing_hangs_over_the_edge(architectures: st.SearchStrategy[Architecture], data: st.DataObject) -> None:
+    drawing = draw(data.draw(architectures))
+    points = [point for shape in drawing.shapes if isinstance(shape, Polygon) for point in shape.points]
+    points += [(shape.x, shape.y) for shape in drawing.shapes if isinstance(shape, Text)]
+    assert all(0 < x < drawing.width and 0 < y < drawing.height for x, y in points)
+
+
+def test_an_svg_is_xml_with_all_shapes() -> None:
+    drawing = draw(Architecture("C"))
+    root = ElementTree.fromstring(to_svg(drawing))  # noqa: S314, our own
+    assert len(root.findall(f"{SVG}polygon")) + len(root.findall(f"{SVG}text")) == len(drawing.shapes)
+    assert [text.text for text in root.iter(f"{SVG}text")] == [s.text for s in drawing.shapes if isinstance(s, Text)]
+
+
+def test_a_png_has_the_colours_of_the_boxes() -> None:
+    drawing = draw(Architecture("toy", head="gap"))
+    image = Image.open(BytesIO(to_png(drawing, scale=1)))
+    assert image.size == (round(drawing.width), round(drawing.height))
+    for shape in drawing.shapes:
+        if isinstance(shape, Polygon) and not shape.tip:  # the squares of the legend
+            x, y = (sum(corner) / 4 for corner in zip(*shape.points, strict=True))
+            assert image.getpixel((round(x), round(y))) == shape.fill
