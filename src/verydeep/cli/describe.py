@@ -160,6 +160,6 @@ def _draw(architecture: Architecture, path: str) -> None:
     drawing = draw(architecture)
     suffix = Path(path).suffix.lower()
     if suffix not in (".svg", ".png"):
-        raise UsageError(f"cannot draw into {path}: expected a name in .svg or .png.", "Choose one of the two.")
+        raise UsageError(f"cannot draw into {path}: it is neither SVG nor PNG.", "Let its name end in .svg or .png.")
     atomic_write(path, to_svg(drawing) if suffix == ".svg" else to_png(drawing))
     click.echo(f"wrote {path}", err=True)
