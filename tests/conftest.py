@@ -18,9 +18,11 @@ from verydeep.weights import ModelInfo, read_model, write_model
 REPOSITORY = Path(__file__).parents[1]
 
 if importlib.util.find_spec("jaxtyping") and importlib.util.find_spec("torch"):
+    import torch
     from jaxtyping import install_import_hook
 
     install_import_hook("verydeep.network", "beartype.beartype")
+    torch.set_num_threads(1)  # the networks of tests are tiny, and the tests themselves run on all cores
 
 
 @pytest.fixture(scope="session")

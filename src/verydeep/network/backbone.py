@@ -69,7 +69,7 @@ class Network(nn.Module):
 
         It shares their memory: a step of an optimiser on this network is seen there.
         """
-        from verydeep.network.build import load_weights  # noqa: PLC0415, build needs this module
+        from verydeep.network.build import load_weights  # that module needs this one
 
         view = Network(self.architecture.dense(), self.dropout).train(self.training)
         load_weights(view, self.state_dict())

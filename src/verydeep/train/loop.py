@@ -113,8 +113,8 @@ def train(run: Run, photos: Dataset, validation: Dataset, display: Display, devi
 def _title(recipe: Recipe, photos: Dataset, validation: Dataset, device: torch.device, progress: Progress) -> str:
     classes = len(photos.classes)
     return (
-        f"{recipe.architecture(classes).name} at {recipe.input_size} pixels, {classes} classes, {len(photos)} photos to train on, "
-        f"{len(validation)} to validate on; {device.type}, {progress.precision}"
+        f"{recipe.architecture(classes).name} at {recipe.input_size} pixels, {classes} classes, "
+        f"{len(photos)} photos to train on, {len(validation)} to validate on; {device.type}, {progress.precision}"
     )
 
 
@@ -141,7 +141,7 @@ def _mix(images: Tensor, targets: Tensor, recipe: Recipe, random: np.random.Gene
 
 
 def _checked(loss: Tensor, progress: Progress, rate: float) -> float:
-    value = float(loss)
+    value = float(loss.detach())
     if not math.isfinite(value):
         raise TrainingError(
             f"the loss is {value} at step {progress.step} (epoch {progress.epoch + 1}, learning rate {rate:.3g}).",

@@ -1,0 +1,42 @@
+# What a developer runs. `make setup` once, then any of the others; each sets up by itself where that is missing.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: setup demo test test-fast check format bench
+
+setup: $(READY)
+
+# Everything for development, in a virtual environment of its own; constraints.txt pins torch.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	@touch $(READY)
+
+# Photos classified by the built-in model, then a small network trained from scratch, in about a minute.
+demo: $(READY)
+	$(BIN)/python demo.py
+
+# Everything that CI runs.
+test: $(READY)
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+# No network, GPU or data set needed; under a minute.
+test-fast: $(READY)
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow and not gpu and not network"
+
+# Style, types, and the direction of imports.
+check: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# Speed and memory on this machine: appends rows to benchmarks/results.
+bench: $(READY)
+	$(BIN)/python benchmarks/measure.py

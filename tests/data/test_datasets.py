@@ -1,0 +1,117 @@
+"""Folders of photos: layouts, names of classes, the split, and what is refused."""
+
+import os
+
+import pytest
+
+from verydeep.data.datasets import open_folder, open_splits, open_validation, split
+from verydeep.errors import DatasetError
+
+
+def make(folder, counts):
+    """counts: class folder -> how many empty files called photos."""
+    for name, count in counts.items():
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            (folder / name / f"{i:03}.jpg").touch()
+    return folder
+
+
+def test_a_folder_of_class_folders_is_read_in_the_order_of_names(tmp_path):
+    make(tmp_path, {"wasp": 2, "ant": 3, "bee/garden": 1})
+    (tmp_path / "ant" / "notes.txt").touch()
+    (tmp_path / "ant" / ".hidden.jpg").touch()
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "empty").mkdir()
+    dataset = open_folder(tmp_path)
+    assert dataset.classes == ("ant", "bee", "wasp")
+    assert dataset.counts() == (3, 1, 2)
+    assert [path.relative_to(tmp_path).as_posix() for path in dataset.paths][2:4] == ["ant/002.jpg", "bee/garden/000.jpg"]
+
+
+def test_a_wordnet_id_is_dropped_from_the_name_of_a_class(tmp_path):
+    make(tmp_path, {"n02102040_English_springer": 1, "n01440764_tench": 1, "my_cat": 1})
+    assert open_folder(tmp_path).classes == ("my_cat", "tench", "English springer")
+
+
+def test_two_folders_that_would_get_the_same_name_keep_their_own(tmp_path):
+    make(tmp_path, {"n02012849_crane": 1, "n03126707_crane": 1})  # the bird and the machine, as in ImageNet
+    assert open_folder(tmp_path).classes == ("n02012849_crane", "n03126707_crane")
+
+
+def test_train_and_val_folders_are_taken_as_they_are(tmp_path):
+    make(tmp_path / "train", {"a": 4, "b": 4})
+    make(tmp_path / "valid", {"a": 1, "b": 2})
+    train, validation = open_splits(tmp_path)
+    assert (len(train), len(validation)) == (8, 3)
+    assert len(open_validation(tmp_path)) == 3
+
+
+def test_validation_photos_are_labelled_by_name_not_by_position(tmp_path):
+    make(tmp_path / "train", {"a": 2, "b": 2, "c": 2})
+    make(tmp_path / "val", {"b": 1, "c": 1})
+    train, validation = open_splits(tmp_path)
+    assert [validation.classes[label] for label in validation.labels] == ["b", "c"]
+    assert validation.classes == train.classes
+
+
+def test_a_validation_class_that_was_not_trained_on_is_named(tmp_path):
+    make(tmp_path / "train", {"a": 2, "b": 2})
+    make(tmp_path / "val", {"a": 1, "wolf": 1})
+    with pytest.raises(DatasetError, match="wolf.*It knows a, b"):
+        open_splits(tmp_path)
+
+
+def test_without_validation_folder_a_fifth_of_each_class_is_drawn(tmp_path):
+    make(tmp_path, {"a": 50, "b": 10, "c": 2})
+    train, validation = open_splits(tmp_path, seed=1)
+    assert validation.counts() == (10, 2, 1)
+    assert train.counts() == (40, 8, 1)
+    assert not set(train.paths) & set(validation.paths)
+    assert open_splits(tmp_path, seed=1) == (train, validation)
+    assert open_splits(tmp_path, seed=2) != (train, validation)
+
+
+def test_another_photo_leaves_nearly_all_others_where_they_were(tmp_path):
+    make(tmp_path, {"a": 200, "b": 200})
+    before = set(open_splits(tmp_path)[1].paths)
+    (tmp_path / "a" / "new.jpg").touch()
+    assert len(before - set(open_splits(tmp_path)[1].paths)) <= 1
+
+
+def test_a_class_with_one_photo_cannot_be_split(tmp_path):
+    make(tmp_path, {"a": 5, "lonely": 1})
+    with pytest.raises(DatasetError, match="'lonely' has 1 photo"):
+        split(open_folder(tmp_path), 0.2, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [({"a": 3}, "one class only, 'a'"), ({}, "no folder with photos"), ({"a": 0}, "no folder with photos")],
+)
+def test_what_cannot_be_trained_on_is_refused(tmp_path, counts, message):
+    make(tmp_path, counts)
+    with pytest.raises(DatasetError, match=message):
+        open_splits(tmp_path)
+
+
+def test_a_path_that_is_no_folder_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DatasetError, match="is a file"):
+        open_splits(tmp_path / "file")
+    with pytest.raises(DatasetError, match="does not exist"):
+        open_splits(tmp_path / "nowhere")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_without_permission_is_named(tmp_path):
+    make(tmp_path, {"a": 2, "b": 2})
+    (tmp_path / "b").chmod(0)
+    with pytest.raises(DatasetError, match="cannot read the folder"):
+        open_splits(tmp_path)
+
+
+def test_imagenette_has_its_ten_classes(shared_data):
+    train, validation = open_splits(shared_data / "imagenette-144")
+    assert (len(train), validation.counts()) == (9469, (40,) * 10)
+    assert train.classes[:3] == ("tench", "English springer", "cassette player")

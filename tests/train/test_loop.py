@@ -1,0 +1,169 @@
+"""Whole trainings on small photos: they learn, resume where they stopped, and validate as evaluate and predict do."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from verydeep.data.datasets import open_splits
+from verydeep.errors import CheckpointError, DatasetError, TrainingError, UsageError
+from verydeep.evaluate import evaluate
+from verydeep.predict import Predictor
+from verydeep.runtime import open_model
+from verydeep.train.checkpoint import STATE_FILE
+from verydeep.train.display import Display
+from verydeep.train.loop import train
+from verydeep.train.recipe import Recipe
+from verydeep.train.run import Run, create_run, open_run
+
+RECIPE = Recipe(
+    configuration="toy",
+    input_size=16,
+    epochs=3,
+    batch_size=8,
+    learning_rate=0.1,
+    train_scales=(16, 20),
+    test_resize=18,
+    test_crop=16,
+    ema_decay=0.5,
+    cutmix=0.2,
+    precision="float32",
+)
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """Two classes that any network can tell apart: reddish and bluish noise."""
+    random = np.random.default_rng(0)
+    for name, channel in (("red", 0), ("blue", 2)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(30):
+            pixels = random.integers(0, 120, (20, 24, 3), np.uint8)
+            pixels[..., channel] += 100
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
+    return tmp_path / "photos"
+
+
+def start(photos: Path, folder: Path, **fields) -> Run:
+    return create_run(folder, replace(RECIPE, **fields), photos, ("verydeep", "train", str(photos)), {})
+
+
+def go(run: Run):
+    return train(run, *open_splits(run.data, run.recipe.seed), Display(), "cpu")
+
+
+def test_a_run_learns_and_writes_model_card_recipe_and_measurements(photos, tmp_path):
+    run = start(photos, tmp_path / "run")
+    report = go(run)
+    assert report.top1.value == 1.0
+    assert report.n == 12
+    rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    card = (run.folder / "README.md").read_text()
+    assert "centre crop 16 of shorter side 18" in card
+    assert "100.0% (95 % interval 75.8% to 100.0%, n = 12)" in card  # Wilson's for 12 of 12
+    info = open_model(run.folder, engine="reference").info
+    assert info.classes == ("blue", "red")
+    assert info.origin["validation"]["n"] == 12
+
+
+def test_training_evaluation_and_prediction_agree_to_the_last_photo(photos, tmp_path):
+    run = start(photos, tmp_path / "run", epochs=1, learning_rate=0.01)
+    report = go(run)
+    _, validation = open_splits(photos, run.recipe.seed)
+    for engine in ("torch", "reference"):
+        opened = open_model(run.folder, engine=engine)
+        again = evaluate(opened.engine, opened.info, validation)
+        np.testing.assert_allclose(again.posteriors, report.posteriors, atol=1e-6)
+        assert again.paths == report.paths
+        predictor = Predictor(run.folder, engine=engine)
+        for path, row in zip(report.paths, report.posteriors, strict=True):
+            prediction = predictor.predict(path, k=2)
+            assert prediction.label == report.classes[row.argmax()]
+            assert prediction.probability == pytest.approx(row.max(), abs=1e-5)
+
+
+def test_a_resumed_run_ends_with_the_same_weights_as_an_uninterrupted_one(photos, tmp_path):
+    go(start(photos, tmp_path / "whole"))
+    broken = start(photos, tmp_path / "broken")
+
+    class Stop(Display):
+        def epoch(self, row):
+            if row["epoch"] == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(broken, *open_splits(photos, RECIPE.seed), Stop(), "cpu")
+    assert not (broken.folder / "model.safetensors").exists()
+    go(open_run(broken.folder))
+    whole, resumed = (
+        open_model(tmp_path / name, engine="reference").engine.weights for name in ("whole", "broken")
+    )
+    for name in whole:
+        assert np.array_equal(whole[name], resumed[name]), name
+
+
+def test_a_finished_run_can_be_resumed_and_writes_its_model_again(photos, tmp_path):
+    run = start(photos, tmp_path / "run", epochs=1)
+    first = go(run)
+    (run.folder / "model.safetensors").unlink()
+    second = go(open_run(run.folder))
+    assert np.array_equal(first.posteriors, second.posteriors)
+
+
+def test_the_last_rate_of_the_plateau_schedule_ends_the_run(photos, tmp_path):
+    run = start(photos, tmp_path / "run", epochs=50, schedule="plateau", patience=1, drops=1, learning_rate=1e-6)
+    go(run)
+    assert len(run.metrics()) < 20
+
+
+def test_a_diverging_loss_stops_the_run_at_the_step(photos, tmp_path):
+    run = start(photos, tmp_path / "run", learning_rate=1000.0, batch_norm=False, warmup_epochs=0)
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d+"):
+        go(run)
+    assert not (run.folder / "model.safetensors").exists()
+
+
+def test_a_few_damaged_photos_are_named_and_many_stop_the_run(photos, tmp_path, capsys):
+    (photos / "red" / "3.png").write_bytes(b"damaged")
+    (photos / "red" / "4.png").write_bytes(b"damaged")
+    go(start(photos, tmp_path / "run", epochs=2))
+    told = capsys.readouterr().err
+    assert told.count("left out: ") == 2
+    for i in range(5, 15):
+        (photos / "red" / f"{i}.png").write_bytes(b"damaged")
+    with pytest.raises(DatasetError, match="photos cannot be read, more than 5%"):
+        go(start(photos, tmp_path / "other"))
+
+
+def test_a_damaged_state_is_refused_with_its_name(photos, tmp_path):
+    run = start(photos, tmp_path / "run", epochs=1)
+    go(run)
+    (run.folder / STATE_FILE).write_bytes(b"\x10\0\0\0\0\0\0\0{broken")
+    with pytest.raises(CheckpointError, match=r"state\.safetensors cannot be resumed from"):
+        go(open_run(run.folder))
+
+
+def test_a_run_never_starts_in_a_folder_that_holds_something(photos, tmp_path):
+    with pytest.raises(UsageError, match="--resume"):
+        start(photos, photos)
+
+
+def test_a_folder_that_is_no_run_cannot_be_resumed(photos):
+    with pytest.raises(CheckpointError, match=r"no recipe\.json"):
+        open_run(photos)
+    (photos / "recipe.json").write_text('{"recipe": 3}')
+    with pytest.raises(CheckpointError, match="damaged"):
+        open_run(photos)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_run_learns_on_a_gpu(photos, tmp_path):
+    run = start(photos, tmp_path / "run", precision="auto")
+    assert train(run, *open_splits(photos), Display(), "cuda").top1.value == 1.0

@@ -1,0 +1,86 @@
+"""Recipes: what they hold, how fields are set from text, and what is refused."""
+
+import dataclasses
+
+import pytest
+
+from verydeep.errors import ArchitectureError, RecipeError
+from verydeep.recipes import RECIPES, load_recipe
+from verydeep.train.recipe import Recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_loads_and_survives_the_way_through_json(name):
+    recipe = load_recipe(name)
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+
+
+def test_the_paper_recipe_has_the_papers_settings():
+    recipe = load_recipe("paper")
+    assert (recipe.batch_size, recipe.momentum, recipe.weight_decay, recipe.dropout) == (256, 0.9, 5e-4, 0.5)
+    assert (recipe.learning_rate, recipe.drops, recipe.schedule) == (1e-2, 3, "plateau")
+    assert recipe.epochs * 1_281_167 / 256 == pytest.approx(370_000, rel=0.002)  # section 3.1: 370K iterations
+    assert recipe.train_scales == (256, 512)
+    assert recipe.architecture(1000).name == "D"
+    mean_only = recipe.preprocessing
+    assert [1 / std for std in mean_only.std] == pytest.approx([255] * 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("epochs=3", 3),
+        ("learning_rate=1e-3", 1e-3),
+        ("nesterov=no", False),
+        ("train_areas=none", None),
+        ("train_areas=0.5,1", (0.5, 1.0)),
+        ("configuration=B", "B"),
+        ("precision=float32", "float32"),
+        ("pixel_std=1,1,1", (1.0, 1.0, 1.0)),
+    ],
+)
+def test_a_field_is_set_from_text_by_its_type(text, value):
+    name, setting = text.split("=")
+    assert getattr(load_recipe("modern").with_settings({name: setting}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("epochs", "many", "epochs=many is not a whole number"),
+        ("epochs", "3.5", "not a whole number"),
+        ("epochs", "0", "epochs is 0; expected 1 to"),
+        ("learning_rate", "-1", "learning_rate is -1"),
+        ("learning_rate", "nan", "learning_rate is nan"),
+        ("flip", "maybe", "not true or false"),
+        ("schedule", "linear", "not cosine or plateau"),
+        ("train_areas", "0.5", "not 2 values separated by commas or none"),
+        ("train_areas", "0.9,0.1", "two growing shares"),
+        ("train_scales", "128,256", "two ways of the same"),
+        ("speed", "fast", "no field speed"),
+        ("test_crop", "500", "test_crop is 500"),
+    ],
+)
+def test_a_wrong_setting_is_refused_in_one_sentence(name, text, message):
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("modern").with_settings({name: text})
+
+
+def test_a_network_that_cannot_be_is_refused_before_the_training():
+    with pytest.raises(ArchitectureError, match="32 pixels or more"):
+        load_recipe("modern").with_settings({"input_size": "16"})
+    with pytest.raises(ArchitectureError, match="112 x 112 only"):
+        load_recipe("modern").with_settings({"head": "fc"})  # tested at 128 pixels, where fc6 does not fit
+    with pytest.raises(ArchitectureError, match="no configuration 'Z'"):
+        load_recipe("modern").with_settings({"configuration": "Z"})
+
+
+def test_an_unknown_recipe_is_refused_with_the_list():
+    with pytest.raises(RecipeError, match=r"no recipe 'best'; there are modern, paper, small"):
+        load_recipe("best")
+
+
+def test_fields_of_another_version_are_refused():
+    fields = dataclasses.asdict(Recipe())
+    with pytest.raises(RecipeError, match="other fields"):
+        Recipe.from_dict(fields | {"new": 1})
