@@ -7,8 +7,19 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-# Instruction sets that decide how fast a convolution runs, by the name Linux gives them, the widest last.
-_INSTRUCTION_SETS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "sve")
+# Instruction sets that decide how fast a convolution runs, by the names that Linux gives them: x86's, then ARM's.
+_INSTRUCTION_SETS = (
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "amx_int8",
+    "asimd",
+    "sve",
+    "bf16",
+)
 
 
 def processor() -> str:
