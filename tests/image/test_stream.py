@@ -112,5 +112,10 @@ def test_batches_hold_inputs_of_one_shape_and_keep_the_order() -> None:
     assert grouped == [[0, 1, 2], [3], [4, 5, 6], [7]]
 
 
+def test_a_batch_of_no_photos_is_refused() -> None:
+    with pytest.raises(UsageError, match="a batch of 0 photos"):
+        list(batches([(0, np.zeros(1))], 0))
+
+
 def test_batches_of_nothing_are_none() -> None:
     assert list(batches([], 4)) == []

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from verydeep.errors import UsageError
 from verydeep.nouns import Calibration, ClassScore
 from verydeep.outputs import classify, posteriors, softmax
 
@@ -48,6 +49,11 @@ def test_equal_probabilities_keep_the_order_of_the_classes() -> None:
 
 def test_more_classes_than_there_are_gives_all() -> None:
     assert len(classify(np.array([0.4, 0.6]), CLASSES[:2], Calibration(), k=5).scores) == 2
+
+
+def test_no_class_at_all_cannot_be_asked_for() -> None:
+    with pytest.raises(UsageError, match="k is 0"):
+        classify(np.array([0.4, 0.6]), CLASSES[:2], Calibration(), k=0)
 
 
 @pytest.mark.parametrize(("top", "is_known"), [(0.49, False), (0.5, True), (0.51, True)])

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from verydeep.architecture import Architecture
-from verydeep.errors import ImageError
+from verydeep.errors import ImageError, VerydeepError
 from verydeep.image.preprocess import preprocess
 from verydeep.image.stream import load
 from verydeep.nouns import Calibration, Prediction, Preprocessing
@@ -108,6 +108,15 @@ def test_temperature_and_threshold_are_the_model_files(toy_model: Path, tmp_path
     plain, soft = (Predictor(path, engine="reference") for path in (toy_model, tmp_path / "calibrated.safetensors"))
     assert soft.predict(photo(0)).probability < plain.predict(photo(0)).probability
     assert (plain.predict(photo(0)).is_known, soft.predict(photo(0)).is_known) == (True, False)
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_a_network_that_overflows_is_an_error_not_a_prediction(toy_model: Path, tmp_path: Path) -> None:
+    info, weights = read_model(toy_model)
+    weights = {name: array * np.float32(1e15) for name, array in weights.items()}
+    write_model(tmp_path / "huge.safetensors", info, weights)
+    with pytest.raises(VerydeepError, match=r"huge\.safetensors gives NaN or infinity"):
+        Predictor(tmp_path / "huge.safetensors", engine="reference").predict(photo(0))
 
 
 def test_a_grey_network_takes_colour_photos(

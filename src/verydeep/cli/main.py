@@ -4,6 +4,7 @@ Exit codes: 0; 1 failure; 2 misuse; 3 bad data. Data goes to stdout, everything 
 """
 
 import importlib
+import io
 import os
 import sys
 
@@ -51,6 +52,8 @@ def cli() -> None:
 
 def main() -> None:
     """The entry point: never a traceback for what a user can cause."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name may hold letters that the terminal's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except VerydeepError as error:

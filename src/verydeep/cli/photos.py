@@ -21,16 +21,17 @@ SUFFIXES = {
 }
 
 
-def find_photos(arguments: Sequence[str], formats: Sequence[str]) -> list[str]:
+def find_photos(arguments: Sequence[str], formats: Sequence[str], skip: str | None = None) -> list[str]:
     """The paths of all photos meant: files as they are, those below a folder, those that match a pattern, and "-".
 
     Below a folder a photo is told by its suffix; hidden files are passed over. A file that is named itself is taken
-    whatever it is called, and one that is missing stays in the list: reading it says what is wrong. Raises ImageError
-    where a folder or pattern has no photo, and UsageError where "-" comes twice.
+    whatever it is called, and one that is missing stays in the list: reading it says what is wrong. skip: a folder
+    that is passed over below others, the one that pictures are written to. Raises ImageError where a folder or pattern
+    has no photo, and UsageError where "-" comes twice.
     """
     if list(arguments).count(STANDARD_INPUT) > 1:
         raise UsageError("standard input, '-', is given more than once.", "It can be read only once.")
-    return [path for argument in arguments for path in _expand(argument, formats)]
+    return [path for argument in arguments for path in _expand(argument, formats, skip)]
 
 
 def read_standard_input(limit: int) -> bytes:
@@ -54,20 +55,20 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return tuple(names[word] for word in wanted)
 
 
-def _expand(argument: str, formats: Sequence[str]) -> list[str]:
+def _expand(argument: str, formats: Sequence[str], skip: str | None) -> list[str]:
     if os.path.isdir(argument):  # noqa: PTH112, Path.is_dir raises on a name that is too long
-        return _below(argument, formats)
+        return _below(argument, formats, skip)
     if argument == STANDARD_INPUT or os.path.lexists(argument) or not glob.has_magic(argument):
         return [argument]
     matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207, pathlib's cannot take absolute patterns
     if not matches:
         raise ImageError(f"no file matches {argument!r}.", "Check the pattern; ** stands for folders at any depth.")
-    return [path for match in matches for path in _expand(match, formats)]
+    return [path for match in matches for path in _expand(match, formats, skip)]
 
 
-def _below(folder: str, formats: Sequence[str]) -> list[str]:
+def _below(folder: str, formats: Sequence[str], skip: str | None) -> list[str]:
     suffixes = tuple(suffix for name in formats for suffix in SUFFIXES[name])
-    photos = sorted(path for path in _walk(folder) if path.lower().endswith(suffixes))
+    photos = sorted(path for path in _walk(folder, skip) if path.lower().endswith(suffixes))
     if not photos:
         raise ImageError(
             f"there is no photo in {folder} or below it.",
@@ -76,9 +77,9 @@ def _below(folder: str, formats: Sequence[str]) -> list[str]:
     return photos
 
 
-def _walk(folder: str) -> Iterator[str]:
+def _walk(folder: str, skip: str | None) -> Iterator[str]:
     """Every visible file below `folder`; links to folders are followed, into each folder once."""
-    visited: set[str] = set()
+    visited = {os.path.realpath(skip)} - {os.path.realpath(folder)} if skip else set()
     for root, folders, files in os.walk(folder, onerror=_cannot_read, followlinks=True):
         if os.path.realpath(root) in visited:
             folders.clear()

@@ -67,7 +67,7 @@ def predict(
     from verydeep.predict import Failure, Predictor
 
     formats = parse_formats(wanted) if wanted else PHOTO_FORMATS
-    paths = find_photos(photos, formats)
+    paths = find_photos(photos, formats, skip=out)
     predictor = Predictor(model, engine=engine, device=device, precision=precision, threads=threads, formats=formats)
     top = min(top, len(predictor.classes))
     is_long = len(paths) > TABLES_UP_TO

@@ -44,10 +44,10 @@ class Tables:
         labels = [printable(score.label) for score in prediction.scores]
         width = max(map(len, labels))
         for label, score in zip(labels, prediction.scores, strict=True):
-            row = f"  {label:<{width}}  {score.probability:6.1%}  {_bar(score.probability)}".rstrip()
+            row = f"  {label:<{width}}  {_percent(score.probability)}  {_bar(score.probability)}".rstrip()
             click.echo(click.style(row, fg="green") if prediction.is_known and label == labels[0] else row)
         if not prediction.is_known:
-            sentence = f"{UNKNOWN}: the best of them is less probable than {self.threshold:.1%}"
+            sentence = f"{UNKNOWN}: the best of them is less probable than {_percent(self.threshold).strip()}"
             click.echo(click.style(f"  {sentence}", fg="yellow"))
         click.echo()
 
@@ -63,7 +63,7 @@ class Lines:
 
     def write(self, prediction: Prediction) -> None:
         label, path = printable(prediction.label), printable(prediction.path)
-        line = f"{prediction.probability:6.1%}  {label:<{self.width}}  {path}"
+        line = f"{_percent(prediction.probability)}  {label:<{self.width}}  {path}"
         click.echo(line if prediction.is_known else click.style(f"{line}  ({UNKNOWN})", fg="yellow"))
 
     def close(self, failures: Sequence[Failure]) -> None:
@@ -129,6 +129,10 @@ class Pictures:
         file = io.BytesIO()
         annotate(load(photo, self.formats), prediction).save(file, "JPEG", quality=90)
         atomic_write(self.folder / f"{stem}-predicted{f'-{number}' if number > 1 else ''}.jpg", file.getvalue())
+
+
+def _percent(probability: float) -> str:
+    return f"{100 * probability:5.1f} %"
 
 
 def _bar(probability: float) -> str:

@@ -57,6 +57,8 @@ def stream(
 
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """Groups a stream: consecutive items, at most `size`, whose inputs have one shape; errors stay in their place."""
+    if size < 1:
+        raise UsageError(f"a batch of {size} photos; expected at least 1.", "32 suits most machines.")
     batch: list[Item] = []
     shape: tuple[int, ...] | None = None
     for position, loaded in items:

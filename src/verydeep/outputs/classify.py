@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from verydeep.errors import UsageError
 from verydeep.nouns import Calibration, ClassScore, Prediction
 
 
@@ -34,7 +35,10 @@ def classify(
     """The `k` best classes of one photo, or all where there are fewer.
 
     probabilities: (classes,), from `posteriors`. Of equal ones, the class that comes first in `classes` wins.
+    Raises UsageError where `k` is below 1.
     """
+    if k < 1:
+        raise UsageError(f"k is {k}; expected a number of at least 1.", "Ask for one class or more.")
     best = np.argsort(-probabilities, kind="stable")[:k]
     return Prediction(
         path,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.errors import ImageError
+from verydeep.errors import ImageError, VerydeepError
 from verydeep.image.decode import PHOTO_FORMATS
 from verydeep.image.preprocess import preprocess
 from verydeep.image.stream import Item, Source, batches, load, stream
@@ -93,7 +93,13 @@ class Predictor:
         )
 
     def _posteriors(self, images: np.ndarray) -> np.ndarray:
-        return posteriors(self.model.engine.run(images)["logits"], self.model.info.calibration.temperature)
+        logits = self.model.engine.run(images)["logits"]
+        if not np.isfinite(logits).all():
+            raise VerydeepError(
+                f"the network of {self.model.path} gives NaN or infinity.",
+                "Run it with precision float32; if it already does, the model is damaged.",
+            )
+        return posteriors(logits, self.model.info.calibration.temperature)
 
     def _prediction(self, photo: Source, probabilities: np.ndarray, k: int) -> Prediction:
         return classify(probabilities, self.classes, self.model.info.calibration, _path(photo), k)
