@@ -1,6 +1,7 @@
 """The picture: every layer is in it, nothing hangs over its edge, and both files open."""
 
 from io import BytesIO
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from verydeep.accounting.picture import Polygon, Text, draw, to_png, to_svg
 from verydeep.architecture import CONFIGURATIONS, Architecture
 
+PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -60,3 +62,9 @@ def test_a_png_has_the_colours_of_the_boxes() -> None:
         if isinstance(shape, Polygon) and not shape.tip:  # the squares of the legend
             x, y = (sum(corner) / 4 for corner in zip(*shape.points, strict=True))
             assert image.getpixel((round(x), round(y))) == shape.fill
+
+
+@pytest.mark.parametrize("configuration", [name for name in CONFIGURATIONS if name != "toy"])
+def test_the_pictures_in_the_documents_are_these(configuration: str) -> None:
+    path = PICTURES / f"vgg-{configuration.lower()}.svg"
+    assert path.read_text() == to_svg(draw(Architecture(configuration)))

@@ -3,6 +3,7 @@
 Written by hand: importing and running rich would double the time of the command.
 """
 
+import os
 import shutil
 import sys
 import textwrap
@@ -81,7 +82,7 @@ def print_summary(summary: Summary, title: str, class_names: Sequence[str], stac
         channels, side = stacks[0].channels, stacks[0].map_size
         subtitle = f"stacks that see the same, {channels} channels on a map of {side}x{side}"
         lines += [f"{click.style('Why 3x3', bold=True)}  {subtitle}", "", *_stacks(stacks).lines(), ""]
-    click.echo("\n".join(lines))
+    click.echo("\n".join(lines), color=False if os.environ.get("NO_COLOR") else None)
 
 
 def _subtitle(summary: Summary) -> str:
