@@ -26,7 +26,10 @@ def test_a_folder_of_class_folders_is_read_in_the_order_of_names(tmp_path):
     dataset = open_folder(tmp_path)
     assert dataset.classes == ("ant", "bee", "wasp")
     assert dataset.counts() == (3, 1, 2)
-    assert [path.relative_to(tmp_path).as_posix() for path in dataset.paths][2:4] == ["ant/002.jpg", "bee/garden/000.jpg"]
+    assert [path.relative_to(tmp_path).as_posix() for path in dataset.paths][2:4] == [
+        "ant/002.jpg",
+        "bee/garden/000.jpg",
+    ]
 
 
 def test_a_wordnet_id_is_dropped_from_the_name_of_a_class(tmp_path):

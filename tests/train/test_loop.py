@@ -101,9 +101,7 @@ def test_a_resumed_run_ends_with_the_same_weights_as_an_uninterrupted_one(photos
         train(broken, *open_splits(photos, RECIPE.seed), Stop(), "cpu")
     assert not (broken.folder / "model.safetensors").exists()
     go(open_run(broken.folder))
-    whole, resumed = (
-        open_model(tmp_path / name, engine="reference").engine.weights for name in ("whole", "broken")
-    )
+    whole, resumed = (open_model(tmp_path / name, engine="reference").engine.weights for name in ("whole", "broken"))
     for name in whole:
         assert np.array_equal(whole[name], resumed[name]), name
 
