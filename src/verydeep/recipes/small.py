@@ -10,7 +10,7 @@ from verydeep.recipes.modern import RECIPE as MODERN
 RECIPE = replace(
     MODERN,
     input_size=32,
-    epochs=30,
+    epochs=20,
     batch_size=128,
     learning_rate=0.1,  # for batch_size = 128
     train_areas=None,
