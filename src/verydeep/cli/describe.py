@@ -85,7 +85,7 @@ def describe(
             fields["why3x3"] = [stack.to_dict() for stack in stacks]
         click.echo(json.dumps(fields, indent=2))
     else:
-        from verydeep.cli.describe_table import print_summary  # --json does without rich
+        from verydeep.cli.describe_table import print_summary  # --json does without
 
         print_summary(summary, _title(architecture), class_names, stacks)
 
