@@ -83,6 +83,10 @@ def gif_comment() -> bytes:
     return b"GIF89a" + struct.pack("<HH3x", 5, 5) + b"!\xfe" + (b"\xff" + bytes(255)) * 80_000 + b"\0;"
 
 
+def gif_of_size(side: int) -> bytes:
+    return b"GIF89a" + struct.pack("<HH3x", 5, 5) + b"," + struct.pack("<HHHHBB", 0, 0, side, side, 0, 2) + b"\0;"
+
+
 def bmp_of_size(side: int) -> bytes:
     return b"BM" + struct.pack("<IHHIIiiHHIIiiII", 0, 0, 0, 54, 40, side, side, 1, 24, 0, 0, 0, 0, 0, 0)
 
@@ -121,6 +125,7 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "webp-9000x9000": (lambda: webp_of_size(9_000), "error"),
     "webp-of-200-frames": (lambda: animation("WEBP"), "shape"),
     "gif-of-200-frames": (lambda: animation("GIF"), "shape"),
+    "gif-frame-of-12000x12000": (lambda: gif_of_size(12_000), "error"),  # Pillow would warn of it and go on
     "gif-comment-of-20-mb": (gif_comment, "error"),
     "bmp-30000x30000": (lambda: bmp_of_size(30_000), "error"),
     "tiff": (tiff_of_overlapping_entries, "error"),

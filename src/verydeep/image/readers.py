@@ -78,9 +78,10 @@ def silence(data: bytes, name: str) -> Iterator[None]:
     """Around opening and loading: nothing that Pillow warns about reaches the program that uses verydeep.
 
     Warnings filters and libtiff's printing of errors belong to the whole process, so they are touched only for the
-    files that need it, and by one thread at a time: TIFF, HEIC and AVIF warn about tags, PNG about animations.
+    files that need it, and by one thread at a time: TIFF, HEIC and AVIF warn about tags, GIF about its size, PNG
+    about animations.
     """
-    if name in ("TIFF", "HEIC", "AVIF") or (name == "PNG" and b"acTL" in data):
+    if name in ("TIFF", "HEIC", "AVIF", "GIF") or (name == "PNG" and b"acTL" in data):
         with _one_at_a_time, warnings.catch_warnings(), _silent_libtiff():
             warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\b")
             yield
