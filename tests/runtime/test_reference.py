@@ -72,14 +72,22 @@ def test_other_numbers_of_input_channels_equal_torchs(input_channels: int, rando
 
 
 def test_a_convolution_worked_out_by_hand() -> None:
-    layer = Layer("conv1_1", "conv", 2, 1, kernel=3, padding=1)
     x = np.array([[[1, 2], [3, 4]], [[10, 20], [30, 40]]], np.float32)
     weight = np.zeros((1, 2, 3, 3), np.float32)
     weight[0, 0, 1, 1] = 1  # the pixel itself, of the first channel
     weight[0, 0, 1, 2] = 100  # its neighbour on the right: a cross-correlation does not flip the window
     weight[0, 1, 0, 1] = -1  # the pixel above, of the second channel
-    y = convolve(x, weight.transpose(2, 3, 0, 1), np.array([0.5], np.float32), layer)
+    y = convolve(x, weight, np.array([0.5], np.float32), padding=1)
     assert y.tolist() == [[[1 + 200 + 0.5, 2 + 0.5], [3 + 400 - 10 + 0.5, 4 - 20 + 0.5]]]
+
+
+@pytest.mark.parametrize("values", [1, 200, 5000])
+def test_a_convolution_row_by_row_equals_one_of_the_whole_map(values: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    x, weight, bias = rng.normal(size=(3, 9, 7)), rng.normal(size=(4, 3, 3, 3)), rng.normal(size=4)
+    expected = convolve(x, weight, bias, padding=1)
+    monkeypatch.setattr("verydeep.runtime.reference.WINDOW_VALUES", values)
+    assert convolve(x, weight, bias, padding=1) == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_pool_leaves_out_the_odd_row_and_column() -> None:
