@@ -5,6 +5,11 @@ of their own and exits with `exit_code`: 2 misuse, 3 bad data, 1 any other failu
 """
 
 
+def printable(text: str) -> str:
+    """Text from outside on one line and without control characters: they are spelt out, as in "a\\nb"."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
 class VerydeepError(Exception):
     """Anything that verydeep reports instead of a traceback.
 
@@ -68,6 +73,12 @@ class MissingExtraError(VerydeepError, ImportError):
 
 class DeviceError(UsageError):
     """A device, engine or precision that this machine does not offer."""
+
+
+class InterruptedRun(VerydeepError):  # noqa: N818, nothing went wrong
+    """A training that was stopped by Ctrl-C, and can be gone on with."""
+
+    exit_code = 130  # as shells count a command that SIGINT ended
 
 
 class StorageError(VerydeepError, OSError):

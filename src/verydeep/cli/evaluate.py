@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from verydeep.errors import DataError
+from verydeep.errors import DataError, printable
 
 if TYPE_CHECKING:
     from verydeep.evaluate import Report
@@ -108,8 +108,6 @@ def _result(
 
 def _tell_failures(report: "Report") -> None:
     """On stderr, as `predict` does."""
-    from verydeep.image.decode import printable
-
     if not report.failures:
         return
     click.echo(

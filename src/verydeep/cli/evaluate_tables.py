@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from verydeep.errors import printable
 from verydeep.evaluate import Report
 from verydeep.evaluate.report import Proportion
-from verydeep.image.decode import printable
 
 PIPED_COLUMNS = 140  # where there is no terminal whose width could be asked for
 MATRIX_UP_TO = 12  # classes; more would not fit a screen, and the most frequent confusions are shown

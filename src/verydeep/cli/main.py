@@ -1,17 +1,19 @@
 """`verydeep COMMAND`: finds the command, runs it, and turns every error of a user into one line and an exit code.
 
-Exit codes: 0; 1 failure; 2 misuse; 3 bad data. Data goes to stdout, everything else to stderr.
+Exit codes: 0; 1 failure; 2 misuse; 3 bad data; 130 stopped by Ctrl-C. Data goes to stdout, everything else to stderr.
 """
 
+import contextlib
 import importlib
 import io
 import os
 import sys
+from typing import Any
 
 import click
 
 import verydeep
-from verydeep.errors import VerydeepError
+from verydeep.errors import VerydeepError, printable
 
 # name -> (where it is, the line that `verydeep --help` shows for it: importing all to ask them would take a second)
 COMMANDS = {
@@ -36,6 +38,13 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command. Click would print an empty line at Ctrl-C; `main` tells it in a line of its own."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise click.Abort from error
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
@@ -59,22 +68,43 @@ def main() -> None:
     except VerydeepError as error:
         _complain(error.message, error.hint)
         sys.exit(error.exit_code)
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "verydeep"
-        _complain(error.format_message(), f"see `{command} --help`.")
+    except click.exceptions.NoArgsIsHelpError as error:  # `verydeep` alone
+        print(error.format_message(), file=sys.stderr)
         sys.exit(2)
     except click.ClickException as error:
-        _complain(error.format_message(), "")
+        context = getattr(error, "ctx", None)
+        _complain(error.format_message(), f"see `{context.command_path if context else 'verydeep'} --help`.")
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _complain("interrupted.", "")
+        _complain("interrupted.", "Run it again; no file is left half written.")
         sys.exit(130)
-    except BrokenPipeError:  # `verydeep describe D | head`: whoever read us has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except OSError as error:  # whatever writes files says so by a StorageError
+        name = error.filename if isinstance(error.filename, str) else "the output"
+        _complain(f"{name}: {error.strerror or error}.", "Check the path, its permissions and the space on the disk.")
+        _forget_output()
+        sys.exit(1)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        _complain("there is not enough memory for this.", "Make the batch, the network or the image smaller.")
+        sys.exit(1)
 
 
 def _complain(message: str, hint: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    """One line each, whatever the names in them hold."""
+    print(f"error: {printable(message)}", file=sys.stderr)
     if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+        print(f"hint: {printable(hint)}", file=sys.stderr)
+
+
+def _forget_output() -> None:
+    """What could not be written would be tried again, and fail again, when Python ends."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or not a file at all
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """NumPy raises a MemoryError; torch, which may not be imported here, a RuntimeError of its own."""
+    if isinstance(error, MemoryError):
+        return True
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)

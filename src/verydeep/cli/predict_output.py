@@ -14,8 +14,8 @@ from typing import Protocol
 
 import click
 
+from verydeep.errors import printable
 from verydeep.files import atomic_write, make_folder
-from verydeep.image.decode import printable
 from verydeep.image.draw import annotate
 from verydeep.image.stream import Source, load
 from verydeep.nouns import Calibration, Prediction

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from verydeep.errors import ImageError, UsageError
+from verydeep.errors import ImageError, UsageError, printable
 from verydeep.image.orientation import UPRIGHT, orientation
 from verydeep.image.readers import READERS, check_scans, detect_format, open_picture, silence
 
@@ -107,11 +107,6 @@ def from_pillow(picture: Image.Image, limits: Limits = Limits()) -> np.ndarray:
         raise
     except Exception as error:
         raise ImageError(f"{name} cannot be decoded: {_reason(error)}.", "Get the file again.") from error
-
-
-def printable(text: str) -> str:
-    """Text from outside on one line and without control characters: they are spelt out, as in "a\\nb"."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def _check_length(length: int, name: str, limits: Limits) -> None:
