@@ -40,30 +40,45 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
     """Replaces the content of `path` as a whole; text is written as UTF-8. Raises StorageError, the old file intact.
 
     A temporary file in the same folder is written, flushed to the disk and renamed; then the folder is flushed, since
-    a rename is on the disk only when its folder is.
+    a rename is on the disk only when its folder is. A link stays one: the file that it names is replaced.
     """
     path = Path(path)
-    content = data.encode() if isinstance(data, str) else data
+    # A file name that is no text may be part of it: its bytes are spelt out.
+    content = data.encode(errors="backslashreplace") if isinstance(data, str) else data
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".verydeep-{os.urandom(8).hex()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        _refuse_device(target)
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-        _flush_folder(path.parent)
+        temporary.replace(target)
+        _flush_folder(target.parent)
     except OSError as error:
+        raise storage_error(path, error) from error
+    finally:  # also at Ctrl-C; after the rename there is none
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise storage_error(path, error) from error
+
+
+def _refuse_device(path: Path) -> None:
+    """A rename would put a file in the place of /dev/null, for every program of this machine."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "it is a device or a pipe, not a file")
 
 
 def _flush_folder(folder: Path) -> None:
+    """Where it is possible: some file systems flush no folders, and one that may not be read cannot be opened."""
     if os.name == "nt":  # Windows cannot open a folder, and does not need it
         return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with contextlib.suppress(PermissionError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                raise
+        finally:
+            os.close(handle)
