@@ -74,7 +74,7 @@ def webp_of_size(side: int) -> bytes:
 
 def animation(name: str) -> bytes:
     file = io.BytesIO()
-    frames = [Image.new("RGB", (400, 400), (number % 256, 0, 0)) for number in range(200)]
+    frames = [Image.new("RGB", (800, 800), (number % 256, 0, 0)) for number in range(50)]
     frames[0].save(file, name, save_all=True, append_images=frames[1:])
     return file.getvalue()
 
@@ -113,7 +113,7 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "iccp": (lambda: png(before=chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(60 << 20)))), "error"),
     "png-of-a-million-chunks": (lambda: png(before=chunk(b"prVt", b"") * 1_000_000), "error"),
     "png-of-a-million-chunks-after": (lambda: png(after=chunk(b"prVt", b"") * 1_000_000), "error"),
-    "apng-of-200-frames": (lambda: animation("PNG"), "shape"),
+    "apng-of-50-frames": (lambda: animation("PNG"), "shape"),
     "jpeg-65535x65535": (lambda: jpeg_of_size(65_535, 65_535), "error"),
     "jpeg-65535x1": (lambda: jpeg_of_size(65_535, 1), "error"),
     "jpeg-of-2-million-segments": (lambda: jpeg_with(b"\xff\xe5\0\2" * 2_000_000), "error"),
@@ -123,8 +123,8 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "exif-in-100-segments": (lambda: jpeg_with(exif_of_overlapping_entries() * 100), "shape"),
     "webp-16000x16000": (lambda: webp_of_size(16_000), "error"),
     "webp-9000x9000": (lambda: webp_of_size(9_000), "error"),
-    "webp-of-200-frames": (lambda: animation("WEBP"), "shape"),
-    "gif-of-200-frames": (lambda: animation("GIF"), "shape"),
+    "webp-of-50-frames": (lambda: animation("WEBP"), "shape"),
+    "gif-of-50-frames": (lambda: animation("GIF"), "shape"),
     "gif-frame-of-12000x12000": (lambda: gif_of_size(12_000), "error"),  # Pillow would warn of it and go on
     "gif-comment-of-20-mb": (gif_comment, "error"),
     "bmp-30000x30000": (lambda: bmp_of_size(30_000), "error"),
@@ -143,7 +143,7 @@ def test_no_bomb_takes_32_mib_or_a_second(tmp_path: Path):
         name: expected for name, (_, expected) in BOMBS.items()
     }
     too_large = {Path(o["path"]).name: o["extra_mib"] for o in outcomes if o["extra_mib"] > LIMIT_MIB}
-    too_slow = {Path(o["path"]).name: o["seconds"] for o in outcomes if o["seconds"] > 1}
+    too_slow = {Path(o["path"]).name: o["cpu_seconds"] for o in outcomes if o["cpu_seconds"] > 1}
     assert too_large == {}
     assert too_slow == {}
 

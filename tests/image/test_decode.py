@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import subprocess
 import sys
 import warnings
@@ -116,6 +117,21 @@ def test_cmyk_as_adobe_writes_it_becomes_rgb(cmyk):
 def test_an_icc_profile_changes_nothing_however_broken(name, profile):
     image = Image.fromarray(noise(8, 8, 3))
     assert np.array_equal(decode(encode(image, name, icc_profile=profile), ""), decode(encode(image, name), ""))
+
+
+def test_exif_that_is_damaged_is_passed_over_without_a_warning():
+    cut_off = b"Exif\0\0II*\0\x08\0\0\0\1\0" + struct.pack("<HHII", 305, 2, 1000, 30)
+    image = Image.fromarray(noise(8, 8, 3))
+    for name in ("JPEG", "PNG", "WEBP"):
+        assert np.array_equal(decode(encode(image, name, exif=cut_off), ""), decode(encode(image, name), ""))
+
+
+def test_a_tiff_is_turned_once_and_by_its_own_tag():
+    photo = noise(4, 6, 3)
+    xmp = b'<x tiff:Orientation="6"/>'
+    for value, upright in ((1, photo), (6, np.rot90(photo, -1))):
+        data = encode(Image.fromarray(photo), "TIFF", tiffinfo={0x0112: value, 700: xmp})
+        assert np.array_equal(decode(data, "", formats=ALL_FORMATS), upright)
 
 
 @pytest.mark.parametrize("name", ["PNG", "GIF", "WEBP"])
