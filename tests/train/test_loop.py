@@ -148,8 +148,11 @@ def test_a_damaged_state_is_refused_with_its_name(photos, tmp_path):
 
 
 def test_a_run_never_starts_in_a_folder_that_holds_something(photos, tmp_path):
-    with pytest.raises(UsageError, match="--resume"):
+    with pytest.raises(UsageError, match=r"not empty.*Choose another folder"):
         start(photos, photos)
+    start(photos, tmp_path / "run")
+    with pytest.raises(UsageError, match="--resume"):
+        start(photos, tmp_path / "run")
 
 
 def test_a_folder_that_is_no_run_cannot_be_resumed(photos):

@@ -6,10 +6,12 @@ as names of the second, too). Where there is no validation folder, a fifth of ea
 
 import os
 import re
+import stat
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from verydeep.errors import DatasetError
 
@@ -56,38 +58,33 @@ class Dataset:
 
 def open_splits(folder: str | Path, seed: int = 0) -> tuple[Dataset, Dataset]:
     """The photos to train on and those to validate on. Raises DatasetError."""
-    folder = Path(folder)
-    validation = next((folder / name for name in VALIDATION_FOLDERS if (folder / name).is_dir()), None)
-    train = open_folder(folder / "train" if (folder / "train").is_dir() else folder)
+    folder = _existing(folder)
+    has_train = os.path.isdir(folder / "train")  # noqa: PTH112, Path.is_dir raises where nothing may be looked up
+    train = open_folder(folder / "train" if has_train else folder)
     if len(train.classes) < 2:
         raise DatasetError(
             f"{folder} has photos of one class only, {train.classes[0]!r}; expected two or more to tell apart.",
             "Add a folder with photos that show something else.",
         )
-    if (folder / "train").is_dir() and validation is not None:
+    if has_train and (validation := _validation_folder(folder)):
         return train, open_folder(validation).relabeled(train.classes)
     return split(train, VALIDATION_SHARE, seed)
 
 
 def open_validation(folder: str | Path) -> Dataset:
     """The photos to evaluate on: those of the validation folder, or all where there is none. Raises DatasetError."""
-    folder = Path(folder)
-    names = [name for name in VALIDATION_FOLDERS if (folder / name).is_dir()]
-    return open_folder(folder / names[0] if names else folder)
+    folder = _existing(folder)
+    return open_folder(_validation_folder(folder) or folder)
 
 
 def open_folder(folder: str | Path) -> Dataset:
     """Every photo in the class folders of `folder`, in the order of their names. Raises DatasetError.
 
-    Photos are found by their suffix, at any depth of a class folder; hidden files are passed over. A WordNet id before
-    the name of a class is dropped: "n02102040_English_springer" becomes "English springer".
+    Photos are found by their suffix, at any depth of a class folder; hidden files and empty folders are passed over. A
+    WordNet id before the name of a class is dropped: "n02102040_English_springer" becomes "English springer".
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise DatasetError(f"{folder} {what}; expected a folder of class folders.", "Check the path.")
-    found = {child: _photos(child) for child in _listing(folder) if child.is_dir() and not child.name.startswith(".")}
-    found = {child: photos for child, photos in found.items() if photos}
+    folder = _existing(folder)
+    found = {child: photos for child in _folders(folder) if (photos := _photos(child))}
     if not found:
         raise DatasetError(
             f"{folder} has no folder with photos in it ({', '.join(PHOTO_SUFFIXES)}).",
@@ -122,25 +119,55 @@ def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
     )
 
 
-def _listing(folder: Path) -> list[Path]:
+def _existing(folder: str | Path) -> Path:
+    """`folder`, which is one. Raises DatasetError."""
+    folder = Path(folder)
     try:
-        return sorted(folder.iterdir())
+        is_folder = stat.S_ISDIR(folder.stat().st_mode)
+    except FileNotFoundError:
+        is_folder = False
     except OSError as error:
-        raise DatasetError(f"cannot read the folder {folder}: {error.strerror}.", "Check its permissions.") from error
+        _cannot_read(error)
+    if not is_folder:
+        what = "is a file" if folder.exists() else "does not exist"
+        raise DatasetError(f"{folder} {what}; expected a folder of class folders.", "Check the path.")
+    return folder
+
+
+def _validation_folder(folder: Path) -> Path | None:
+    return next((folder / name for name in VALIDATION_FOLDERS if os.path.isdir(folder / name)), None)  # noqa: PTH112
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The visible folders in `folder`."""
+    try:
+        return [child for child in sorted(folder.iterdir()) if not child.name.startswith(".") and child.is_dir()]
+    except OSError as error:
+        _cannot_read(error)
 
 
 def _photos(folder: Path) -> list[Path]:
+    """The photos below a class folder. Raises DatasetError where it has other files only: a class would be missing."""
     paths: list[Path] = []
+    others: list[str] = []
     for root, folders, files in os.walk(folder, onerror=_cannot_read, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        visible = sorted(name for name in files if not name.startswith("."))
-        paths += [Path(root) / name for name in visible if name.lower().endswith(PHOTO_SUFFIXES)]
+        for name in sorted(name for name in files if not name.startswith(".")):
+            if name.lower().endswith(PHOTO_SUFFIXES):
+                paths.append(Path(root) / name)
+            else:
+                others.append(name)
+    if others and not paths:
+        raise DatasetError(
+            f"{folder} has no photo ({', '.join(PHOTO_SUFFIXES)}), but other files such as {others[0]}.",
+            "Convert them if they are pictures; move the folder elsewhere if it is no class.",
+        )
     return paths
 
 
-def _cannot_read(error: OSError) -> None:
+def _cannot_read(error: OSError) -> NoReturn:
     raise DatasetError(
-        f"cannot read the folder {error.filename}: {error.strerror}.", "Check its permissions."
+        f"cannot read the folder {error.filename}: {error.strerror}.", "Check the path and its permissions."
     ) from error
 
 

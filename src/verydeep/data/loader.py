@@ -16,7 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from verydeep.data.augment import Augmentation, augment, random_generator
 from verydeep.data.datasets import Dataset
-from verydeep.errors import DatasetError, ImageError
+from verydeep.errors import DatasetError, ImageError, TrainingError
 from verydeep.image import read_image
 
 _MOST_NEIGHBOURS = 100  # photos tried in place of one that cannot be read, before the run is stopped
@@ -59,6 +59,7 @@ def load_batches(
     """The batches of these epochs, one after the other, decoded and augmented by `workers` processes.
 
     A photo that cannot be read is replaced by its next neighbour in the data set that can, and named in the batch.
+    Raises DatasetError where a hundred neighbours cannot be read either, and TrainingError where a process ends.
     """
     loader = DataLoader(
         _Pictures(dataset, augmentation, seed),
@@ -67,7 +68,18 @@ def load_batches(
         collate_fn=_collate,
         pin_memory=pin_memory,
     )
-    return iter(loader)
+    try:
+        for batch in loader:
+            if isinstance(batch, DatasetError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            "a process that loads photos was ended by the system: memory, or the shared memory in /dev/shm, ran out.",
+            "Close other programs, or make the batch smaller; a container needs more shared memory (--shm-size).",
+        ) from error
 
 
 def _worker_count(photos: int) -> int:
@@ -91,13 +103,13 @@ class _Order(Sampler[list[_Key]]):
                 yield [(epoch, int(position)) for position in positions]
 
 
-class _Pictures(TorchDataset[_Picture]):
-    """The augmented picture of a key."""
+class _Pictures(TorchDataset[_Picture | DatasetError]):
+    """The augmented picture of a key, or why there is none: raised in a worker, it would come with a traceback."""
 
     def __init__(self, dataset: Dataset, augmentation: Augmentation, seed: int) -> None:
         self.dataset, self.augmentation, self.seed = dataset, augmentation, seed
 
-    def __getitem__(self, key: _Key) -> _Picture:
+    def __getitem__(self, key: _Key) -> _Picture | DatasetError:
         epoch, position = key
         failures: list[str] = []
         for neighbour in range(min(len(self.dataset), _MOST_NEIGHBOURS)):
@@ -109,11 +121,14 @@ class _Pictures(TorchDataset[_Picture]):
                 continue
             picture = augment(image, self.augmentation, random_generator(self.seed, epoch, position))
             return picture, self.dataset.labels[chosen], tuple(failures)
-        raise DatasetError(f"{len(failures)} photos in a row cannot be read: {failures[0]}", "Replace them.")
+        return DatasetError(f"{len(failures)} photos in a row cannot be read: {failures[0]}", "Replace them.")
 
 
-def _collate(pictures: list[_Picture]) -> Batch:
-    images, labels, failures = zip(*pictures, strict=True)
+def _collate(pictures: list[_Picture | DatasetError]) -> Batch | DatasetError:
+    good = [picture for picture in pictures if not isinstance(picture, DatasetError)]
+    if len(good) < len(pictures):
+        return next(picture for picture in pictures if isinstance(picture, DatasetError))
+    images, labels, failures = zip(*good, strict=True)
     return Batch(
         torch.from_numpy(np.stack(images)),
         torch.tensor(labels),

@@ -1,6 +1,7 @@
 """The state of a run between two epochs, in one safetensors file: no pickle, so that loading it runs no code."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ class Progress:
     precision: str  # chosen at the start, kept for the whole run
     top1_history: list[float] = field(default_factory=list)  # of validation, after each epoch
     seconds: float = 0.0  # of training so far
+    classes: list[str] = field(default_factory=list)  # of the photos, in the order of the network's outputs
 
 
 def save_state(
@@ -42,9 +44,12 @@ def save_state(
 
 
 def load_state(
-    run: Path, network: Network, optimizer: torch.optim.Optimizer, average: AveragedWeights
+    run: Path, classes: Sequence[str], network: Network, optimizer: torch.optim.Optimizer, average: AveragedWeights
 ) -> Progress | None:
-    """Puts the saved state into place; None where the run has not saved one yet. Raises CheckpointError."""
+    """Puts the saved state into place; None where the run has not saved one yet.
+
+    Raises CheckpointError where the state is damaged, or where its classes are not `classes`, those of the photos.
+    """
     path = run / STATE_FILE
     if not path.exists():
         return None
@@ -52,18 +57,30 @@ def load_state(
         with safetensors.safe_open(path, framework="pt") as file:
             progress = Progress(**json.loads(file.metadata()["progress"]))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+        _check_classes(path, progress.classes, classes)
         network.load_state_dict(_part(arrays, "network."))
         average.network.load_state_dict(_part(arrays, "average."))
         momentum = _part(arrays, "momentum.")
         for name, parameter in network.named_parameters():
             if name in momentum:
                 optimizer.state[parameter]["momentum_buffer"] = momentum[name].to(parameter)
+    except CheckpointError:
+        raise
     except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200].rstrip(".")
         raise CheckpointError(
-            f"{path} cannot be resumed from: {str(error).splitlines()[0]}.",
-            "Start the training anew in another folder.",
+            f"{path} cannot be resumed from: {reason}.", "Start the training anew in another folder."
         ) from error
     return progress
+
+
+def _check_classes(path: Path, expected: Sequence[str], got: Sequence[str]) -> None:
+    if expected and list(expected) != list(got):  # none are written down in states of the first versions
+        changed = sorted(set(expected) ^ set(got))
+        raise CheckpointError(
+            f"{path} was trained on other classes than the photos have now: {', '.join(changed) or 'the order'} differ.",
+            "Put the class folders back as they were, or start the training anew in another folder.",
+        )
 
 
 def _part(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -42,9 +42,10 @@ def train(run: Run, photos: Dataset, validation: Dataset, display: Display, devi
     optimizer = make_optimizer(network, recipe)
     average = AveragedWeights(network, recipe.ema_decay)
 
-    progress = load_state(run.folder, network, optimizer, average)
+    progress = load_state(run.folder, photos.classes, network, optimizer, average)
     if progress is None:
         progress = Progress(epoch=0, step=0, precision=choose_precision(recipe.precision, device))
+    progress = replace(progress, classes=list(photos.classes))
     run.forget_after(progress.epoch)
     steps = steps_per_epoch(len(photos), recipe.batch_size)
     batches = load_batches(
@@ -57,6 +58,7 @@ def train(run: Run, photos: Dataset, validation: Dataset, display: Display, devi
     )
     display.start(_title(recipe, photos, validation, device, progress), recipe.epochs, progress.epoch)
     unreadable: set[str] = set()
+    unreadable_validation: set[str] = set()
 
     while progress.epoch < recipe.epochs and not _has_settled(recipe, progress):
         # One epoch: every photo once.
@@ -87,6 +89,7 @@ def train(run: Run, photos: Dataset, validation: Dataset, display: Display, devi
 
         # The epoch's end: validate the averaged weights, write down how it went, save the state.
         report = validate(recipe, weights_of(average.network), validation, device.type, Calibration())
+        _note_new((failure.reason for failure in report.failures), unreadable_validation, display)
         progress = replace(
             progress,
             epoch=progress.epoch + 1,
@@ -145,7 +148,7 @@ def _checked(loss: Tensor, progress: Progress, rate: float) -> float:
     if not math.isfinite(value):
         raise TrainingError(
             f"the loss is {value} at step {progress.step} (epoch {progress.epoch + 1}, learning rate {rate:.3g}).",
-            "Lower the learning rate: --set learning_rate=..., or train with batch norm. The last epoch is saved.",
+            "Train anew with a lower learning rate, --set learning_rate=..., or with batch norm: --set batch_norm=true",
         )
     return value
 
@@ -156,11 +159,16 @@ def _has_settled(recipe: Recipe, progress: Progress) -> bool:
 
 
 def _note_unreadable(batch: Batch, known: set[str], photos: int, display: Display) -> None:
-    for message in set(batch.failures) - known:
-        known.add(message)
-        display.note(f"left out: {message}")
+    _note_new(batch.failures, known, display)
     if len(known) > MOST_UNREADABLE * photos:
         raise DatasetError(
-            f"{len(known)} of {photos} photos cannot be read, more than {MOST_UNREADABLE:.0%}; the last: {message}",
+            f"{len(known)} of {photos} photos cannot be read, more than {MOST_UNREADABLE:.0%}: see the lines above.",
             "Replace or remove them.",
         )
+
+
+def _note_new(messages: Iterable[str], known: set[str], display: Display) -> None:
+    for message in messages:
+        if message not in known:
+            known.add(message)
+            display.note(f"left out: {message}")

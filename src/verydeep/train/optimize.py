@@ -18,7 +18,7 @@ def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.SGD:
         [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
+        nesterov=recipe.nesterov and recipe.momentum > 0,
     )
 
 

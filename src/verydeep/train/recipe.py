@@ -22,7 +22,7 @@ class Recipe:
     width: float = 1.0  # multiplies the channels
     head: Head = "gap"
     input_size: int = 128  # pixels, the side of the pictures trained on
-    initialization: str = "he"  # he, glorot or paper
+    initialization: Literal["he", "glorot", "paper"] = "he"
     dropout: float = 0.5  # after fc6 and fc7; the gap head has none
 
     # The optimiser: stochastic gradient descent with momentum
@@ -71,9 +71,11 @@ class Recipe:
             ("color_shift", self.color_shift, 0, 10),
             ("mixup", self.mixup, 0, 100),
             ("cutmix", self.cutmix, 0, 1),
-            ("seed", self.seed, 0, 2**63),
+            ("seed", self.seed, 0, 2**32 - 1),
+            ("test_resize", self.test_resize, 1, 16_384),
             ("test_crop", self.test_crop, 1, self.test_resize),
-            ("the smallest of pixel_std", min(self.pixel_std), 1e-6, 1e6),
+            *(("train_scales", scale, 1, 16_384) for scale in self.train_scales or ()),
+            *(("pixel_std", std, 1e-6, 1e6) for std in self.pixel_std),
         ):
             if not smallest <= value <= largest:
                 raise RecipeError(f"{name} is {value}; expected {smallest} to {largest}.", "Choose a value in between.")
@@ -123,14 +125,12 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Recipe":
-        """The inverse of `to_dict`. Raises RecipeError on fields of another version."""
+        """The inverse of `to_dict`. Raises RecipeError on fields of another version and values of another type."""
         known = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(fields, dict) or set(fields) != known:
             raise RecipeError("the recipe has other fields than this version of verydeep.", "Train anew.")
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
-        }
-        return cls(**values)
+        # Each value is read as `--set` would read it, so that 2.5 epochs or a text in place of a number is told here.
+        return cls().with_settings({name: str(value).strip("[]") for name, value in fields.items()})
 
 
 def _parse(name: str, text: str, kind: Any) -> Any:

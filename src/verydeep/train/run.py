@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import verydeep
-from verydeep.errors import CheckpointError, UsageError
-from verydeep.files import atomic_write, make_folder
+from verydeep.errors import CheckpointError, UsageError, VerydeepError
+from verydeep.files import atomic_write, make_folder, storage_error
 from verydeep.train.recipe import Recipe
 
 RECIPE_FILE = "recipe.json"
@@ -31,25 +31,42 @@ class Run:
         atomic_write(self.folder / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in rows))
 
     def metrics(self) -> list[dict[str, float]]:
-        """What was measured after each epoch so far."""
+        """What was measured after each epoch so far. Raises CheckpointError where the file is damaged."""
         path = self.folder / METRICS_FILE
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        try:
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            sum(row["epoch"] + row["seconds"] for row in rows)  # they are there, and they are numbers
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise CheckpointError(
+                f"{path} is damaged: {error!r}.", "Move it elsewhere: the run goes on without it."
+            ) from error
+        return rows
 
     def forget_after(self, epoch: int) -> None:
         """Drops what was measured in epochs whose state was not saved."""
         rows = [row for row in self.metrics() if row["epoch"] <= epoch]
-        if rows or self.metrics():
+        if len(rows) < len(self.metrics()):
             atomic_write(self.folder / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def create_run(folder: Path, recipe: Recipe, data: Path, command: tuple[str, ...], notes: Mapping[str, str]) -> Run:
-    """A new run. Raises UsageError where the folder holds something already, StorageError."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(
-            f"{folder} is there already; expected a new or empty folder for the run.",
-            f"Go on with the run in it: --resume {folder}, or choose another: --out FOLDER",
-        )
+    """A new run. Raises UsageError where the folder holds something already, and StorageError."""
     make_folder(folder)
+    try:
+        is_empty = not any(folder.iterdir())
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    if not is_empty:
+        has_run = (folder / RECIPE_FILE).exists()
+        raise UsageError(
+            f"{folder} is not empty; expected a new or empty folder for the run.",
+            f"Go on with the run in it: --resume {folder}, or choose another folder: --out FOLDER"
+            if has_run
+            else "Choose another folder: --out FOLDER",
+        )
+    data = data.absolute()  # the run may be resumed from another folder
     content: dict[str, Any] = {
         "verydeep": verydeep.__version__,
         "data": str(data),
@@ -68,7 +85,14 @@ def open_run(folder: Path) -> Run:
         content = json.loads(path.read_text())
         recipe = Recipe.from_dict(content["recipe"])
         return Run(folder, recipe, Path(content["data"]), tuple(content["command"]), content["notes"])
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{folder} is no run: it has no {RECIPE_FILE}.", "Give the folder of a run.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}.", "Start the training anew in another folder.") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise CheckpointError(
+            f"{folder} is no run: it has no {RECIPE_FILE}.", "Give the folder that `verydeep train` made."
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = error.message if isinstance(error, VerydeepError) else str(error)
+        raise CheckpointError(
+            f"{path} is damaged: {reason.rstrip('.')}.", "Start the training anew in another folder."
+        ) from error
