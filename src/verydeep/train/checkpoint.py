@@ -76,9 +76,9 @@ def load_state(
 
 def _check_classes(path: Path, expected: Sequence[str], got: Sequence[str]) -> None:
     if expected and list(expected) != list(got):  # none are written down in states of the first versions
-        changed = sorted(set(expected) ^ set(got))
+        changed = ", ".join(sorted(set(expected) ^ set(got))) or "their order"
         raise CheckpointError(
-            f"{path} was trained on other classes than the photos have now: {', '.join(changed) or 'the order'} differ.",
+            f"{path} was trained on other classes than the photos have now: {changed} differs.",
             "Put the class folders back as they were, or start the training anew in another folder.",
         )
 

@@ -72,7 +72,7 @@ class Recipe:
             ("mixup", self.mixup, 0, 100),
             ("cutmix", self.cutmix, 0, 1),
             ("seed", self.seed, 0, 2**32 - 1),
-            ("test_resize", self.test_resize, 1, 16_384),
+            ("test_resize", self.test_resize, 1, 4096),
             ("test_crop", self.test_crop, 1, self.test_resize),
             *(("train_scales", scale, 1, 16_384) for scale in self.train_scales or ()),
             *(("pixel_std", std, 1e-6, 1e6) for std in self.pixel_std),

@@ -6,6 +6,7 @@ the classes, the preprocessing, the calibration, and where the weights come from
 """
 
 import json
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from verydeep.nouns import Calibration, Preprocessing, Weights
 FORMAT_VERSION = 1
 MODEL_FILE = "model.safetensors"
 _HEADER_LIMIT = 1 << 20  # bytes; ours are under 10 kB, and a parser should not be fed a hundred megabytes of JSON
+_LARGEST_SIDE = 4096  # pixels, the shorter one of a resized photo, whose longer one may have 16 times as many
 _DTYPES = ("F32", "F16")
 
 
@@ -55,10 +57,13 @@ def write_model(path: str | Path, info: ModelInfo, weights: Weights, dtype: str 
     or hold a number that `dtype` cannot.
     """
     _check_shapes("the model", info.architecture, {name: array.shape for name, array in weights.items()})
-    arrays = {name: np.ascontiguousarray(weights[name], dtype=dtype) for name in info.architecture.weight_shapes}
+    with np.errstate(over="ignore"):  # what is too large for `dtype` becomes infinity, which is refused below
+        arrays = {name: np.ascontiguousarray(weights[name], dtype=dtype) for name in info.architecture.weight_shapes}
     for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise ModelFileError(f"{name} holds NaN or infinity as {dtype}.", "Was the training diverging?")
+            raise ModelFileError(
+                f"{name} holds NaN or infinity as {dtype}; expected numbers.", "Use float32, or train it again."
+            )
     header = {
         "format_version": FORMAT_VERSION,
         "architecture": info.architecture.to_dict(),
@@ -67,7 +72,7 @@ def write_model(path: str | Path, info: ModelInfo, weights: Weights, dtype: str 
         "calibration": info.calibration.to_dict(),
         "origin": dict(info.origin),
     }
-    metadata = {"verydeep": json.dumps(header, ensure_ascii=False)}
+    metadata = {"verydeep": json.dumps(header)}  # ASCII: the name of a folder need not be text
     atomic_write(path, safetensors.numpy.save(arrays, metadata))
 
 
@@ -75,8 +80,11 @@ def read_model(path: str | Path) -> tuple[ModelInfo, dict[str, np.ndarray]]:
     """The file's info and its arrays as float32. `path` may be the folder that `train` wrote. Raises ModelFileError."""
     path = model_path(path)
     info = read_info(path)
-    with safetensors.safe_open(path, framework="np") as file:
-        weights = {name: file.get_tensor(name).astype(np.float32) for name in info.architecture.weight_shapes}
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            weights = {name: file.get_tensor(name).astype(np.float32) for name in info.architecture.weight_shapes}
+    except (safetensors.SafetensorError, OSError) as error:  # it was whole a moment ago
+        raise ModelFileError(f"{path} cannot be read: {error}.", "Is another program writing it?") from error
     for name, array in weights.items():
         if not np.isfinite(array).all():
             raise ModelFileError(f"{path} holds NaN or infinity in {name}.", "The file is damaged: fetch it again.")
@@ -110,8 +118,8 @@ def read_info(path: str | Path) -> ModelInfo:
 def model_path(path: str | Path) -> Path:
     """The model file at `path`, which is the file itself or the folder that holds it. Raises ModelFileError."""
     path = Path(path)
-    file = path / MODEL_FILE if path.is_dir() else path
-    if not file.is_file():
+    file = path / MODEL_FILE if os.path.isdir(path) else path  # noqa: PTH112, Path.is_dir raises on a long name
+    if not os.path.isfile(file):  # noqa: PTH113
         raise ModelFileError(f"there is no model at {path}.", f"Expected a file, or a folder with {MODEL_FILE}.")
     return file
 
@@ -135,23 +143,52 @@ def _parse_header(path: Path, text: str) -> ModelInfo:
                 f"{path} has format version {version}; this verydeep reads up to {FORMAT_VERSION}.",
                 "Upgrade: pip install --upgrade verydeep.",
             )
-        preprocessing = header["preprocessing"]
+        architecture = Architecture.from_dict(header["architecture"])
         return ModelInfo(
-            architecture=Architecture.from_dict(header["architecture"]),
-            classes=tuple(str(name) for name in header["classes"]),
-            preprocessing=Preprocessing(
-                resize=int(preprocessing["resize"]),
-                crop=int(preprocessing["crop"]),
-                mean=tuple(float(value) for value in preprocessing["mean"]),
-                std=tuple(float(value) for value in preprocessing["std"]),
-            ),
-            calibration=Calibration(**header["calibration"]),
-            origin=header["origin"],
+            architecture=architecture,
+            classes=tuple(_checked(isinstance(name, str), name) for name in header["classes"]),
+            preprocessing=_parse_preprocessing(header["preprocessing"], architecture),
+            calibration=_parse_calibration(header["calibration"]),
+            origin=dict(header["origin"]),
         )
     except ModelFileError:
         raise
-    except (KeyError, TypeError, ValueError, RecursionError, VerydeepError) as error:
-        raise ModelFileError(f"{path} has a damaged header: {error!r}.", "Fetch or train it again.") from error
+    except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError, VerydeepError) as error:
+        reason = error.message if isinstance(error, VerydeepError) else repr(error)
+        raise ModelFileError(f"{path} has a damaged header: {reason}.", "Fetch or train it again.") from error
+
+
+def _parse_preprocessing(fields: Mapping[str, Any], architecture: Architecture) -> Preprocessing:
+    """Raises ValueError where it would make no input of the network, or an input that takes all memory."""
+    preprocessing = Preprocessing(
+        resize=int(fields["resize"]),
+        crop=int(fields["crop"]),
+        mean=tuple(float(value) for value in fields["mean"]),
+        std=tuple(float(value) for value in fields["std"]),
+    )
+    _checked(preprocessing.crop <= preprocessing.resize <= _LARGEST_SIDE, preprocessing)
+    _checked(len(preprocessing.mean) == len(preprocessing.std) == architecture.input_channels, preprocessing)
+    _checked(all(abs(value) < 1e6 for value in preprocessing.mean), preprocessing)  # NaN is refused, too
+    _checked(all(1e-6 <= value <= 1e6 for value in preprocessing.std), preprocessing)
+    architecture.check_input(preprocessing.crop, preprocessing.crop)
+    return preprocessing
+
+
+def _parse_calibration(fields: Mapping[str, Any]) -> Calibration:
+    calibration = Calibration(
+        temperature=float(fields["temperature"]),
+        reject_below=float(fields["reject_below"]),
+        photos=int(fields["photos"]),
+    )
+    _checked(1e-6 <= calibration.temperature <= 1e6 and 0 <= calibration.reject_below <= 1, calibration)
+    return calibration
+
+
+def _checked(is_right: bool, value: Any) -> Any:
+    """`value`. Raises ValueError where it is not right."""
+    if not is_right:
+        raise ValueError(str(value)[:200])
+    return value
 
 
 def _check_shapes(where: str, architecture: Architecture, got: Mapping[str, tuple[int, ...]]) -> None:
