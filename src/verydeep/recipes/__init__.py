@@ -8,7 +8,7 @@ from verydeep.train.recipe import Recipe
 RECIPES = {
     "modern": "a narrow A with batch norm for a few thousand photos, on a CPU in an evening",
     "paper": "D as in the paper, for a large collection and a GPU",
-    "small": "the same for pictures of 32 pixels",
+    "small": "as modern, for pictures of 32 pixels",
 }
 
 
