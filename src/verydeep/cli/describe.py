@@ -1,5 +1,6 @@
 """`verydeep describe D`: the accounts of a network as a table, as JSON, or as a picture."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def _find(network: str, given: dict[str, Any]) -> tuple[Architecture, tuple[str,
     configuration = _configuration(network)
     if configuration:
         return Architecture(**configuration | given), ()
-    if Path(network).exists():
+    if os.path.exists(network):  # noqa: PTH110, Path.exists raises on a name that is too long
         return _read(network, given)
     raise UsageError(
         f"{network!r} is neither a configuration nor a model file.",

@@ -35,8 +35,8 @@ def find_photos(arguments: Sequence[str], formats: Sequence[str], skip: str | No
 
 
 def read_standard_input(limit: int) -> bytes:
-    """The bytes of one image, cut off after `limit` + 1. Raises UsageError where a keyboard is at the other end."""
-    if sys.stdin.isatty():
+    """The bytes of one image, cut off after `limit` + 1. Raises UsageError where a keyboard or nothing is there."""
+    if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("there is no image on standard input.", "Use it like this: verydeep predict - < photo.jpg")
     return sys.stdin.buffer.read(limit + 1)
 

@@ -1,94 +1,147 @@
 """`verydeep train`: a folder of class folders becomes a model."""
 
 import json
+import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from verydeep.errors import MissingExtraError, RecipeError, UsageError
-
-
-@click.command()
-@click.argument("data", required=False, type=click.Path(path_type=Path))
-@click.option("--recipe", "recipe_name", default="modern", show_default=True, help="modern, paper or small.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. [default: trained/DATA-RECIPE]")
-@click.option("--resume", type=click.Path(path_type=Path), help="Go on with the run in this folder.")
-@click.option(
-    "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change a field of the recipe; repeatable."
+from verydeep.errors import (
+    DatasetError,
+    InterruptedRun,
+    MissingExtraError,
+    RecipeError,
+    StorageError,
+    UsageError,
+    printable,
 )
+
+if TYPE_CHECKING:
+    from verydeep.data.datasets import Dataset
+    from verydeep.evaluate import Report
+    from verydeep.train.run import Run
+
+
+@click.command(
+    epilog="Examples: `verydeep train flowers`, `verydeep train flowers --set epochs=80 --out long`, "
+    "`verydeep train --resume long`."
+)
+@click.argument("data", required=False, type=click.Path(path_type=Path))
+@click.option("--recipe", "recipe_name", metavar="NAME", help="modern, paper or small.  [modern]")
+@click.option("--out", metavar="FOLDER", type=click.Path(path_type=Path), help="Of the run.  [trained/DATA-RECIPE]")
+@click.option("--resume", metavar="FOLDER", type=click.Path(path_type=Path), help="Go on with the run in FOLDER.")
+@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change the recipe; may be repeated.")
 @click.option("--show-recipe", is_flag=True, help="Print every field of the recipe, and do nothing.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-@click.option("--source", default="", help="Where the photos come from, for the model card.")
-@click.option("--licence", default="", help="Under which terms the photos may be used, for the model card.")
+@click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.  [auto]")
+@click.option("--source", metavar="TEXT", help="Where the photos come from, for the model card.")
+@click.option("--licence", metavar="TEXT", help="On what terms they may be used, for the model card.")
 @click.option("--json", "as_json", is_flag=True, help="Print the final validation as JSON.")
 def train(
     data: Path | None,
-    recipe_name: str,
+    recipe_name: str | None,
     out: Path | None,
     resume: Path | None,
     settings: tuple[str, ...],
     show_recipe: bool,
     device: str,
-    source: str,
-    licence: str,
+    source: str | None,
+    licence: str | None,
     as_json: bool,
 ) -> None:
     """Train a network on the photos in DATA: DATA/<class>/<photo>, or DATA/train/... and DATA/val/...
 
     The run's folder gets model.safetensors, its card README.md, recipe.json, metrics.jsonl and the state to resume
-    from. Where there is no folder of validation photos, a fifth of each class is drawn for it.
+    from. Where there is no folder of validation photos, a fifth of each class is drawn for it. Ctrl-C stops a run;
+    --resume goes on with it, and takes DATA where the photos have moved.
     """
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError(
-            "training needs torch, which is not installed.", "pip install 'verydeep[train]'"
-        ) from error
+    _require_torch()
     from verydeep.data.datasets import open_splits
     from verydeep.recipes import load_recipe
-    from verydeep.train.display import Display
-    from verydeep.train.loop import train as run_training
-    from verydeep.train.run import create_run, open_run
+    from verydeep.runtime.torch_engine import find_device
+    from verydeep.train.run import create_run
 
+    if resume is not None and (recipe_name or settings or out or source or licence):
+        raise UsageError(
+            "--resume goes on as it was begun: --recipe, --set, --out, --source and --licence do not go with it.",
+            "Leave them out, or begin another run.",
+        )
+    run = _open_run(resume, data) if resume is not None else None
+    recipe_name = recipe_name or "modern"
+    recipe = run.recipe if run else load_recipe(recipe_name).with_settings(_parse_settings(settings))
     if show_recipe:
-        recipe = load_recipe(recipe_name).with_settings(_parse_settings(settings))
         click.echo(json.dumps(recipe.to_dict(), indent=2))
         return
-    if resume is not None:
-        if settings or out is not None:
-            raise UsageError(
-                "--resume goes on with the run as it was begun; --set and --out do not go with it.", "Leave them out."
-            )
-        run = open_run(resume)
-        photos, validation = open_splits(data or run.data, run.recipe.seed)
-    else:
-        if data is None:
-            raise UsageError("no folder of photos was given.", "verydeep train DATA, or verydeep train --resume RUN")
-        recipe = load_recipe(recipe_name).with_settings(_parse_settings(settings))
-        photos, validation = open_splits(data, recipe.seed)
+    find_device(device)  # before a folder is made
+    data = run.data if run else data
+    if data is None:
+        raise UsageError("no folder of photos was given.", "verydeep train DATA, or verydeep train --resume FOLDER")
+    photos, validation = open_splits(data, recipe.seed)
+    if run is None:
+        out = out or Path("trained") / f"{data.resolve().name}-{recipe_name}"
         notes = {name: text for name, text in (("source", source), ("licence", licence)) if text}
-        command = ("verydeep", *sys.argv[1:])
-        run = create_run(out or Path("trained") / f"{data.resolve().name}-{recipe_name}", recipe, data, command, notes)
-
-    display = Display()
-    try:
-        report = run_training(run, photos, validation, display, device)
-    except KeyboardInterrupt:
-        display.close()
-        click.echo(f"stopped. Go on with: verydeep train --resume {shlex.quote(str(run.folder))}", err=True)
-        raise
-    finally:
-        display.close()
+        run = create_run(out, recipe, data, ("verydeep", *sys.argv[1:]), notes)
+    report = _train(run, photos, validation, device)
     if as_json:
         click.echo(json.dumps(report.to_dict()))
-        return
+    else:
+        _print_result(run, report)
+
+
+def _require_torch() -> None:
+    try:
+        import verydeep.network  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(
+            f"training needs {error.name}, which is not installed.", "pip install 'verydeep[train]'"
+        ) from error
+
+
+def _open_run(folder: Path, data: Path | None) -> "Run":
+    """The run, with its photos where they are now."""
+    from verydeep.train.run import open_run
+
+    run = open_run(folder)
+    if data is not None:
+        return replace(run, data=data)
+    if not os.path.isdir(run.data):  # noqa: PTH112, Path.is_dir raises where nothing may be looked up
+        raise DatasetError(
+            f"the photos of this run were in {run.data}; there is no such folder now.",
+            f"Say where they are: verydeep train DATA --resume {shlex.quote(str(folder))}",
+        )
+    return run
+
+
+def _train(run: "Run", photos: "Dataset", validation: "Dataset", device: str) -> "Report":
+    """The training, its errors completed by how to go on."""
+    from verydeep.train.display import Display
+    from verydeep.train.loop import train as run_training
+
+    go_on = f"verydeep train --resume {shlex.quote(str(run.folder))}"
+    display = Display()
+    try:
+        return run_training(run, photos, validation, display, device)
+    except KeyboardInterrupt as error:
+        saved = f"{len(run.metrics())} of {run.recipe.epochs} epochs are saved"
+        raise InterruptedRun(f"interrupted; {saved} in {run.folder}.", f"Go on with: {go_on}") from error
+    except StorageError as error:
+        raise StorageError(error.message, f"{error.hint} Then go on with: {go_on}") from error
+    finally:
+        display.close()
+
+
+def _print_result(run: "Run", report: "Report") -> None:
     low, high = report.top1.interval
     click.echo(
         f"top-1 {report.top1.value:.1%} (95 % interval {low:.1%} to {high:.1%}, n = {report.n}; {report.protocol})"
     )
-    click.echo(f"model: {run.folder / 'model.safetensors'}")
+    click.echo(f"model: {printable(str(run.folder / 'model.safetensors'))}")
+    folder = printable(shlex.quote(str(run.folder)))
+    click.echo(f"how good it is, class by class: {printable(str(run.folder / 'README.md'))}", err=True)
+    click.echo(f"use it: verydeep predict PHOTO --model {folder}", err=True)
 
 
 def _parse_settings(settings: tuple[str, ...]) -> dict[str, str]:

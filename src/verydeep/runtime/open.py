@@ -20,6 +20,8 @@ ENGINES = {
     "torch": "verydeep.runtime.torch_engine:TorchEngine",
     "reference": "verydeep.runtime.reference:ReferenceEngine",
 }
+MOST_THREADS = 1024  # many more cannot be started, and torch would end the process
+TORCH_NEEDS = ("torch", "jaxtyping")  # the extra `train`
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("float32", "bfloat16")
 
@@ -89,15 +91,18 @@ def _choose_engine(engine: str, device: str, precision: str, threads: int | None
     ):
         if value not in allowed:
             raise DeviceError(f"no {what} {value!r}; there are {', '.join(allowed)}.", "Choose one of these.")
-    if threads is not None and threads < 1:
-        raise DeviceError(f"threads is {threads}; expected a number of at least 1.", "Leave it out to use all cores.")
-    has_torch = importlib.util.find_spec("torch") is not None
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise DeviceError(
+            f"threads is {threads}; expected a number of at least 1, at most {MOST_THREADS}.",
+            "Leave it out to use all cores.",
+        )
+    missing = [name for name in TORCH_NEEDS if importlib.util.find_spec(name) is None]
     if engine == "auto":
         # torch is several times faster a photo, and loading it costs as much as some tens of photos
-        engine = "torch" if has_torch else "reference"
-    if engine == "torch" and not has_torch:
+        engine = "reference" if missing else "torch"
+    if engine == "torch" and missing:
         raise MissingExtraError(
-            "the engine torch needs the library torch, which is not installed.",
+            f"the engine torch needs the library {missing[0]}, which is not installed.",
             "pip install 'verydeep[train]', or use the engine reference.",
         )
     return engine

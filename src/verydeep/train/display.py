@@ -18,54 +18,52 @@ class Display:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._started = self._last_line = time.monotonic()
-        self._photos = self._steps = self._epochs = 0
+        self._photos = self._epochs = self._first_epoch = 0
 
     def start(self, title: str, epochs: int, epoch: int) -> None:
         """title: what is trained on what. epoch: how many are done already."""
-        self.console.print(title, markup=False)
+        self.note(title)
         if epoch:
-            self.console.print(f"Going on after epoch {epoch} of {epochs}.")
-        self._epochs = epochs
+            self.note(f"going on after epoch {epoch} of {epochs}")
+        self._epochs, self._first_epoch = epochs, epoch
         self._started = self._last_line = time.monotonic()
         if self.console.is_terminal:
             self._bar = Progress(
                 TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
                 BarColumn(),
-                TextColumn("loss {task.fields[loss]:.3f}  {task.fields[rate]:.0f} photos/s"),
+                TextColumn("{task.fields[status]}"),
                 TimeRemainingColumn(),
                 console=self.console,
+                refresh_per_second=2,
             )
             self._bar.start()
-            self._task = self._bar.add_task("", total=None, epoch=epoch + 1, epochs=epochs, loss=float("nan"), rate=0)
+            self._task = self._bar.add_task("", total=None, epoch=epoch + 1, epochs=epochs, status="starting")
 
     def step(self, epoch: int, step: int, steps: int, loss: float, photos: int) -> None:
         """One step is done: `step` of the epoch, counted from 0. loss: the mean of the last steps."""
-        self._photos, self._steps = self._photos + photos, self._steps + 1
+        self._photos += photos
         elapsed = time.monotonic() - self._started
-        rate = self._photos / elapsed
+        status = f"loss {loss:.3f}  {self._photos / elapsed:.0f} photos/s"
         if self._bar is not None and self._task is not None:
             self._bar.update(
                 self._task,
                 completed=epoch * steps + step + 1,
                 total=self._epochs * steps,
                 epoch=epoch + 1,
-                loss=loss,
-                rate=rate,
+                status="validating" if step + 1 == steps else status,
             )
         elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            left = (self._epochs * steps - epoch * steps - step - 1) * elapsed / self._steps
-            self.console.print(
-                f"epoch {epoch + 1}/{self._epochs}  step {step + 1}/{steps}  loss {loss:.3f}  {rate:.0f} photos/s  "
-                f"{_duration(left)} left"
-            )
+            left = self._left(epoch + (step + 1) / steps)
+            self.note(f"epoch {epoch + 1}/{self._epochs}  step {step + 1}/{steps}  {status}  {left}")
 
     def epoch(self, row: Mapping[str, float]) -> None:
         """An epoch is done: what was measured, as METRICS_FILE has it."""
-        self.console.print(
-            f"epoch {row['epoch']}/{self._epochs}: loss {row['loss']:.3f}, "
-            f"validation top-1 {row['validation_top1']:.1%}, validation loss {row['validation_loss']:.3f}, "
-            f"{row['photos_per_second']:.0f} photos/s"
+        self.note(
+            f"epoch {row['epoch']}/{self._epochs}: validation top-1 {row['validation_top1']:.1%}, "
+            f"loss {row['validation_loss']:.3f}; training loss {row['loss']:.3f}, "
+            f"{row['photos_per_second']:.0f} photos/s{', ' if row['epoch'] < self._epochs else ''}"
+            f"{self._left(row['epoch'])}"
         )
 
     def note(self, message: str) -> None:
@@ -76,6 +74,13 @@ class Display:
         """Leaves the terminal as it was. Call it however the training ends."""
         if self._bar is not None:
             self._bar.stop()
+
+    def _left(self, epochs_done: float) -> str:
+        """How long it takes until the end, validation included; empty there."""
+        if epochs_done >= self._epochs:
+            return ""
+        seconds = (time.monotonic() - self._started) / (epochs_done - self._first_epoch)
+        return f"{_duration(seconds * (self._epochs - epochs_done))} left"
 
 
 def _duration(seconds: float) -> str:

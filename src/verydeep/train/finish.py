@@ -7,13 +7,14 @@ import numpy as np
 
 import verydeep
 from verydeep.data.datasets import Dataset
+from verydeep.errors import ModelFileError
 from verydeep.evaluate import Report, calibrate, evaluate
 from verydeep.files import atomic_write
 from verydeep.nouns import Calibration, Weights
 from verydeep.runtime.torch_engine import TorchEngine
 from verydeep.train.card import model_card
 from verydeep.train.recipe import Recipe
-from verydeep.train.run import Run
+from verydeep.train.run import RECIPE_FILE, Run
 from verydeep.weights import ModelInfo, write_model
 from verydeep.weights.files import MODEL_FILE
 
@@ -28,13 +29,25 @@ def validate(recipe: Recipe, weights: Weights, photos: Dataset, device: str, cal
     return evaluate(engine, info, photos, conditions="float32, engine torch")
 
 
+def _as_saved(run: Run, weights: Weights) -> Weights:
+    """The numbers that the file will hold, as float32. Raises ModelFileError where one is too large for `save_as`."""
+    with np.errstate(over="ignore"):  # told below, by name
+        kept = {name: array.astype(run.recipe.save_as).astype(np.float32) for name, array in weights.items()}
+    if too_large := [name for name, array in kept.items() if not np.isfinite(array).all()]:
+        raise ModelFileError(
+            f"{too_large[0]} holds a number too large for {run.recipe.save_as}.",
+            f'Write "save_as": "float32" into {run.folder / RECIPE_FILE}, and resume the run.',
+        )
+    return kept
+
+
 def finish(run: Run, weights: Weights, photos: int, validation: Dataset, device: str) -> Report:
     """Writes the model and its card; returns the validation of the very numbers that are in the file.
 
     Raises StorageError, and ModelFileError where a weight does not fit the recipe's `save_as`.
     """
     recipe = run.recipe
-    kept = {name: array.astype(recipe.save_as).astype(np.float32) for name, array in weights.items()}
+    kept = _as_saved(run, weights)
     report = validate(recipe, kept, validation, device, Calibration())
     assert report.logits is not None  # the centre protocol looks at each photo once
     calibration = calibrate(report.logits, report.labels)

@@ -13,7 +13,7 @@ from torch import Tensor
 from verydeep.data.datasets import Dataset
 from verydeep.data.loader import Batch, batch_random, load_batches, steps_per_epoch
 from verydeep.data.mix import cutmix, mixup
-from verydeep.errors import DatasetError, TrainingError
+from verydeep.errors import DatasetError, TrainingError, printable
 from verydeep.evaluate import Report
 from verydeep.network import Network, initialize, weights_of
 from verydeep.nouns import Calibration
@@ -26,6 +26,7 @@ from verydeep.train.precision import autocast, choose_precision
 from verydeep.train.recipe import Recipe
 from verydeep.train.run import Run
 
+MOST_LISTED = 10  # classes that are shown with their number of photos
 MOST_UNREADABLE = 0.05  # the share of photos that may be unreadable before the training stops
 
 
@@ -115,9 +116,12 @@ def train(run: Run, photos: Dataset, validation: Dataset, display: Display, devi
 
 def _title(recipe: Recipe, photos: Dataset, validation: Dataset, device: torch.device, progress: Progress) -> str:
     classes = len(photos.classes)
+    counts = [f"{printable(name)} {count}" for name, count in zip(photos.classes, photos.counts(), strict=True)]
+    listing = ", ".join(counts[:MOST_LISTED]) + (", ..." if classes > MOST_LISTED else "")
     return (
-        f"{recipe.architecture(classes).name} at {recipe.input_size} pixels, {classes} classes, "
-        f"{len(photos)} photos to train on, {len(validation)} to validate on; {device.type}, {progress.precision}"
+        f"{len(photos)} photos to train on, of {classes} classes: {listing}; {len(validation)} to validate on\n"
+        f"{recipe.architecture(classes).name} at {recipe.input_size} pixels, {recipe.epochs} epochs; "
+        f"{device.type}, {progress.precision}"
     )
 
 

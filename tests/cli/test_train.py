@@ -1,0 +1,217 @@
+"""`verydeep train`: from a folder of photos to a model by the command line, stopped half-way and gone on with."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("torch")
+
+from verydeep.train.recipe import Recipe
+from verydeep.train.run import open_run
+from verydeep.weights import read_info, read_model
+
+Run = Callable[..., Any]
+SETTINGS = (
+    "configuration=toy", "input_size=16", "test_resize=18", "test_crop=16", "batch_size=8", "epochs=2",
+    "learning_rate=0.1", "ema_decay=0.5", "cutmix=0", "precision=float32", "seed=3",
+)  # fmt: skip
+QUICK = tuple(word for setting in SETTINGS for word in ("--set", setting))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two classes that any network can tell apart, fifteen photos each: reddish and bluish noise."""
+    random = np.random.default_rng(0)
+    for name, channel in (("red", 0), ("blue", 2)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(15):
+            pixels = random.integers(0, 120, (20, 24, 3), np.uint8)
+            pixels[..., channel] += 100
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
+    return tmp_path / "photos"
+
+
+def test_a_folder_of_photos_becomes_a_model_that_predicts_and_evaluates(run: Run, photos: Path, tmp_path: Path) -> None:
+    done = run("train", photos, *QUICK, "--out", tmp_path / "run", "--source", "own photos", "--licence", "CC0-1.0")
+    assert done.code == 0
+    value, folder = done.out.splitlines()
+    assert re.match(r"top-1 100\.0% \(95 % interval 61\.0% to 100\.0%, n = 6; centre crop 16", value)  # Wilson's
+    assert folder == f"model: {tmp_path / 'run' / 'model.safetensors'}"
+    info = read_info(tmp_path / "run")
+    assert info.classes == ("blue", "red")
+    assert (info.origin["source"], info.origin["licence"]) == ("own photos", "CC0-1.0")
+    assert info.origin["command"].startswith("verydeep train ")
+    assert "| licence | CC0-1.0 |" in (tmp_path / "run" / "README.md").read_text()
+    predicted = run("predict", photos / "red", "--model", tmp_path / "run", "--csv").out
+    assert predicted.count(",red,") >= 14
+    evaluated = json.loads(run("evaluate", tmp_path / "run", photos, "--json").out)
+    assert evaluated["n"] == 30
+
+
+def test_what_is_printed_says_what_is_trained_how_it_goes_and_what_to_do_next(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    done = run("train", photos, *QUICK, "--out", tmp_path / "run")
+    first, second, *epochs, card, use = done.err.splitlines()
+    assert first == "24 photos to train on, of 2 classes: blue 12, red 12; 6 to validate on"
+    assert second == "toy-bn-gap-0.5x at 16 pixels, 2 epochs; cpu, float32"
+    assert re.fullmatch(
+        r"epoch 1/2: validation top-1 [\d.]+%, loss [\d.]+; training loss [\d.]+, \d+ photos/s, .* left", epochs[0]
+    )
+    assert re.fullmatch(r"epoch 2/2: .* photos/s", epochs[1])
+    assert len(epochs) == 2
+    assert card == f"how good it is, class by class: {tmp_path / 'run' / 'README.md'}"
+    assert use == f"use it: verydeep predict PHOTO --model {tmp_path / 'run'}"
+
+
+def test_json_is_the_validation_of_the_model_as_it_is_written(run: Run, photos: Path, tmp_path: Path) -> None:
+    report = json.loads(run("train", photos, *QUICK, "--out", tmp_path / "run", "--json").out)
+    origin = read_info(tmp_path / "run").origin
+    assert report["top1"] == origin["validation"]["top1"]
+    assert report["n"] == origin["validation"]["n"] == 6
+    assert len(report["photos"]) == 6
+
+
+def test_the_folder_of_the_run_is_named_after_photos_and_recipe(
+    run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert (
+        run("train", "photos", *QUICK, "--recipe", "small", "--set", "train_scales=16,20", "--set", "epochs=1").code
+        == 0
+    )
+    assert open_run(Path("trained/photos-small")).data == photos
+
+
+def test_show_recipe_prints_every_field_as_set_and_does_nothing(run: Run, tmp_path: Path) -> None:
+    arguments = ("--recipe", "paper", "--set", "epochs=3", "--set", "train_scales=none", "--set", "flip=no")
+    fields = json.loads(run("train", "--show-recipe", *arguments).out)
+    recipe = Recipe.from_dict(fields)
+    assert (recipe.configuration, recipe.epochs, recipe.train_scales, recipe.flip) == ("D", 3, None, False)
+
+
+def test_the_recipe_of_a_run_can_be_shown(run: Run, photos: Path, tmp_path: Path) -> None:
+    run("train", photos, *QUICK, "--out", tmp_path / "run")
+    shown = json.loads(run("train", "--resume", tmp_path / "run", "--show-recipe").out)
+    assert shown == json.loads((tmp_path / "run" / "recipe.json").read_text())["recipe"]
+
+
+def test_help_shows_examples_and_every_option(run: Run) -> None:
+    text = run("train", "--help").out
+    assert "verydeep train --resume" in text
+    for option in ("--recipe", "--out", "--resume", "--set", "--show-recipe", "--device", "--licence", "--json"):
+        assert option in text
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("epochs", "--set epochs is not FIELD=VALUE"),
+        ("epoch=3", "a recipe has no field epoch"),
+        ("epochs=three", "epochs=three is not a whole number"),
+        ("epochs=2.5", "epochs=2.5 is not a whole number"),
+        ("epochs=0", "epochs is 0; expected 1 to"),
+        ("batch_size=-1", "batch_size is -1; expected 1 to"),
+        ("learning_rate=nan", "learning_rate is nan; expected 0 to"),
+        ("flip=maybe", "flip=maybe is not true or false"),
+        ("train_areas=1", "train_areas=1 is not 2 values separated by commas or none"),
+        ("train_areas=0.9,0.1", "train_areas is (0.9, 0.1); expected two growing shares"),
+        ("pixel_std=1,nan,1", "pixel_std is nan"),
+        ("seed=-1", "seed is -1; expected 0 to"),
+        ("schedule=linear", "schedule=linear is not cosine or plateau"),
+        ("initialization=zero", "initialization=zero is not he or glorot or paper"),
+        ("configuration=Z", "no configuration 'Z'; there are A, A-LRN"),
+        ("head=ears", "is not fc or gap or conv"),
+        ("width=0", "width is 0.0; expected a number above 0"),
+        ("input_size=8", "too small for configuration A"),
+        ("test_resize=1000000", "test_resize is 1000000; expected 1 to 4096"),
+        ("test_crop=500", "test_crop is 500; expected 1 to 144"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_before_anything_is_made(
+    setting: str, message: str, run: Run, photos: Path, tmp_path: Path
+) -> None:
+    done = run("train", photos, "--set", setting, "--out", tmp_path / "run")
+    assert (done.code, done.out) == (2, "")
+    error, hint = done.err.splitlines()
+    assert error.startswith("error: ")
+    assert message in error
+    assert hint.startswith("hint: ")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_momentum_of_zero_trains(run: Run, photos: Path, tmp_path: Path) -> None:
+    """Nesterov's momentum, the default of the recipe, is nothing without momentum; torch refuses it."""
+    assert run("train", photos, *QUICK, "--set", "momentum=0", "--set", "epochs=1", "--out", tmp_path / "run").code == 0
+
+
+def test_photos_that_have_moved_are_named_when_the_run_goes_on(run: Run, photos: Path, tmp_path: Path) -> None:
+    run("train", photos, *QUICK, "--out", tmp_path / "run")
+    moved = photos.rename(tmp_path / "elsewhere")
+    refused = run("train", "--resume", tmp_path / "run")
+    assert refused.code == 3
+    assert f"the photos of this run were in {photos}" in refused.err
+    assert f"hint: Say where they are: verydeep train DATA --resume {tmp_path / 'run'}" in refused.err
+    assert run("train", moved, "--resume", tmp_path / "run").code == 0
+
+
+def test_a_run_is_gone_on_with_from_any_folder(
+    run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("train", "photos", *QUICK, "--out", "run")
+    monkeypatch.chdir(photos)
+    assert run("train", "--resume", "../run").code == 0
+
+
+def test_a_run_does_not_go_on_with_photos_of_other_classes(run: Run, photos: Path, tmp_path: Path) -> None:
+    run("train", photos, *QUICK, "--out", tmp_path / "run")
+    (photos / "red").rename(photos / "crimson")
+    done = run("train", "--resume", tmp_path / "run")
+    assert done.code == 3
+    assert "other classes than the photos have now: crimson, red" in done.err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
+def test_a_run_stopped_by_ctrl_c_goes_on_to_the_same_weights_as_one_that_was_not(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    """Stopped in a process of its own, half-way between two epochs; the other run is never stopped."""
+    arguments = (*QUICK, "--set", "epochs=40")
+    command = [sys.executable, "-m", "verydeep", "train", photos, *arguments, "--out", tmp_path / "stopped"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    training = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    metrics = tmp_path / "stopped" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (metrics.exists() and len(metrics.read_text().splitlines()) >= 3):
+        assert time.monotonic() < deadline, "no three epochs in a minute"
+        assert training.poll() is None, training.communicate()[1]
+        time.sleep(0.01)
+    training.send_signal(signal.SIGINT)
+    out, err = training.communicate(timeout=60)
+    assert (training.returncode, out) == (130, "")
+    *_, error, hint = err.splitlines()
+    assert re.fullmatch(rf"error: interrupted; \d+ of 40 epochs are saved in {tmp_path / 'stopped'}\.", error)
+    assert hint == f"hint: Go on with: verydeep train --resume {tmp_path / 'stopped'}"
+    assert "Traceback" not in err
+    assert not list(tmp_path.glob("stopped/**/.*"))  # no temporary file is left
+    assert not (tmp_path / "stopped" / "model.safetensors").exists()
+
+    assert run("train", "--resume", tmp_path / "stopped").code == 0
+    assert run("train", photos, *arguments, "--out", tmp_path / "whole").code == 0
+    (_, resumed), (_, whole) = read_model(tmp_path / "stopped"), read_model(tmp_path / "whole")
+    for name, array in whole.items():
+        assert np.array_equal(array, resumed[name]), name
+    epochs = [json.loads(line)["epoch"] for line in metrics.read_text().splitlines()]
+    assert epochs == list(range(1, 41))
