@@ -1,0 +1,79 @@
+"""The README and the tutorial do what they say."""
+
+import importlib.util
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from pages import REPOSITORY, blocks, run_blocks
+
+README = REPOSITORY / "README.md"
+TUTORIAL = REPOSITORY / "docs" / "tutorial" / "first-classifier.md"
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    """Tests run on all cores already, and threads of OpenMP that find no core wait for each other."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.mark.slow
+def test_the_readmes_commands_run(tmp_path):
+    printed = run_blocks(README, tmp_path)
+    assert printed.startswith("cat\n")
+    assert (tmp_path / "vgg16.svg").read_text() == (REPOSITORY / "docs" / "pictures" / "vgg-d.svg").read_text()
+
+
+@pytest.mark.slow
+def test_the_tutorials_commands_run_in_order(tmp_path):
+    printed = run_blocks(TUTORIAL, tmp_path)
+    assert set(re.findall(r"top-1 (\d+)\.\d% ", printed)) <= {"97", "98", "99", "100"}
+    for figure in re.findall(r"\d{1,3}(?:,\d{3})+", section(TUTORIAL, "## 2. Choose a network")):
+        assert figure in printed
+    for name in re.findall(r"`(\S+)`", "".join(re.findall(r"^\| (`.*) \|", section(TUTORIAL, "## 3. Train"), re.M))):
+        assert (tmp_path / "reader" / name).exists() or "|" in name, name
+    assert len((tmp_path / "answers.csv").read_text().splitlines()) == 1 + 360
+    assert (tmp_path / "annotated" / "1438-predicted.jpg").exists()
+
+
+def test_the_map_of_folders_is_the_tree():
+    (text,) = (block.text for block in blocks(README) if block.language == "text")
+    top, package = text.split("src/verydeep/\narchitecture.py")
+    assert named(top) == children(REPOSITORY)
+    assert named("architecture.py" + package) == children(REPOSITORY / "src" / "verydeep")
+
+
+def test_the_tables_of_results_are_made_from_the_files():
+    path = REPOSITORY / "benchmarks" / "tables.py"
+    spec = importlib.util.spec_from_file_location("tables", path)
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    text = README.read_text(encoding="utf-8")
+    assert len(tables.SECTION.findall(text)) == 2
+    assert tables.with_tables(text) == text, "run: python benchmarks/tables.py"
+
+
+def test_the_readmes_commands_of_make_exist():
+    targets = set(re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    pages = [README, REPOSITORY / "CONTRIBUTING.md"]
+    wanted = {target for page in pages for target in re.findall(r"(?:\$ |`)make ([\w-]+)", page.read_text())}
+    assert {"demo", "test"} <= wanted <= targets
+
+
+def section(page: Path, title: str) -> str:
+    return page.read_text().split(f"{title}\n")[1].split("\n## ")[0]
+
+
+def named(lines: str) -> set[str]:
+    """The files and folders that begin a line of the map; the first line of all names several."""
+    first, *others = lines.strip().splitlines()
+    names = first.split("  ")[0].split() + [line.split()[0] for line in others if line]
+    return {name.rstrip("/").removesuffix("/verydeep") for name in names}
+
+
+def children(folder: Path) -> set[str]:
+    """What git tracks in a folder, but dot files and what Python needs."""
+    listing = subprocess.run(["git", "ls-files", "."], cwd=folder, check=True, capture_output=True, text=True)
+    names = {line.split("/")[0] for line in listing.stdout.splitlines()}
+    return {name for name in names if not name.startswith((".", "__"))} - {"py.typed"}
