@@ -59,6 +59,9 @@ class ClassScore:
     label: str
     probability: float
 
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -76,3 +79,15 @@ class Prediction:
     @property
     def probability(self) -> float:
         return self.scores[0].probability
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A photo that could not be read, in the place where its answer would be."""
+
+    path: str  # as it was given; "-" for standard input, "" for an array or bytes
+    reason: str  # a sentence: what was got and what was expected
+    hint: str = ""  # what to do about it
+
+    def to_dict(self) -> dict[str, str]:
+        return asdict(self)

@@ -75,7 +75,8 @@ def test_photos_that_cannot_be_read_are_told_at_the_end_with_exit_code_3(
     done = run("evaluate", opinionated_model, class_folders, "--engine", "reference", *flags)
     assert done.code == 3
     assert "error: 1 of 25 photos could not be read and are in no figure:" in done.err
-    assert f"{class_folders / 'cat' / 'broken.jpg'}" in done.err.splitlines()[-1]
+    assert f"{class_folders / 'cat' / 'broken.jpg'}" in done.err.splitlines()[-2]
+    assert done.err.splitlines()[-1].startswith("hint: ")
     assert "24" in done.out
 
 

@@ -76,7 +76,9 @@ def test_a_table_shows_each_photo_with_its_best_classes(predict: Run, toy_model:
             assert row.count("█") == int(24 * score.probability)
 
 
-def test_json_is_one_document_of_photos_and_errors(predict: Run, toy_model: Path, photo: Path, tmp_path: Path) -> None:
+def test_json_is_one_document_of_photos_and_failures(
+    predict: Run, toy_model: Path, photo: Path, tmp_path: Path
+) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"")
     done = predict(photo, tmp_path / "bad.jpg", tmp_path / "missing.jpg", photo, "--json", "-k", 2)
     assert done.code == 3
@@ -85,13 +87,13 @@ def test_json_is_one_document_of_photos_and_errors(predict: Run, toy_model: Path
     predictions = [{"label": score.label, "probability": score.probability} for score in scores]
     assert document["model"] == str(toy_model)
     assert document["photos"] == [{"path": str(photo), "is_known": True, "predictions": predictions}] * 2
-    assert [Path(error["path"]).name for error in document["errors"]] == ["bad.jpg", "missing.jpg"]
-    assert "is empty" in document["errors"][0]["error"]
+    assert [Path(failure["path"]).name for failure in document["failures"]] == ["bad.jpg", "missing.jpg"]
+    assert "is empty" in document["failures"][0]["reason"]
 
 
 def test_json_of_nothing_but_bad_photos_is_still_a_document(predict: Run, tmp_path: Path) -> None:
     document = json.loads(predict(tmp_path / "missing.jpg", "--json").out)
-    assert (document["photos"], len(document["errors"])) == ([], 1)
+    assert (document["photos"], len(document["failures"])) == ([], 1)
 
 
 def test_csv_has_a_row_for_every_photo_the_failures_last(predict: Run, photo: Path, tmp_path: Path) -> None:
@@ -155,7 +157,7 @@ def test_a_folder_stands_for_all_photos_below_it_in_order(predict: Run, tmp_path
     for _ in range(2):  # what the first run draws is no photo for the second
         document = json.loads(predict(root, "--json", "--out", root / "out").out)
     assert [entry["path"] for entry in document["photos"]] == [str(path) for path in expected]
-    assert document["errors"] == []
+    assert document["failures"] == []
 
 
 def test_a_pattern_is_expanded_where_the_shell_did_not(predict: Run, tmp_path: Path) -> None:
@@ -235,10 +237,13 @@ def test_bad_photos_are_told_at_the_end_and_the_others_classified(predict: Run, 
     done = predict(tmp_path / "text.jpg", photo, tmp_path / "half.png", tmp_path / "missing.jpg")
     assert done.code == 3
     assert str(photo) in done.out
-    title, *reasons = done.err.splitlines()
+    title, *lines = done.err.splitlines()
     assert title == "error: 3 of 4 photos could not be read:"
-    for reason, name in zip(reasons, ("text.jpg", "half.png", "missing.jpg"), strict=True):
-        assert name in reason
+    for line, name in zip(lines, ("text.jpg", "half.png", "missing.jpg"), strict=False):
+        assert name in line
+    hints = lines[3:]
+    assert len(hints) == len(set(hints)) >= 1
+    assert all(hint.startswith("hint: ") for hint in hints)
 
 
 def test_the_one_photo_that_is_bad_is_told_with_a_hint(predict: Run, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_evaluate_and_predict_agree_to_the_last_photo(
     assert np.array_equal(report.posteriors, predictor.predict_proba(report.paths))
     predictions = list(predictor.predict_many(report.paths))
     assert [prediction.label for prediction in predictions] == [
-        photo["prediction"] for photo in report.to_dict()["photos"]
+        photo["predictions"][0]["label"] for photo in report.to_dict()["photos"]
     ]
     assert len({prediction.label for prediction in predictions}) == 3
     assert sum(prediction.is_known for prediction in predictions) == report.answered.successes

@@ -67,7 +67,8 @@ def test_the_report_as_a_dict_is_json_and_holds_every_photo(report: Report) -> N
     fields = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert fields["confusion"] == [[1, 0, 1], [0, 1, 1], [0, 0, 1]]
     assert fields["top1"]["value"] == 0.6
-    assert fields["photos"][3] == {"path": "3.jpg", "label": "dog", "prediction": "rocket", "probability": 0.5}
+    best = {"label": "rocket", "probability": 0.5}
+    assert fields["photos"][3] == {"path": "3.jpg", "label": "dog", "predictions": [best]}
 
 
 def test_a_share_of_nothing_has_no_value() -> None:

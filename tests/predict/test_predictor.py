@@ -12,9 +12,9 @@ from verydeep.architecture import Architecture
 from verydeep.errors import ImageError, VerydeepError
 from verydeep.image.preprocess import preprocess
 from verydeep.image.stream import load
-from verydeep.nouns import Calibration, Prediction, Preprocessing
+from verydeep.nouns import Calibration, Failure, Prediction, Preprocessing
 from verydeep.outputs import posteriors
-from verydeep.predict import Failure, Predictor
+from verydeep.predict import Predictor
 from verydeep.weights import ModelInfo, read_model, write_model
 
 
@@ -71,7 +71,7 @@ def test_many_photos_get_the_answers_of_each_alone_in_order(
     for position, (path, answer) in enumerate(zip(paths, answers, strict=True)):
         if position == 3:
             assert isinstance(answer, Failure)
-            assert answer.path in answer.error.message
+            assert answer.path in answer.reason
         else:
             assert answer == predictor.predict(path)
 

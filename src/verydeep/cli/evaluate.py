@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from verydeep.errors import DataError, printable
+from verydeep.errors import DataError
 
 if TYPE_CHECKING:
     from verydeep.evaluate import Report
@@ -44,7 +44,8 @@ def evaluate(
     has a folder of validation photos (val, valid, validation, test), those are taken. Classes are matched by name.
     Photos that cannot be read are told at the end, with exit code 3, and are in no figure.
     """
-    from verydeep.cli.progress import progress  # --help does without all of these
+    from verydeep.cli.failures import tell_failures  # --help does without all of these
+    from verydeep.cli.progress import progress
     from verydeep.data.datasets import open_validation
     from verydeep.evaluate import evaluate as run
     from verydeep.evaluate.protocols import protocol_named
@@ -75,7 +76,7 @@ def evaluate(
         from verydeep.cli.evaluate_tables import print_report  # --json does without rich
 
         print_report(report, protocol, f"{opened.path} ({opened.info.architecture.name})", data)
-    _tell_failures(report)
+    tell_failures(report.failures, report.n + len(report.failures), " and are in no figure")
     return DataError.exit_code if report.failures else 0
 
 
@@ -104,17 +105,3 @@ def _result(
         value=f"{report.top1.value:.4f}",
         spread=f"{low:.4f}..{high:.4f}",
     )
-
-
-def _tell_failures(report: "Report") -> None:
-    """On stderr, as `predict` does."""
-    if not report.failures:
-        return
-    click.echo(
-        f"error: {len(report.failures)} of {report.n + len(report.failures)} photos could not be read "
-        "and are in no figure:",
-        err=True,
-    )
-    for failure in report.failures:
-        path = printable(failure.path)
-        click.echo(f"  {failure.reason}" if path in failure.reason else f"  {path}: {failure.reason}", err=True)

@@ -12,8 +12,8 @@ from verydeep.errors import DataError, UsageError
 if TYPE_CHECKING:
     from verydeep.cli.predict_output import Output
     from verydeep.image.stream import Source
-    from verydeep.nouns import Prediction
-    from verydeep.predict import Failure, Predictor
+    from verydeep.nouns import Failure, Prediction
+    from verydeep.predict import Predictor
 
 TABLES_UP_TO = 10  # photos; more get one line each
 
@@ -60,11 +60,13 @@ def predict(
         )
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other.", "Choose one of the two.")
-    from verydeep.cli.photos import find_photos, parse_formats  # --help does without all of these
+    from verydeep.cli.failures import tell_failures  # --help does without all of these
+    from verydeep.cli.photos import find_photos, parse_formats
     from verydeep.cli.predict_output import Pictures
     from verydeep.cli.progress import progress
     from verydeep.image import PHOTO_FORMATS
-    from verydeep.predict import Failure, Predictor
+    from verydeep.nouns import Failure
+    from verydeep.predict import Predictor
 
     formats = parse_formats(wanted) if wanted else PHOTO_FORMATS
     paths = find_photos(photos, formats, skip=out)
@@ -84,7 +86,7 @@ def predict(
                     pictures.write(source, answer)
             show(done)
     output.close(failures)
-    _tell(failures, len(paths))
+    tell_failures(failures, len(paths))
     return DataError.exit_code if failures else 0
 
 
@@ -112,14 +114,3 @@ def _output(predictor: "Predictor", is_long: bool, k: int, as_json: bool, as_csv
     if is_long:
         return Lines(predictor.classes)
     return Tables(predictor.model.info.calibration)
-
-
-def _tell(failures: Sequence["Failure"], photos: int) -> None:
-    """The photos that could not be read, on stderr."""
-    if photos == 1:
-        for failure in failures:
-            click.echo(f"error: {failure.error.message}\nhint: {failure.error.hint}", err=True)
-    elif failures:
-        click.echo(f"error: {len(failures)} of {photos} photos could not be read:", err=True)
-        for failure in failures:
-            click.echo(f"  {failure.error}", err=True)

@@ -18,8 +18,7 @@ from verydeep.errors import printable
 from verydeep.files import atomic_write, make_folder
 from verydeep.image.draw import annotate
 from verydeep.image.stream import Source, load
-from verydeep.nouns import Calibration, Prediction
-from verydeep.predict import Failure
+from verydeep.nouns import Calibration, Failure, Prediction
 
 BAR_LENGTH = 24  # characters, of a probability of 1
 UNKNOWN = "probably none of the model's classes"
@@ -84,7 +83,7 @@ class Csv:
 
     def close(self, failures: Sequence[Failure]) -> None:
         for failure in failures:
-            self._row([failure.path, "", *[""] * (2 * self.k), str(failure.error)])
+            self._row([failure.path, "", *[""] * (2 * self.k), f"{failure.reason} {failure.hint}".rstrip()])
 
     def _row(self, cells: list[str]) -> None:
         line = io.StringIO()
@@ -93,21 +92,20 @@ class Csv:
 
 
 class Json:
-    """One document: {"model": ..., "photos": [...], "errors": [...]}. Other characters than ASCII are escaped."""
+    """One document: {"model": ..., "photos": [...], "failures": [...]}. Other characters than ASCII are escaped."""
 
     def __init__(self, model: str) -> None:
         self._is_first = True
         click.echo(f'{{"model": {json.dumps(model)}, "photos": [', nl=False)
 
     def write(self, prediction: Prediction) -> None:
-        scores = [{"label": score.label, "probability": score.probability} for score in prediction.scores]
+        scores = [score.to_dict() for score in prediction.scores]
         photo = {"path": prediction.path, "is_known": prediction.is_known, "predictions": scores}
         click.echo(("\n" if self._is_first else ",\n") + json.dumps(photo), nl=False)
         self._is_first = False
 
     def close(self, failures: Sequence[Failure]) -> None:
-        errors = [{"path": failure.path, "error": str(failure.error)} for failure in failures]
-        click.echo(f'\n], "errors": {json.dumps(errors)}}}')
+        click.echo(f'\n], "failures": {json.dumps([failure.to_dict() for failure in failures])}}}')
 
 
 class Pictures:

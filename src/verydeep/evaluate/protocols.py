@@ -11,9 +11,9 @@ import numpy as np
 
 from verydeep.data.datasets import Dataset
 from verydeep.errors import DatasetError, ImageError, UsageError, VerydeepError
-from verydeep.evaluate.report import Failure, Report
+from verydeep.evaluate.report import Report
 from verydeep.image.stream import batches, stream
-from verydeep.nouns import Engine, Preprocessing
+from verydeep.nouns import Engine, Failure, Preprocessing
 from verydeep.outputs.classify import posteriors
 from verydeep.weights.files import ModelInfo
 
@@ -73,10 +73,10 @@ def evaluate(
     dataset = dataset.relabeled(info.classes)
     logits = np.zeros((len(dataset), len(info.classes)), np.float32)
     scores = np.zeros(logits.shape)  # float64, as in a prediction: the two agree to the last digit
-    errors: dict[int, str] = {}
+    errors: dict[int, ImageError] = {}
     items = stream(dataset.paths, info.preprocessing, chosen.is_dense, threads, ahead=2 * batch_size)
     for batch in batches(items, batch_size):
-        errors |= {position: loaded.message for position, loaded in batch if isinstance(loaded, ImageError)}
+        errors |= {position: loaded for position, loaded in batch if isinstance(loaded, ImageError)}
         if positions := [position for position, _ in batch if position not in errors]:
             images = np.stack([loaded for _, loaded in batch if isinstance(loaded, np.ndarray)])
             views = [_logits(engine, view) for view in _views(images, chosen)]
@@ -86,7 +86,7 @@ def evaluate(
         on_progress(batch[-1][0] + 1)
     read = [position for position in range(len(dataset)) if position not in errors]
     if not read:
-        raise DatasetError(f"none of the {len(dataset)} photos can be read: {errors[0]}", "Check the folder.")
+        raise DatasetError(f"none of the {len(dataset)} photos can be read: {errors[0].message}", "Check the folder.")
     return Report(
         protocol=", ".join(filter(None, (chosen.describe(info.preprocessing), conditions))),
         classes=info.classes,
@@ -95,7 +95,9 @@ def evaluate(
         posteriors=scores[read],
         logits=None if chosen.is_flipped else logits[read],
         calibration=info.calibration,
-        failures=tuple(Failure(str(dataset.paths[position]), reason) for position, reason in errors.items()),
+        failures=tuple(
+            Failure(str(dataset.paths[position]), error.message, error.hint) for position, error in errors.items()
+        ),
     )
 
 

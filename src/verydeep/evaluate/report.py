@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from verydeep.evaluate import metrics
-from verydeep.nouns import Calibration
+from verydeep.nouns import Calibration, ClassScore, Failure
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,6 @@ class Confusion:
     photos: int
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A photo that could not be read: it is in no figure."""
-
-    path: str
-    reason: str
-
-
 @dataclass(frozen=True, eq=False)
 class Report:
     """An evaluation. The arrays have one row a photo that could be read, in the order of the data set."""
@@ -71,7 +63,7 @@ class Report:
     posteriors: np.ndarray  # (n, classes) float64, at the calibration's temperature
     logits: np.ndarray | None  # (n, classes) float32; None where several views were averaged after the soft-max
     calibration: Calibration
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[Failure, ...] = ()  # the photos that are in no figure
 
     @property
     def n(self) -> int:
@@ -149,12 +141,11 @@ class Report:
                 {
                     "path": str(path),
                     "label": self.classes[label],
-                    "prediction": self.classes[choice],
-                    "probability": float(self.posteriors[i, choice]),
+                    "predictions": [ClassScore(self.classes[choice], float(self.posteriors[i, choice])).to_dict()],
                 }
                 for i, (path, label, choice) in enumerate(zip(self.paths, self.labels, best, strict=True))
             ],
-            "failures": [{"path": failure.path, "reason": failure.reason} for failure in self.failures],
+            "failures": [failure.to_dict() for failure in self.failures],
         }
 
     @property

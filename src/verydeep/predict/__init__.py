@@ -1,5 +1,5 @@
 """(opened model, photo) -> Prediction."""
 
-from verydeep.predict.predictor import Failure, Predictor
+from verydeep.predict.predictor import Predictor
 
-__all__ = ["Failure", "Predictor"]
+__all__ = ["Predictor"]

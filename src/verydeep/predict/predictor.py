@@ -6,7 +6,6 @@ Each step is one function of a package below; this file only joins them.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +14,9 @@ from verydeep.errors import ImageError, VerydeepError
 from verydeep.image.decode import PHOTO_FORMATS
 from verydeep.image.preprocess import preprocess
 from verydeep.image.stream import Item, Source, batches, load, stream
-from verydeep.nouns import Prediction
+from verydeep.nouns import Failure, Prediction
 from verydeep.outputs.classify import classify, posteriors
 from verydeep.runtime import open_model
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A photo that could not be read, in the place where its prediction would be."""
-
-    path: str  # as it was given; "" for an array or bytes
-    error: ImageError
 
 
 class Predictor:
@@ -73,7 +64,7 @@ class Predictor:
             rows = iter(self._posteriors(np.stack(images)) if images else ())
             for position, loaded in batch:
                 if isinstance(loaded, ImageError):
-                    yield Failure(_path(photos[position]), loaded)
+                    yield Failure(_path(photos[position]), loaded.message, loaded.hint)
                 else:
                     yield self._prediction(photos[position], next(rows), k)
 
