@@ -1,8 +1,9 @@
 """What all tests share: the data beside the repository, and shapes of tensors checked at every call."""
 
 import importlib.util
+import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from verydeep.architecture import Architecture
+from verydeep.cli.main import main
 from verydeep.image import preprocess, read_image
 from verydeep.nouns import Calibration, Preprocessing
 from verydeep.runtime.reference import ReferenceEngine
@@ -23,6 +25,30 @@ if importlib.util.find_spec("jaxtyping") and importlib.util.find_spec("torch"):
 
     install_import_hook("verydeep.network", "beartype.beartype")
     torch.set_num_threads(1)  # the networks of tests are tiny, and the tests themselves run on all cores
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """A function (*arguments) -> Done that runs `verydeep *arguments` in this process, as a person would."""
+
+    def run_verydeep(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["verydeep", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        out, err = capsys.readouterr()
+        return Done(int(exit_.value.code or 0), out, err)
+
+    return run_verydeep
 
 
 @pytest.fixture(scope="session")

@@ -96,7 +96,8 @@ def _require_torch() -> None:
         import verydeep.network  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(
-            f"training needs {error.name}, which is not installed.", "pip install 'verydeep[train]'"
+            f"training needs {(error.name or 'torch').split('.')[0]}, which is not installed.",
+            "pip install 'verydeep[train]'",
         ) from error
 
 
