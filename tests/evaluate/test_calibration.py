@@ -1,12 +1,16 @@
 """Temperature and threshold on logits whose truth is known because we made them."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
+from verydeep.architecture import Architecture
 from verydeep.evaluate import calibrate, metrics
-from verydeep.evaluate.calibration import MIN_PHOTOS, TEMPERATURES, fit_temperature, reject_threshold
+from verydeep.evaluate.calibration import MIN_PHOTOS, ROUNDING, TEMPERATURES, fit_temperature, reject_threshold
 from verydeep.nouns import Calibration
 from verydeep.outputs.classify import posteriors
+from verydeep.runtime.reference import ReferenceEngine
 
 
 def honest_logits(n: int, classes: int = 10, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -57,6 +61,43 @@ def test_the_threshold_keeps_the_promised_share_of_the_right_answers() -> None:
     is_kept = probabilities.max(axis=1) >= threshold
     assert 0.95 <= is_kept[is_right].mean() < 0.951
     assert is_kept[~is_right].mean() < 0.9  # and turns down more of the wrong ones
+
+
+def test_the_threshold_keeps_its_distance_from_every_photo() -> None:
+    logits, labels = honest_logits(4000)
+    probabilities = np.concatenate([posteriors(logits), posteriors(logits * (1 + 1e-9))])  # each photo twice, nearly
+    threshold = reject_threshold(probabilities, np.tile(labels, 2))
+    assert np.abs(probabilities.max(axis=1) - threshold).min() >= ROUNDING / 2
+
+
+def test_photos_of_one_probability_are_all_kept() -> None:
+    probabilities = np.tile([0.8, 0.2], (100, 1))
+    assert 0 < reject_threshold(probabilities, np.zeros(100, np.int64)) < 0.8
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_engines_and_batch_sizes_name_the_same_photos(
+    seed: int, random_weights: Callable[..., dict[str, np.ndarray]]
+) -> None:
+    torch_engine = pytest.importorskip("verydeep.runtime.torch_engine", exc_type=ImportError)
+    architecture = Architecture("toy", head="gap", classes=10, input_size=16)
+    weights = random_weights(architecture, seed=seed)
+    photos = np.random.default_rng(seed).normal(size=(160, 3, 16, 16)).astype(np.float32)
+    torch, reference = torch_engine.TorchEngine(architecture, weights, "cpu"), ReferenceEngine(architecture, weights)
+    logits = {
+        "torch 32": np.concatenate([torch.run(batch)["logits"] for batch in np.split(photos, 5)]),
+        "torch 1": np.concatenate([torch.run(photo[None])["logits"] for photo in photos]),
+        "reference": reference.run(photos)["logits"],
+    }
+    labels = logits["torch 32"].argmax(axis=1)
+    labels[::4] = (labels[::4] + 1) % 10
+    calibration = calibrate(logits["torch 32"], labels)
+    named = [
+        (posteriors(found, calibration.temperature).max(axis=1) >= calibration.reject_below).tolist()
+        for found in logits.values()
+    ]
+    assert named[0] == named[1] == named[2]
+    assert 0 < sum(named[0]) < 160
 
 
 def test_too_few_photos_calibrate_nothing() -> None:

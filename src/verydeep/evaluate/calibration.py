@@ -9,6 +9,7 @@ from verydeep.outputs.classify import posteriors
 MIN_PHOTOS = 50  # a quantile of 5 % rests on the two or three least sure of them; fewer would be chance
 TEMPERATURES = (0.1, 100.0)  # the bounds of the search; most need 0.3 to 3, one that learnt few photos by heart 20
 KEEP = 0.95
+ROUNDING = 1e-5  # of a probability: engines and batch sizes add in other orders, and differ by a tenth of it
 
 
 def calibrate(logits: np.ndarray, labels: np.ndarray) -> Calibration:
@@ -49,13 +50,19 @@ def reject_threshold(probabilities: np.ndarray, labels: np.ndarray, keep: float 
     It is the (1 - keep) quantile of the top probabilities of the photos that were recognised, so up to 5 % of them
     are turned down wrongly: that is its price. What is gained is that more of the wrong answers than of the right
     ones are turned down, and of photos that are none of the classes. How many is not promised: a network can be
-    sure of a photo unlike any it has seen. Returns 0, reject nothing, where fewer than `MIN_PHOTOS` were recognised.
+    sure of a photo unlike any it has seen. It lies in the middle of the first gap below that quantile, so that no
+    photo's answer hangs on the last bit of its probability: engines and batch sizes turn down the same photos.
+    Returns 0, reject nothing, where fewer than `MIN_PHOTOS` were recognised.
     Source: Hendrycks & Gimpel (2017), "A baseline for detecting misclassified and out-of-distribution examples".
     """
-    confidence = probabilities.max(axis=1)[top_k_correct(probabilities, labels, 1)]
-    if len(confidence) < MIN_PHOTOS:
+    confidence = probabilities.max(axis=1)
+    recognised = confidence[top_k_correct(probabilities, labels, 1)]
+    if len(recognised) < MIN_PHOTOS:
         return 0.0
-    return float(np.quantile(confidence, 1 - keep, method="lower"))
+    quantile = np.quantile(recognised, 1 - keep, method="lower")
+    below = np.append(np.sort(confidence[confidence <= quantile])[::-1], 0.0)  # from the quantile down
+    gap = int(np.argmax(below[:-1] - below[1:] > ROUNDING))
+    return float((below[gap] + below[gap + 1]) / 2)
 
 
 def _slope(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
