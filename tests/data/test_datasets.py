@@ -106,6 +106,22 @@ def test_a_path_that_is_no_folder_is_refused(tmp_path):
         open_splits(tmp_path / "nowhere")
 
 
+def test_a_class_folder_of_other_files_only_is_named_not_left_out(tmp_path):
+    """Photos of a phone, say: the network would never hear of that class."""
+    make(tmp_path, {"cat": 3, "dog": 3, "cow": 0})
+    (tmp_path / "cow" / "IMG_1.HEIC").touch()
+    with pytest.raises(DatasetError, match=r"cow has no photo .* but other files such as IMG_1\.HEIC"):
+        open_splits(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "file/inside"])
+def test_a_path_that_cannot_be_is_refused(tmp_path, name):
+    (tmp_path / "file").touch()
+    for opened in (open_folder, open_splits, open_validation):
+        with pytest.raises(DatasetError, match="cannot read the folder"):
+            opened(tmp_path / name)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_folder_without_permission_is_named(tmp_path):
     make(tmp_path, {"a": 2, "b": 2})

@@ -1,5 +1,8 @@
 """The order of the data: every photo once, the same for any number of processes and from any epoch."""
 
+import multiprocessing
+import os
+import signal
 from collections import Counter
 
 import numpy as np
@@ -10,7 +13,7 @@ from PIL import Image
 from verydeep.data.augment import Augmentation
 from verydeep.data.datasets import Dataset
 from verydeep.data.loader import epoch_order, load_batches, steps_per_epoch
-from verydeep.errors import DatasetError
+from verydeep.errors import DatasetError, TrainingError
 
 SPEC = Augmentation(16, areas=(0.3, 1.0))
 
@@ -76,3 +79,24 @@ def test_a_folder_of_nothing_but_damaged_photos_stops_the_run(photos):
         path.write_bytes(b"\xff\xd8\xff")
     with pytest.raises(DatasetError, match="37 photos in a row cannot be read"):
         load(photos, range(1))
+
+
+@pytest.mark.slow
+def test_the_error_of_a_process_arrives_as_the_sentence_that_it_is(photos):
+    """torch would put the traceback of the process into its message."""
+    for path in photos.paths:
+        path.write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(DatasetError) as caught:
+        load(photos, range(1), workers=1)
+    assert "37 photos in a row cannot be read" in caught.value.message
+    assert "Traceback" not in str(caught.value)
+    assert caught.value.hint == "Replace them."
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="a new process knows nothing of the change")
+def test_a_process_that_the_system_ends_is_told_with_what_may_help(photos, monkeypatch):
+    monkeypatch.setattr("verydeep.data.loader.read_image", lambda path: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(TrainingError, match="ended by the system") as caught:
+        load(photos, range(1), workers=1)
+    assert "--shm-size" in caught.value.hint

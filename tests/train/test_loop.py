@@ -1,6 +1,8 @@
 """Whole trainings on small photos: they learn, resume where they stopped, and validate as evaluate and predict do."""
 
 import json
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +12,11 @@ import torch
 from PIL import Image
 
 from verydeep.data.datasets import open_splits
-from verydeep.errors import CheckpointError, DatasetError, TrainingError, UsageError
+from verydeep.errors import CheckpointError, DatasetError, ModelFileError, TrainingError, UsageError
 from verydeep.evaluate import evaluate
 from verydeep.predict import Predictor
 from verydeep.runtime import open_model
+from verydeep.train import loop
 from verydeep.train.checkpoint import STATE_FILE
 from verydeep.train.display import Display
 from verydeep.train.loop import train
@@ -161,6 +164,59 @@ def test_a_folder_that_is_no_run_cannot_be_resumed(photos):
     (photos / "recipe.json").write_text('{"recipe": 3}')
     with pytest.raises(CheckpointError, match="damaged"):
         open_run(photos)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("epochs", 2.5), ("epochs", "many"), ("flip", 3), ("train_scales", [16]), ("schedule", "linear")],
+)
+def test_a_recipe_with_a_value_of_another_type_is_damaged(field, value, photos, tmp_path):
+    run = start(photos, tmp_path / "run")
+    content = json.loads((run.folder / "recipe.json").read_text())
+    content["recipe"][field] = value
+    (run.folder / "recipe.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=rf"recipe\.json is damaged: {field}="):
+        open_run(run.folder)
+
+
+@pytest.mark.parametrize("line", ["{", "3", '{"epoch": "one", "seconds": 1}', "{}", "[]", "\xff"])
+def test_damaged_measurements_are_told_with_the_way_round_them(line, photos, tmp_path):
+    run = start(photos, tmp_path / "run", epochs=1)
+    (run.folder / "metrics.jsonl").write_bytes(line.encode("latin-1"))
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl is damaged.* Move it elsewhere"):
+        go(run)
+    (run.folder / "metrics.jsonl").unlink()
+    go(run)
+
+
+def test_damaged_validation_photos_are_named_once(photos, tmp_path, capsys):
+    _, validation = open_splits(photos, RECIPE.seed)
+    validation.paths[0].write_bytes(b"damaged")
+    report = go(start(photos, tmp_path / "run", epochs=2))
+    assert report.n == len(validation) - 1
+    assert capsys.readouterr().err.count(f"left out: {validation.paths[0]}") == 1
+
+
+def test_a_class_may_be_named_by_a_folder_whose_name_is_no_text(photos, tmp_path):
+    if sys.platform != "linux":
+        pytest.skip("other systems do not allow such names")
+    name = os.fsdecode(b"caf\xe9")
+    (photos / "red").rename(photos / name)
+    go(start(photos, tmp_path / "run", epochs=1))
+    assert Predictor(tmp_path / "run").classes == ("blue", name)
+    assert "udce9" in (tmp_path / "run" / "README.md").read_text()
+
+
+def test_a_weight_too_large_for_float16_is_told_with_the_way_to_keep_it(photos, tmp_path, monkeypatch):
+    run = start(photos, tmp_path / "run", epochs=1)
+    weights_of = loop.weights_of
+    monkeypatch.setattr(loop, "weights_of", lambda network: weights_of(network) | {"fc8.bias": np.float32([1e6, 0])})
+    with pytest.raises(ModelFileError, match=r"fc8\.bias holds a number too large for float16.*recipe\.json"):
+        go(run)
+    text = (run.folder / "recipe.json").read_text()
+    (run.folder / "recipe.json").write_text(text.replace('"save_as": "float16"', '"save_as": "float32"'))
+    go(open_run(run.folder))
+    assert open_model(run.folder, engine="reference").engine.weights["fc8.bias"][0] == 1e6
 
 
 @pytest.mark.gpu

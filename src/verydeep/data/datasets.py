@@ -111,12 +111,17 @@ def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
                 f"class {name!r} has {len(members)} photo; expected one to train on and one to validate on.",
                 "Add photos to its folder.",
             )
-        members.sort(key=lambda i: zlib.crc32(f"{seed}/{name}/{dataset.paths[i].name}".encode()))
+        members.sort(key=lambda i: _draw(f"{seed}/{name}/{dataset.paths[i].name}"))
         validation.update(members[: max(1, round(share * len(members)))])
     return (
         dataset.take(i for i in range(len(dataset)) if i not in validation),
         dataset.take(sorted(validation)),
     )
+
+
+def _draw(text: str) -> int:
+    """A number that follows from the text alone; the name of a file need not be text of any language."""
+    return zlib.crc32(text.encode(errors="surrogatepass"))
 
 
 def _existing(folder: str | Path) -> Path:

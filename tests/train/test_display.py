@@ -1,0 +1,99 @@
+"""What is shown of a training: lines where there is no terminal, a bar on one, and how long it takes."""
+
+import io
+import sys
+
+import pytest
+
+from verydeep.train import display as module
+from verydeep.train.display import Display
+
+
+class Clock:
+    """The seconds that have passed, as a test says."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module.time, "monotonic", clock)
+    return clock
+
+
+def row(epoch: int) -> dict[str, float]:
+    return {
+        "epoch": epoch, "loss": 0.5, "validation_loss": 0.25, "validation_top1": 0.875, "photos_per_second": 100.4,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("first", "epochs", "seconds", "left"),
+    [
+        (0, 4, 60, "3 min left"),
+        (0, 40, 600, "6 h 30 min left"),
+        (0, 3, 10, "under a minute left"),
+        (37, 40, 60, "2 min left"),  # three epochs to go on with, one of them done in a minute
+    ],
+)
+def test_the_time_left_follows_from_the_epochs_of_this_start(  # noqa: PLR0917, most of them from the list above
+    first: int, epochs: int, seconds: float, left: str, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    display = Display()
+    display.start("title", epochs, first)
+    clock.now += seconds
+    display.epoch(row(first + 1))
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f", 100 photos/s, {left}")
+
+
+def test_the_last_epoch_has_no_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    display = Display()
+    display.start("title", 1, 0)
+    clock.now += 10
+    display.epoch(row(1))
+    assert capsys.readouterr().err.splitlines() == [
+        "title", "epoch 1/1: validation top-1 87.5%, loss 0.250; training loss 0.500, 100 photos/s",
+    ]  # fmt: skip
+
+
+def test_without_a_terminal_a_long_epoch_gets_a_line_every_half_minute(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    display = Display()
+    display.start("title", 2, 0)
+    for step in range(100):
+        clock.now += 1
+        display.step(0, step, 100, 0.5, photos=64)
+    lines = capsys.readouterr().err.splitlines()[1:]
+    assert [line.split("  ")[1] for line in lines] == ["step 31/100", "step 62/100", "step 93/100"]
+    assert lines[0] == "epoch 1/2  step 31/100  loss 0.500  64 photos/s  3 min left"  # 169 steps of a second
+
+
+def test_a_terminal_gets_a_bar_and_its_cursor_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    for name in ("NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    display = Display()
+    display.start("[red] is a class, not a colour", 1, 0)
+    display.step(0, 0, 2, 0.5, photos=8)
+    display.step(0, 1, 2, 0.5, photos=8)
+    display.epoch(row(1))
+    display.close()
+    shown = terminal.getvalue()
+    assert "[red] is a class" in shown
+    assert "epoch 1/1" in shown
+    assert "validating" in shown
+    assert "nan" not in shown
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # the cursor is shown again after it was hidden
+    assert "validation top-1 87.5%" in shown
