@@ -1,6 +1,8 @@
 """The torch engine held against the reference."""
 
 import dataclasses
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,7 +15,7 @@ from verydeep.runtime.reference import ReferenceEngine
 
 torch = pytest.importorskip("torch")
 
-from verydeep.runtime.torch_engine import TorchEngine  # noqa: E402, needs torch
+from verydeep.runtime.torch_engine import TorchEngine, exact_float32  # noqa: E402, needs torch
 
 # ||a - b||^2 / ||b||^2: float32 as for the reference; bfloat16 has 8 bits (2^-9, squared 4e-6) in each of 8 layers.
 TOLERANCE = {"float32": 1e-10, "bfloat16": 1e-3}
@@ -70,6 +72,57 @@ def test_a_run_leaves_images_and_weights_as_they_were(random_weights: RandomWeig
     engine.run(images)
     assert np.array_equal(images, photos(1))
     assert all(np.array_equal(weights[name], copies[name]) for name in weights)
+
+
+def cudnn_flags() -> list[object]:
+    names = ("enabled", "benchmark", "benchmark_limit", "deterministic", "allow_tf32")
+    return [getattr(torch.backends.cudnn, name) for name in names]
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_float32_is_exact_only_while_it_runs(wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", wanted)
+    before = cudnn_flags()
+    with exact_float32():
+        assert not torch.backends.cudnn.allow_tf32
+        assert torch.backends.cudnn.enabled
+    assert cudnn_flags() == before
+
+
+def test_threads_that_overlap_put_back_the_flag_that_they_found() -> None:
+    barrier = threading.Barrier(4)
+
+    def overlap(_: int) -> None:
+        barrier.wait()
+        for _ in range(200):
+            with exact_float32():
+                time.sleep(0)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(overlap, range(4)))
+    assert torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
+        ),
+    ],
+)
+def test_an_engine_changes_no_flag_of_the_process(device: str, random_weights: RandomWeights) -> None:
+    before = cudnn_flags()
+    engine = TorchEngine(ARCHITECTURE, random_weights(ARCHITECTURE), device)
+    assert cudnn_flags() == before
+    engine.run(photos(1))
+    assert cudnn_flags() == before
+
+
+def test_it_says_what_it_runs_on(random_weights: RandomWeights) -> None:
+    engine = TorchEngine(ARCHITECTURE, random_weights(ARCHITECTURE), "cpu")
+    assert (engine.device, engine.device_name, engine.threads) == ("cpu", "", torch.get_num_threads())
 
 
 def test_images_of_a_reversed_or_strided_array_are_accepted(random_weights: RandomWeights) -> None:

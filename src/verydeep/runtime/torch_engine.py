@@ -1,7 +1,8 @@
 """The torch engine. The only module of this package that imports torch; `open` loads it by name."""
 
 import contextlib
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -30,28 +31,64 @@ class TorchEngine:
         threads: int | None = None,
     ) -> None:
         self.architecture = architecture
-        self.device = find_device(device)
         self.precision = precision
+        self._device = find_device(device)
         if threads is not None:
             torch.set_num_threads(threads)
-        if self.device.type == "cuda" and precision == "float32":
-            torch.backends.cudnn.allow_tf32 = False  # TF32 has 10 bits of mantissa: float32 would be one by name only
-        network = build(architecture, weights).to(self.device)
+        network = build(architecture, weights).to(self._device)
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # an overload lacks
+
+    @property
+    def device(self) -> str:
+        """What the network runs on: "cpu", "cuda" or "mps"."""
+        return self._device.type
+
+    @property
+    def device_name(self) -> str:
+        """The GPU as its maker calls it; empty for the CPU."""
+        return torch.cuda.get_device_name(self._device) if self.device == "cuda" else ""
+
+    @property
+    def threads(self) -> int:
+        """How many of the CPU compute."""
+        return torch.get_num_threads()
 
     @torch.inference_mode()
     def run(self, images: np.ndarray, outputs: Sequence[str] = ("logits",)) -> dict[str, np.ndarray]:
         """images: (N, channels, H, W), normalised -> the named outputs, float32: see `nouns.Engine`."""
         check_request(self.architecture, images, outputs)
-        pixels = torch.from_numpy(np.ascontiguousarray(images, np.float32)).to(self.device)
-        with self._autocast():
+        pixels = torch.from_numpy(np.ascontiguousarray(images, np.float32)).to(self._device)
+        with self._arithmetic():
             found = self._network.features(pixels.contiguous(memory_format=torch.channels_last), outputs)
         return {name: found[name].float().cpu().contiguous().numpy() for name in outputs}
 
-    def _autocast(self) -> contextlib.AbstractContextManager[object]:
-        if self.precision == "float32":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+    def _arithmetic(self) -> contextlib.AbstractContextManager[object]:
+        if self.precision == "bfloat16":
+            return torch.autocast(self.device, torch.bfloat16)
+        return exact_float32() if self.device == "cuda" else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def exact_float32() -> Iterator[None]:
+    """Within it cuDNN does not round to TF32, whose 10 bits of mantissa make float32 one by name only.
+
+    The flag is the whole process's, and a training around it may want TF32: it is put back. One thread at a time: of
+    two that overlap, the second would put back what the first has set.
+    """
+    cudnn = torch.backends.cudnn
+    with (
+        _one_at_a_time,
+        cudnn.flags(
+            enabled=cudnn.enabled,
+            benchmark=cudnn.benchmark,
+            deterministic=cudnn.deterministic,
+            allow_tf32=False,
+        ),
+    ):
+        yield
+
+
+_one_at_a_time = threading.Lock()
 
 
 def find_device(name: str) -> torch.device:
