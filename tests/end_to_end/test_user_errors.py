@@ -149,9 +149,9 @@ IN_THIS_PROCESS = [
     ("train photos --set epochs=few", 2, "epochs=few is not a whole number", "--set epochs=30"),
     ("train photos --device tpu", 2, "the device tpu is not there", "--device auto"),
     (f"predict photo.jpg {MODEL} --formats pcx", 2, "no picture format 'pcx'; there are JPEG", "commas"),
-    ("predict photo.jpg --model model.safetensors --engine caffe", 2, "no engine 'caffe'; there are auto", "Choose"),
-    (f"predict photo.jpg {MODEL} --device tpu", 2, "no device 'tpu'; there are auto, cpu", "Choose"),
-    (f"predict photo.jpg {MODEL} --precision float8", 2, "no precision 'float8'; there are float32", "Choose"),
+    ("predict photo.jpg --model model.safetensors --engine caffe", 2, "'caffe' is not one of 'auto'", "--help"),
+    (f"predict photo.jpg {MODEL} --device tpu", 2, "'tpu' is not one of 'auto', 'cpu'", "predict --help"),
+    (f"predict photo.jpg {MODEL} --precision float8", 2, "'float8' is not one of 'float32'", "--help"),
     ("evaluate model.safetensors photos --protocol centre", 2, "no protocol 'centre'; there are center", "Choose"),
     ("predict photo.jpg --model vgg", 3, "there is no model 'vgg'", "model file"),
     # A number out of its range

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from verydeep.cli.options import engine_options
 from verydeep.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,11 +22,7 @@ if TYPE_CHECKING:
 @click.option("--protocol", default="center", help="center: what predict does; dense: the paper's.  [center]")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, with the answer for each photo.")
 @click.option("--append", metavar="FILE.csv", help="Add top-1 as a row to a file of results.")
-@click.option("--engine", default="auto", help="auto, torch or reference.  [auto]")
-@click.option("--device", default="auto", help="auto, cpu, cuda or mps.  [auto]")
-@click.option("--precision", default="float32", help="float32 or bfloat16.  [float32]")
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="For decoding and computing.  [all cores]")
-@click.option("--batch-size", type=click.IntRange(min=1), default=32, metavar="N", help="Photos at once.  [32]")
+@engine_options
 def evaluate(
     model: str,
     data: str,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from verydeep.cli.options import engine_options
 from verydeep.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -29,11 +30,7 @@ TABLES_UP_TO = 10  # photos; more get one line each
 @click.option("--csv", "as_csv", is_flag=True, help="Print a table for spreadsheets.")
 @click.option("--out", metavar="FOLDER", help="Also write each photo with its classes drawn on it into FOLDER.")
 @click.option("--formats", "wanted", metavar="NAMES", help="Picture formats, or all.  [jpeg,png,webp]")
-@click.option("--engine", default="auto", help="auto, torch or reference.  [auto]")
-@click.option("--device", default="auto", help="auto, cpu, cuda or mps.  [auto]")
-@click.option("--precision", default="float32", help="float32 or bfloat16.  [float32]")
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="For decoding and computing.  [all cores]")
-@click.option("--batch-size", type=click.IntRange(min=1), default=32, metavar="N", help="Photos at once.  [32]")
+@engine_options
 def predict(
     photos: tuple[str, ...],
     *,

@@ -1,0 +1,26 @@
+"""The options that every command has which runs a network over photos."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+# As runtime/open.py has them, which would import numpy: --help does without.
+ENGINES = ("auto", "torch", "reference")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("float32", "bfloat16")
+
+_OPTIONS = (
+    click.option("--engine", type=click.Choice(ENGINES), default="auto", help="What runs the network.  [auto]"),
+    click.option("--device", type=click.Choice(DEVICES), default="auto", help="Where it runs.  [auto]"),
+    click.option("--precision", type=click.Choice(PRECISIONS), default="float32", help="Of the values.  [float32]"),
+    click.option("--threads", type=click.IntRange(min=1), metavar="N", help="For decoding and computing.  [all cores]"),
+    click.option("--batch-size", type=click.IntRange(min=1), default=32, metavar="N", help="Photos at once.  [32]"),
+)
+
+
+def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --engine, --device, --precision, --threads and --batch-size to a command."""
+    for option in reversed(_OPTIONS):  # a decorator adds its option before those below it
+        command = option(command)
+    return command
