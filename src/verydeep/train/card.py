@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from verydeep.accounting import account_layers, total
+from verydeep.errors import printable
 from verydeep.evaluate import Report
 from verydeep.evaluate.report import Proportion
 from verydeep.train.recipe import Recipe
@@ -18,7 +19,7 @@ def model_card(info: ModelInfo, report: Report, recipe: Recipe, metrics: Sequenc
     lines = [
         f"# {info.architecture.name} for {len(info.classes)} classes",
         "",
-        f"Classes: {', '.join(info.classes)}.",
+        f"Classes: {', '.join(_text(name) for name in info.classes)}.",
         "",
         "| | |",
         "|---|---|",
@@ -26,17 +27,17 @@ def model_card(info: ModelInfo, report: Report, recipe: Recipe, metrics: Sequenc
         f"| protocol | {report.protocol} |",
         f"| parameters | {totals.parameters:,} |",
         f"| multiply-adds a photo (at {crop} pixels) | {totals.macs:,} |",
-        f"| trained on | {origin['photos']:,} photos of {origin['data']}, at {recipe.input_size} pixels |",
+        f"| trained on | {origin['photos']:,} photos of {_text(origin['data'])}, at {recipe.input_size} pixels |",
         f"| training time | {metrics[-1]['seconds'] / 60:.0f} minutes, {len(metrics)} epochs |" if metrics else "",
-        f"| command | `{origin['command']}` |",
+        f"| command | `{_text(origin['command'])}` |",
         f"| made by | {origin['program']} on {origin['date']} |",
-        *[f"| {name} | {origin[name]} |" for name in ("source", "licence") if name in origin],
+        *[f"| {name} | {_text(origin[name])} |" for name in ("source", "licence") if name in origin],
         "",
         "## Class by class",
         "",
         "| class | recognised | of photos said to be it, right |",
         "|---|---|---|",
-        *[f"| {row.label} | {_share(row.recall)} | {_share(row.precision)} |" for row in report.class_rows],
+        *[f"| {_text(row.label)} | {_share(row.recall)} | {_share(row.precision)} |" for row in report.class_rows],
         "",
         "## How sure it is",
         "",
@@ -48,6 +49,11 @@ def model_card(info: ModelInfo, report: Report, recipe: Recipe, metrics: Sequenc
         "",
     ]
     return "\n".join(lines)
+
+
+def _text(text: str) -> str:
+    """A name from outside, which may not break the table."""
+    return printable(text).replace("|", "\\|")
 
 
 def _share(proportion: Proportion) -> str:
