@@ -183,6 +183,7 @@ def test_a_run_does_not_go_on_with_photos_of_other_classes(run: Run, photos: Pat
     assert "other classes than the photos have now: crimson, red" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
 def test_a_run_stopped_by_ctrl_c_goes_on_to_the_same_weights_as_one_that_was_not(
     run: Run, photos: Path, tmp_path: Path
