@@ -1,6 +1,7 @@
 """What this machine is: what stands beside every measured number, and what `verydeep doctor` shows."""
 
 import contextlib
+import math
 import os
 import platform
 import subprocess
@@ -28,8 +29,13 @@ def processor() -> str:
 
 
 def cores() -> int:
-    """How many this process may use: fewer than the machine's in a container."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many this process may use: fewer than the machine's where it is confined to some, or a container has a quota.
+
+    A quota of one core and a half counts as two.
+    """
+    known = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota()
+    return known if quota is None else max(1, min(known, math.ceil(quota)))
 
 
 def instruction_sets() -> tuple[str, ...]:
@@ -66,6 +72,22 @@ def commit() -> str:
         return _git(here, "rev-parse", "--short=10", "HEAD") + ("+" if _git(here, "status", "--porcelain") else "")
     except (OSError, subprocess.SubprocessError):
         return "v" + versions("verydeep").get("verydeep", "?")
+
+
+def _quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """Linux's limit on the processor time of this container, in cores; None where there is none.
+
+    It is read where a container sees its own: at the root, in cgroup v2's file and in v1's two.
+    """
+    with contextlib.suppress(OSError, ValueError):  # "max" where there is no limit
+        quota, period = (root / "cpu.max").read_text(encoding="ascii").split()
+        return int(quota) / int(period)
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = (
+            (root / "cpu" / name).read_text(encoding="ascii") for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        )
+        return int(quota) / int(period) if int(quota) > 0 else None  # -1 where there is no limit
+    return None
 
 
 def _git(folder: Path, *arguments: str) -> str:
