@@ -1,10 +1,15 @@
 """The reference against numbers worked out by hand, and against torch's layers by way of `network`."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
+import threadpoolctl
 
+from verydeep import machine
 from verydeep.architecture import CONFIGURATIONS, LRN, Architecture, Layer
 from verydeep.errors import ArchitectureError, DeviceError, UsageError
 from verydeep.runtime.reference import ReferenceEngine, convolve, local_response_norm, max_pool
@@ -136,7 +141,56 @@ def test_an_unknown_output_is_refused_with_the_list(random_weights: RandomWeight
     assert error.value.exit_code == 2
 
 
-@pytest.mark.parametrize("setting", [{"device": "cuda"}, {"precision": "bfloat16"}, {"threads": 2}])
+def blas_threads() -> set[int]:
+    return {library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_answers_do_not_depend_on_the_threads(threads: int, random_weights: RandomWeights) -> None:
+    architecture = small("A")
+    weights, images = random_weights(architecture), photos(architecture, 5)
+    engine = ReferenceEngine(architecture, weights, threads=threads)
+    assert engine.threads == threads
+    expected = [ReferenceEngine(architecture, weights).run(image[None])["logits"][0] for image in images]
+    assert np.array_equal(engine.run(images)["logits"], expected)
+
+
+def test_by_default_there_is_a_thread_a_core(random_weights: RandomWeights) -> None:
+    engine = ReferenceEngine(small("A"), random_weights(small("A")))
+    assert (engine.threads, engine.device, engine.device_name) == (machine.cores(), "cpu", "")
+
+
+def test_the_matrix_product_has_one_thread_while_it_runs_and_its_own_number_afterwards(
+    random_weights: RandomWeights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = blas_threads()
+    set_blas_threads(2)
+    if blas_threads() != {2}:
+        pytest.skip("NumPy's matrix product does not let the number of its threads be set from elsewhere")
+    seen: list[set[int]] = []
+
+    def seeing(*arguments: Any) -> np.ndarray:
+        seen.append(blas_threads())
+        return convolve(*arguments)
+
+    monkeypatch.setattr("verydeep.runtime.reference.convolve", seeing)
+    engine = ReferenceEngine(small("toy"), random_weights(small("toy")))
+    with ThreadPoolExecutor(4) as pool:  # runs that overlap
+        list(pool.map(lambda _: engine.run(photos(small("toy"))), range(8)))
+    assert len(seen) == 8 * 2 * 3  # runs, photos, convolutions
+    assert all(threads == {1} for threads in seen)
+    assert blas_threads() == {2}
+    set_blas_threads(before.pop())
+
+
+def set_blas_threads(threads: int) -> None:
+    """From a thread that ends: as long as it lives, no other one could change the number."""
+    setting = threading.Thread(target=threadpoolctl.threadpool_limits, args=(threads, "blas"))
+    setting.start()
+    setting.join()
+
+
+@pytest.mark.parametrize("setting", [{"device": "cuda"}, {"precision": "bfloat16"}])
 def test_settings_that_it_has_not_are_refused(setting: dict[str, object], random_weights: RandomWeights) -> None:
     architecture = small("A")
     with pytest.raises(DeviceError, match="engine torch"):
