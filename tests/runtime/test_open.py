@@ -1,12 +1,16 @@
 import dataclasses
 import importlib.util
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from verydeep.accounting import account_layers, total
 from verydeep.architecture import Architecture
 from verydeep.errors import DeviceError, MissingExtraError, ModelFileError
 from verydeep.nouns import Preprocessing
@@ -45,9 +49,66 @@ def test_every_engine_gives_the_same_logits(toy_model: Path) -> None:
     assert torch.run(photos(32))["logits"] == pytest.approx(reference.run(photos(32))["logits"], abs=1e-5)
 
 
-def test_auto_is_torch_where_it_is_installed(toy_model: Path) -> None:
+TOY_MACS = total(account_layers(Architecture("toy", head="gap", classes=3, input_size=32, batch_norm=True))).macs
+FEW = int(opening.LITTLE_WORK_GMACS * 1e9 / TOY_MACS)  # photos that the toy model runs before torch would be loaded
+
+
+@pytest.mark.parametrize(
+    ("settings", "engine"),
+    [
+        ({}, "torch"),  # nobody knows how many will come
+        ({"photos": 1}, "reference"),
+        ({"photos": 1, "device": "cpu"}, "reference"),
+        ({"photos": FEW}, "reference"),
+        ({"photos": FEW + 1}, "torch"),
+        ({"photos": FEW * 4 // 5, "is_dense": True}, "torch"),  # of 36 x 36 pixels, not of 32 x 32
+        ({"photos": 1, "precision": "bfloat16"}, "torch"),
+        ({"photos": 1, "engine": "torch"}, "torch"),
+        ({"engine": "reference"}, "reference"),
+    ],
+)
+def test_auto_is_torch_unless_the_photos_are_few(settings: dict[str, Any], engine: str, toy_model: Path) -> None:
     pytest.importorskip("torch")
-    assert type(open_model(toy_model).engine).__name__ == "TorchEngine"
+    assert open_model(toy_model, **settings).engine_name == engine
+
+
+def test_one_photo_on_a_gpu_is_torchs(toy_model: Path) -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        assert open_model(toy_model, device="cuda", photos=1).engine_name == "torch"
+    else:
+        with pytest.raises(DeviceError, match="cuda is not there"):
+            open_model(toy_model, device="cuda", photos=1)
+
+
+@pytest.mark.parametrize(
+    "error", ["ImportError('no symbol\\nin libtorch')", "OSError('libcudart.so.12: no such file')"]
+)
+@pytest.mark.parametrize("engine", ["torch", "auto"])
+def test_a_torch_that_cannot_be_loaded_is_an_error_that_says_so(
+    engine: str, error: str, toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_torch.py").write_text(f"raise {error}", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(opening.ENGINES, "torch", "broken_torch:TorchEngine")
+    monkeypatch.setattr(opening, "TORCH_NEEDS", ())
+    with pytest.raises(MissingExtraError, match=r"engine torch cannot be loaded.*lib") as caught:
+        open_model(toy_model, engine=engine)
+    assert "\n" not in caught.value.message
+    assert "verydeep doctor" in caught.value.hint
+
+
+def test_a_misspelt_model_costs_no_import_of_torch(tmp_path: Path) -> None:
+    program = (
+        "import sys; from verydeep.runtime import open_model; from verydeep.errors import ModelFileError\n"
+        "for model in ('imagenete', sys.argv[1]):\n"
+        "    try: open_model(model, engine='torch')\n"
+        "    except ModelFileError: print('torch' in sys.modules)"
+    )
+    (tmp_path / "model.safetensors").write_bytes(b"no model at all")
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
 
 
 @pytest.mark.usefixtures("no_torch")

@@ -7,10 +7,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+from verydeep.accounting import account_layers, total
 from verydeep.errors import DeviceError, MissingExtraError, ModelFileError
 from verydeep.nouns import Engine
-from verydeep.weights import ModelInfo, read_model
+from verydeep.weights import ModelInfo, read_info, read_model
 
 BUILT_IN = "imagenette"  # the model where none is named
 
@@ -24,13 +26,31 @@ MOST_THREADS = 1024  # many more cannot be started, and torch would end the proc
 TORCH_NEEDS = ("torch", "jaxtyping")  # the extra `train`
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("float32", "bfloat16")
+# 10^9 multiplications and additions: with fewer, loading torch costs more than it saves (docs/decisions/0007)
+LITTLE_WORK_GMACS = 50.0
+
+
+class OpenedEngine(Engine, Protocol):
+    """An engine of `ENGINES`, which also says what it runs on."""
+
+    @property
+    def device(self) -> str:
+        """One of `DEVICES`: what "auto" came to."""
+
+    @property
+    def device_name(self) -> str:
+        """The GPU as its maker calls it; empty for the CPU."""
+
+    @property
+    def threads(self) -> int:
+        """How many of the CPU compute."""
 
 
 @dataclass(frozen=True)
 class OpenedModel:
     """A model ready to run."""
 
-    engine: Engine
+    engine: OpenedEngine
     info: ModelInfo  # the file's: its architecture is not the dense view, even where the engine runs that
     path: Path
     engine_name: str  # of `ENGINES`: what "auto" came to
@@ -44,19 +64,29 @@ def open_model(
     precision: str = "float32",
     threads: int | None = None,
     is_dense: bool = False,
+    photos: int | None = None,
 ) -> OpenedModel:
     """Opens a model file, a folder with one, or a built-in model by its name (by default `BUILT_IN`).
 
-    is_dense: the engine runs the dense view, which takes any image of at least the input size. Raises ModelFileError,
-    DeviceError for what this machine does not offer, MissingExtraError where the engine's library is not installed.
+    engine: a name of `ENGINES`. "auto" takes torch where it is installed, and the reference engine elsewhere. It also
+    takes the reference where `photos`, how many will be run, are known to be so few that they are done before torch
+    would be loaded (`LITTLE_WORK_GMACS`), unless a GPU or bfloat16 is asked for. An engine that is named is taken or
+    an error, never replaced. is_dense: the engine runs the dense view, which takes any image of at least the input
+    size. threads: of the CPU that compute; for torch a setting of the whole process. Raises ModelFileError,
+    DeviceError for what this machine does not offer, and MissingExtraError where the engine's library is not
+    installed or cannot be loaded.
     """
-    engine_name = _choose_engine(engine, device, precision, threads)
-    make_engine = _load_engine(engine_name)
+    _check_settings(engine, device, precision, threads)
     path = find_model(model)
+    info = read_info(path)  # before torch is loaded for the sake of a misspelt name
+    if engine == "auto":
+        is_little = device in ("auto", "cpu") and precision == "float32" and _is_little_work(info, photos, is_dense)
+        engine = "reference" if is_little or _missing_for_torch() else "torch"
+    make_engine = _load_engine(engine)
     info, weights = read_model(path)
     architecture = info.architecture.dense() if is_dense else info.architecture
     weights = {name: weights[name].reshape(shape) for name, shape in architecture.weight_shapes.items()}
-    return OpenedModel(make_engine(architecture, weights, device, precision, threads), info, path, engine_name)
+    return OpenedModel(make_engine(architecture, weights, device, precision, threads), info, path, engine)
 
 
 def find_model(model: str | Path | None = None) -> Path:
@@ -82,8 +112,7 @@ def built_in_models() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
-def _choose_engine(engine: str, device: str, precision: str, threads: int | None) -> str:
-    """The name of the engine to load. Settings are checked before a large model is read for nothing."""
+def _check_settings(engine: str, device: str, precision: str, threads: int | None) -> None:
     for what, value, allowed in (
         ("engine", engine, ("auto", *ENGINES)),
         ("device", device, DEVICES),
@@ -96,20 +125,37 @@ def _choose_engine(engine: str, device: str, precision: str, threads: int | None
             f"threads is {threads}; expected a number of at least 1, at most {MOST_THREADS}.",
             "Leave it out to use all cores.",
         )
-    missing = [name for name in TORCH_NEEDS if importlib.util.find_spec(name) is None]
-    if engine == "auto":
-        # torch is several times faster a photo, and loading it costs as much as some tens of photos
-        engine = "reference" if missing else "torch"
-    if engine == "torch" and missing:
+
+
+def _is_little_work(info: ModelInfo, photos: int | None, is_dense: bool) -> bool:
+    """Whether that many photos are so few; an unknown number is not."""
+    if photos is None:
+        return False
+    architecture, preprocessing = info.architecture, info.preprocessing
+    side = preprocessing.crop
+    if is_dense:  # a photo is at least a square of that side
+        architecture, side = architecture.dense(), preprocessing.resize
+    return photos * total(account_layers(architecture, (side, side))).macs <= LITTLE_WORK_GMACS * 1e9
+
+
+def _missing_for_torch() -> list[str]:
+    return [name for name in TORCH_NEEDS if importlib.util.find_spec(name) is None]
+
+
+def _load_engine(engine: str) -> Callable[..., OpenedEngine]:
+    """The class of an engine. Raises MissingExtraError."""
+    if engine == "torch" and (missing := _missing_for_torch()):
         raise MissingExtraError(
             f"the engine torch needs the library {missing[0]}, which is not installed.",
             "pip install 'verydeep[train]', or use the engine reference.",
         )
-    return engine
-
-
-def _load_engine(engine: str) -> Callable[..., Engine]:
-    """The class of an engine."""
     module, name = ENGINES[engine].split(":")
-    loaded: Callable[..., Engine] = getattr(importlib.import_module(module), name)
+    try:
+        loaded: Callable[..., OpenedEngine] = getattr(importlib.import_module(module), name)
+    except (ImportError, OSError) as error:  # OSError: a library that the library needs
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise MissingExtraError(
+            f"the engine {engine} cannot be loaded, its library is broken: {reason}.",
+            "`verydeep doctor` says more; meanwhile use the engine reference.",
+        ) from error
     return loaded
