@@ -1,7 +1,7 @@
 """The tables of results in the README, made from the rows of results/*.csv: `python benchmarks/tables.py`.
 
 A table stands between the comments <!-- results: accuracy.csv --> and <!-- end -->. Of rows that differ in nothing but
-their figure, its date and its commit, the last one counts.
+their figure, its date, its commit and what is in the model's file, the last one counts.
 """
 
 import csv
@@ -11,7 +11,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 SECTION = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-OF_THE_MEASUREMENT = ("date", "commit", "versions", "n", "value", "spread")
+OF_THE_MEASUREMENT = ("date", "commit", "versions", "model", "n", "value", "spread")
 
 Row = dict[str, str]
 
@@ -36,7 +36,10 @@ def read(path: Path) -> list[Row]:
 
 def latest(rows: list[Row]) -> list[Row]:
     """One row for each figure, in the order in which they were first measured."""
-    figures = {tuple(row[name] for name in row if name not in OF_THE_MEASUREMENT): row for row in rows}
+    figures: dict[tuple[str, ...], Row] = {}
+    for row in rows:
+        condition = tuple(row[name] for name in row if name not in OF_THE_MEASUREMENT)
+        figures[(model(row), *condition)] = row
     return list(figures.values())
 
 
@@ -44,13 +47,19 @@ def table(rows: list[Row]) -> str:
     """Markdown, and below it the machines that the figures were measured on."""
     if not rows:
         return "<not measured yet>\n"
-    lines = ["| what | network | engine | figure | spread | n |", "|---|---|---|---|---|---|"]
+    lines = ["| what | model | network | engine | figure | spread | n |", "|---|---|---|---|---|---|---|"]
     for row in rows:
         figure, low, high = (in_its_unit(text, row["protocol"]) for text in (row["value"], *row["spread"].split("..")))
-        cells = (row["protocol"], row["architecture"], engine(row), f"**{figure}**", f"{low} to {high}", row["n"])
+        what = (row["protocol"], model(row), row["architecture"], engine(row))
+        cells = (*what, f"**{figure}**", f"{low} to {high}", row["n"])
         lines.append(f"| {' | '.join(cells)} |")
     machines = sorted({f"{row['machine']}, {row['threads']} threads" for row in rows})
     return "\n".join([*lines, "", f"Measured on: {'; '.join(machines)}.", ""])
+
+
+def model(row: Row) -> str:
+    """Its name, without the sum of its file."""
+    return row["model"].partition(" sha256:")[0]
 
 
 def engine(row: Row) -> str:

@@ -3,15 +3,24 @@
 benchmarks/README.md says what the columns mean. Tables are made from these files, never written by hand.
 """
 
+import contextlib
 import csv
+import errno
+import hashlib
 import io
+import os
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import IO
 
 from verydeep import machine
 from verydeep.errors import DataError
-from verydeep.files import atomic_write
+from verydeep.files import make_folder, storage_error
+from verydeep.weights.files import MODEL_FILE
+
+if os.name == "posix":
+    import fcntl
 
 
 @dataclass(frozen=True)
@@ -23,6 +32,7 @@ class Result:
     machine: str
     threads: str
     versions: str
+    model: str
     architecture: str
     engine: str
     dtype: str
@@ -47,15 +57,21 @@ def result_row(
     n: int,
     value: str,
     spread: str,
+    model: str = "-",
+    gpu: str = "",
 ) -> Result:
-    """A figure measured now, on this machine, with these versions."""
+    """A figure measured now, on this machine, with these versions.
+
+    model: of `model_label`; "-" where none took part. gpu: the name of the one that computed, if any.
+    """
     packages = machine.versions("verydeep", "numpy", "pillow", *([engine] if engine != "reference" else []))
     return Result(
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         commit=machine.commit(),
-        machine=f"{machine.processor()}, {machine.cores()} cores",
+        machine=", ".join(filter(None, (machine.processor(), f"{machine.cores()} cores", gpu))),
         threads=str(threads),
         versions=" ".join(f"{name}={version}" for name, version in packages.items()),
+        model=model,
         architecture=architecture,
         engine=engine,
         dtype=dtype,
@@ -67,13 +83,54 @@ def result_row(
     )
 
 
-def append_result(path: str | Path, result: Result) -> None:
-    """Adds a row to a file of results, which is made where it is missing; a crash leaves the old file whole.
+def model_label(path: Path) -> str:
+    """A model file's name, or its folder's where it is called as every run calls it, and the start of its SHA-256."""
+    name = path.resolve().parent.name if path.name == MODEL_FILE else path.stem
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for part in iter(lambda: file.read(1 << 20), b""):
+            digest.update(part)
+    return f"{name} sha256:{digest.hexdigest()[:12]}"
 
-    Raises DataError where the file has other columns, and StorageError where it cannot be written.
+
+def append_result(path: str | Path, result: Result) -> None:
+    """Adds a row to a file of results, which is made where it is missing; programs may add rows at the same time.
+
+    The row is on the disk when it returns. Raises DataError where the file has other columns, and StorageError where
+    it cannot be written, the file as it was.
     """
     path = Path(path)
-    old = _read(path)
+    make_folder(path.parent)
+    try:
+        with path.open("a+b", buffering=0) as file:
+            _lock(file)
+            file.seek(0)
+            content = file.read()
+            row = _row(result, _checked(path, content)).encode()
+            try:
+                if file.write(row) < len(row):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                with contextlib.suppress(OSError):
+                    file.truncate(len(content))  # no half of a row
+                raise
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def check_results(path: str | Path) -> None:
+    """Raises DataError where a row could not be added because the file is something else."""
+    path = Path(path)
+    try:
+        content = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}.", "Expected a CSV file of results.") from error
+    _checked(path, content)
+
+
+def _row(result: Result, old: str) -> str:
+    """What to write at the end of `old`: the row, below the columns in a file that is empty."""
     rows = io.StringIO()
     writer = csv.DictWriter(rows, COLUMNS, lineterminator="\n")
     if not old:
@@ -81,21 +138,15 @@ def append_result(path: str | Path, result: Result) -> None:
     elif not old.endswith("\n"):
         rows.write("\n")
     writer.writerow(asdict(result))
-    atomic_write(path, old + rows.getvalue())
+    return rows.getvalue()
 
 
-def check_results(path: str | Path) -> None:
-    """Raises DataError where a row could not be added because the file is something else."""
-    _read(Path(path))
-
-
-def _read(path: Path) -> str:
-    """The text of the file, its columns checked; empty where it is missing."""
+def _checked(path: Path, content: bytes) -> str:
+    """The text of a file of results. Raises DataError where it is something else."""
     try:
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise DataError(f"cannot read {path}: {reason}.", "Expected a CSV file of results.") from error
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"cannot read {path}: it is not text.", "Expected a CSV file of results.") from error
     header = tuple(next(csv.reader(text.splitlines()), []))
     if text and header != COLUMNS:
         raise DataError(
@@ -103,3 +154,9 @@ def _read(path: Path) -> str:
             "Give the name of a file of results, or of one that does not exist.",
         )
     return text
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Others that want to add a row wait until the file is closed. On Windows nobody waits."""
+    if os.name == "posix":
+        fcntl.flock(file, fcntl.LOCK_EX)
