@@ -35,6 +35,18 @@ def test_a_file_gets_the_content_and_nothing_else_is_left(data: bytes | str, tmp
     assert names(tmp_path / "new" / "folder") == ["file"]
 
 
+def test_what_can_be_made_again_is_replaced_as_a_whole_but_not_flushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr("os.fsync", flushed.append)
+    atomic_write(tmp_path / "picture", "old", is_durable=False)
+    atomic_write(tmp_path / "picture", "new", is_durable=False)
+    assert (names(tmp_path), (tmp_path / "picture").read_text(), flushed) == (["picture"], "new", [])
+    atomic_write(tmp_path / "model", "new")
+    assert flushed
+
+
 @pytest.mark.parametrize("code", REASONS, ids=errno.errorcode.get)
 @pytest.mark.parametrize("step", STEPS)
 def test_the_old_content_survives_a_failure_at_every_step(

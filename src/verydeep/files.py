@@ -36,11 +36,12 @@ def make_folder(path: str | Path) -> Path:
     return folder
 
 
-def atomic_write(path: str | Path, data: bytes | str) -> None:
+def atomic_write(path: str | Path, data: bytes | str, *, is_durable: bool = True) -> None:
     """Replaces the content of `path` as a whole; text is written as UTF-8. Raises StorageError, the old file intact.
 
     A temporary file in the same folder is written, flushed to the disk and renamed; then the folder is flushed, since
     a rename is on the disk only when its folder is. A link stays one: the file that it names is replaced.
+    is_durable: False for what can be made again: nothing is flushed, and a power cut may lose it.
     """
     path = Path(path)
     # A file name that is no text may be part of it: its bytes are spelt out.
@@ -52,10 +53,12 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
         _refuse_device(target)
         with temporary.open("xb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if is_durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(target)
-        _flush_folder(target.parent)
+        if is_durable:
+            _flush_folder(target.parent)
     except OSError as error:
         raise storage_error(path, error) from error
     finally:  # also at Ctrl-C; after the rename there is none
