@@ -36,6 +36,20 @@ def test_photos_come_in_the_order_given_each_as_preprocess_makes_it(tmp_path: Pa
         assert np.array_equal(loaded, preprocess(photo(seed), PREPROCESSING))
 
 
+def test_photos_are_taken_from_a_generator_as_they_are_needed() -> None:
+    taken: list[int] = []
+
+    def photos() -> Iterator[np.ndarray]:
+        for seed in range(20):
+            taken.append(seed)
+            yield photo(seed)
+
+    items = stream(photos(), PREPROCESSING, ahead=5)
+    assert [next(items)[0] for _ in range(3)] == [0, 1, 2]
+    assert len(taken) == 7
+    assert [position for position, _ in items] == list(range(3, 20))
+
+
 def test_a_dense_stream_gives_whole_photos() -> None:
     [(_, loaded)] = stream([photo(0, 40, 80)], PREPROCESSING, is_dense=True)
     assert isinstance(loaded, np.ndarray)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from verydeep.architecture import Architecture
-from verydeep.errors import ImageError, VerydeepError
+from verydeep.errors import ImageError, UsageError, VerydeepError
 from verydeep.image.preprocess import preprocess
 from verydeep.image.stream import load
 from verydeep.nouns import Calibration, Failure, Prediction, Preprocessing
@@ -78,6 +78,28 @@ def test_many_photos_get_the_answers_of_each_alone_in_order(
 
 def test_nothing_but_damaged_photos_gives_nothing_but_failures(predictor: Predictor, paths: list[Path]) -> None:
     assert [type(answer) for answer in predictor.predict_many([paths[3]] * 5, batch_size=2)] == [Failure] * 5
+
+
+@pytest.mark.parametrize("method", ["predict_many", "predict_proba"])
+def test_one_photo_is_not_many(method: str, predictor: Predictor, paths: list[Path]) -> None:
+    for single in (str(paths[0]), paths[0], paths[0].read_bytes(), photo(0), Image.fromarray(photo(0)), None):
+        with pytest.raises(UsageError, match="expected several photos"):
+            getattr(predictor, method)(single)
+
+
+def test_photos_come_from_any_iterable(predictor: Predictor, paths: list[Path]) -> None:
+    expected = list(predictor.predict_many(paths))
+    for photos in (
+        iter(paths),
+        (path for path in paths),
+        dict.fromkeys(paths),
+        np.array([str(path) for path in paths]),
+    ):
+        assert list(predictor.predict_many(photos, batch_size=4)) == expected
+    good = [path for path in paths if path.name != "3.png"]
+    assert np.array_equal(predictor.predict_proba(iter(good)), predictor.predict_proba(good))
+    array = np.stack([photo(seed) for seed in range(3)])
+    assert [answer.label for answer in predictor.predict_many(array)] == [answer.label for answer in expected[:3]]
 
 
 def test_no_photos_give_no_answers(predictor: Predictor) -> None:

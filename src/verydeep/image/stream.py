@@ -4,6 +4,7 @@ Pillow and NumPy release the interpreter's lock while they work, so threads are 
 between processes.
 """
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +29,7 @@ Item: TypeAlias = "tuple[int, np.ndarray | ImageError]"
 
 
 def stream(
-    sources: Sequence[Source],
+    sources: Iterable[Source],
     preprocessing: Preprocessing,
     is_dense: bool = False,
     threads: int | None = None,
@@ -44,12 +45,13 @@ def stream(
     """
     pool = ThreadPoolExecutor(threads or min(8, cores()), thread_name_prefix="decode")
     waiting: deque[Future[np.ndarray | ImageError]] = deque()
-    submitted = 0
+    remaining = iter(sources)
     try:
-        for position in range(len(sources)):
-            while submitted < min(len(sources), position + ahead):
-                waiting.append(pool.submit(_load, sources[submitted], preprocessing, is_dense, formats))
-                submitted += 1
+        for position in itertools.count():
+            for source in itertools.islice(remaining, ahead - len(waiting)):
+                waiting.append(pool.submit(_load, source, preprocessing, is_dense, formats))
+            if not waiting:
+                return
             yield position, waiting.popleft().result()
     finally:  # also where the consumer stops half-way
         pool.shutdown(cancel_futures=True)

@@ -5,12 +5,13 @@
 Each step is one function of a package below; this file only joins them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from verydeep.errors import ImageError, VerydeepError
+from verydeep.errors import ImageError, UsageError, VerydeepError
 from verydeep.image.decode import PHOTO_FORMATS
 from verydeep.image.preprocess import preprocess
 from verydeep.image.stream import Item, Source, batches, load, stream
@@ -50,35 +51,43 @@ class Predictor:
     def predict(self, photo: Source, k: int = 5) -> Prediction:
         """The `k` most probable classes of one photo. Raises ImageError where it cannot be read."""
         image = preprocess(load(photo, self.formats), self.model.info.preprocessing)
-        return self._prediction(photo, self._posteriors(image[np.newaxis])[0], k)
+        return self._prediction(_path(photo), self._posteriors(image[np.newaxis])[0], k)
 
     def predict_many(
-        self, photos: Sequence[Source], k: int = 5, batch_size: int = 32
+        self, photos: Iterable[Source], k: int = 5, batch_size: int = 32
     ) -> Iterator[Prediction | Failure]:
         """The answer for each photo, in the order given: a Prediction, or a Failure where it cannot be read.
 
-        Photos are decoded by a few threads ahead of the engine, and no more than a few batches are held in memory.
+        Photos are decoded by a few threads ahead of the engine, and no more than a few batches are held in memory,
+        so `photos` may be a generator. Raises UsageError on a single photo.
         """
-        for batch in batches(self._inputs(photos, batch_size), batch_size):
-            images = [loaded for _, loaded in batch if isinstance(loaded, np.ndarray)]
-            rows = iter(self._posteriors(np.stack(images)) if images else ())
-            for position, loaded in batch:
-                if isinstance(loaded, ImageError):
-                    yield Failure(_path(photos[position]), loaded.message, loaded.hint)
-                else:
-                    yield self._prediction(photos[position], next(rows), k)
+        _check_many(photos)
+        return self._answers(photos, k, batch_size)
 
-    def predict_proba(self, photos: Sequence[Source], batch_size: int = 32) -> np.ndarray:
-        """The probability of each class for each photo: (len(photos), len(classes)) float64, each row adds to 1.
+    def predict_proba(self, photos: Iterable[Source], batch_size: int = 32) -> np.ndarray:
+        """The probability of each class for each photo: (photos, classes) float64, each row adds to 1.
 
-        Raises ImageError at the first photo that cannot be read.
+        Raises ImageError at the first photo that cannot be read, and UsageError on a single photo.
         """
+        _check_many(photos)
         rows = [np.empty((0, len(self.classes)))]
         for batch in batches(self._inputs(photos, batch_size), batch_size):
             rows.append(self._posteriors(np.stack([_input_or_raise(loaded) for _, loaded in batch])))
         return np.concatenate(rows)
 
-    def _inputs(self, photos: Sequence[Source], batch_size: int) -> Iterator[Item]:
+    def _answers(self, photos: Iterable[Source], k: int, batch_size: int) -> Iterator[Prediction | Failure]:
+        paths: deque[str] = deque()  # of the photos that are on their way
+        for batch in batches(self._inputs(_noting(photos, paths), batch_size), batch_size):
+            images = [loaded for _, loaded in batch if isinstance(loaded, np.ndarray)]
+            rows = iter(self._posteriors(np.stack(images)) if images else ())
+            for _, loaded in batch:
+                path = paths.popleft()
+                if isinstance(loaded, ImageError):
+                    yield Failure(path, loaded.message, loaded.hint)
+                else:
+                    yield self._prediction(path, next(rows), k)
+
+    def _inputs(self, photos: Iterable[Source], batch_size: int) -> Iterator[Item]:
         return stream(
             photos, self.model.info.preprocessing, threads=self.threads, ahead=2 * batch_size, formats=self.formats
         )
@@ -92,12 +101,29 @@ class Predictor:
             )
         return posteriors(logits, self.model.info.calibration.temperature)
 
-    def _prediction(self, photo: Source, probabilities: np.ndarray, k: int) -> Prediction:
-        return classify(probabilities, self.classes, self.model.info.calibration, _path(photo), k)
+    def _prediction(self, path: str, probabilities: np.ndarray, k: int) -> Prediction:
+        return classify(probabilities, self.classes, self.model.info.calibration, path, k)
 
 
 def _path(photo: Source) -> str:
     return str(photo) if isinstance(photo, (str, Path)) else ""
+
+
+def _noting(photos: Iterable[Source], paths: "deque[str]") -> Iterator[Source]:
+    """The photos; the path of each is appended to `paths` when it is taken."""
+    for photo in photos:
+        paths.append(_path(photo))
+        yield photo
+
+
+def _check_many(photos: object) -> None:
+    """A path is iterable, too, and its letters are no photos; nor are the rows of an array."""
+    is_one_array = isinstance(photos, np.ndarray) and photos.ndim in (2, 3)
+    if is_one_array or isinstance(photos, (str, bytes)) or not isinstance(photos, Iterable):
+        raise UsageError(
+            f"got a single {type(photos).__name__}; expected several photos, such as a list.",
+            "Use predict for one photo, or put it in a list.",
+        )
 
 
 def _input_or_raise(loaded: np.ndarray | ImageError) -> np.ndarray:
