@@ -156,7 +156,7 @@ def test_what_is_piped_has_no_colours(describe: Describe) -> None:
 
 
 def test_a_terminal_of_ascii_gets_ascii(describe: Describe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("verydeep.cli.describe_table._has_unicode", lambda: False)
+    monkeypatch.setattr("verydeep.cli.describe_table.can_print", lambda text: False)
     assert describe("D")[1].isascii()
 
 

@@ -6,9 +6,10 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from rich.cells import cell_len
 
+from verydeep.errors import ImageError
+from verydeep.image.stream import load
 from verydeep.nouns import Calibration
 from verydeep.predict import Predictor
 from verydeep.weights import read_model, write_model
@@ -83,9 +87,17 @@ def test_json_is_one_document_of_photos_and_failures(
     done = predict(photo, tmp_path / "bad.jpg", tmp_path / "missing.jpg", photo, "--json", "-k", 2)
     assert done.code == 3
     document = json.loads(done.out)
-    scores = Predictor(toy_model, engine="reference").predict(photo, 2).scores
+    predictor = Predictor(toy_model, engine="reference")
+    scores = predictor.predict(photo, 2).scores
     predictions = [{"label": score.label, "probability": score.probability} for score in scores]
+    assert list(document) == [
+        "model", "architecture", "engine", "precision", "calibration", "photos", "failures",
+    ]  # fmt: skip
     assert document["model"] == str(toy_model)
+    assert document["architecture"] == predictor.model.info.architecture.to_dict()
+    assert (document["engine"], document["precision"]) == ("reference", "float32")
+    assert document["calibration"] == {"temperature": 1.0, "reject_below": 0.0, "photos": 0}
+    assert [list(failure) for failure in document["failures"]] == [["path", "reason", "hint"]] * 2
     assert document["photos"] == [{"path": str(photo), "is_known": True, "predictions": predictions}] * 2
     assert [Path(failure["path"]).name for failure in document["failures"]] == ["bad.jpg", "missing.jpg"]
     assert "is empty" in document["failures"][0]["reason"]
@@ -94,6 +106,13 @@ def test_json_is_one_document_of_photos_and_failures(
 def test_json_of_nothing_but_bad_photos_is_still_a_document(predict: Run, tmp_path: Path) -> None:
     document = json.loads(predict(tmp_path / "missing.jpg", "--json").out)
     assert (document["photos"], len(document["failures"])) == ([], 1)
+
+
+def test_json_names_the_picture_of_each_photo(predict: Run, photo: Path, tmp_path: Path) -> None:
+    done = predict(photo, photo, "--json", "--out", tmp_path / "out")
+    pictures = [entry["picture"] for entry in json.loads(done.out)["photos"]]
+    assert pictures == [str(tmp_path / "out" / name) for name in ("photo-predicted.jpg", "photo-predicted-2.jpg")]
+    assert all(Path(picture).is_file() for picture in pictures)
 
 
 def test_csv_has_a_row_for_every_photo_the_failures_last(predict: Run, photo: Path, tmp_path: Path) -> None:
@@ -167,6 +186,71 @@ def test_a_pattern_is_expanded_where_the_shell_did_not(predict: Run, tmp_path: P
     assert [entry["path"] for entry in document["photos"]] == [str(path) for path in expected]
 
 
+def test_a_pattern_gives_each_photo_once_and_nothing_else(predict: Run, tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    expected = [save(root / name) for name in ("a/1.png", "a/b/2.PNG", "b.jpg")]
+    (root / "notes.txt").write_text("not a photo")
+    (root / "a" / "loop").symlink_to(root)
+    done = predict(root / "**", "--json")
+    assert done.code == 0
+    assert [entry["path"] for entry in json.loads(done.out)["photos"]] == [str(path) for path in expected]
+
+
+def test_a_pattern_that_ends_in_a_kind_of_picture_asks_for_that_kind(predict: Run, tmp_path: Path) -> None:
+    save(tmp_path / "1.bmp")
+    save(tmp_path / "2.png")
+    document = json.loads(predict(tmp_path / "*.bmp", tmp_path / "*.*", "--json").out)
+    assert [Path(entry["path"]).name for entry in document["photos"]] == ["2.png"]
+    assert [Path(failure["path"]).name for failure in document["failures"]] == ["1.bmp"]
+    assert "BMP" in document["failures"][0]["reason"]
+
+
+def test_what_out_has_drawn_is_passed_over_and_said_to_be(predict: Run, tmp_path: Path) -> None:
+    folder = save(tmp_path / "photos" / "photo.png").parent
+    assert predict(folder, folder, "--out", folder).err == ""
+    for options in (("--out", folder), ("--out", tmp_path / "elsewhere"), ()):
+        done = predict(folder if options else folder / "**", "--json", *options)
+        assert [Path(entry["path"]).name for entry in json.loads(done.out)["photos"]] == ["photo.png"]
+        assert done.err.startswith("note: passed over 2 called *-predicted.jpg")
+    named = predict(folder / "photo-predicted.jpg", "--json")
+    assert (len(json.loads(named.out)["photos"]), named.err) == (1, "")
+    (folder / "photo.png").unlink()
+    refused = predict(folder)
+    assert refused.code == 3
+    assert "*-predicted.jpg" in refused.err
+
+
+def test_arguments_without_a_photo_are_told_at_the_end_and_the_others_classified(
+    predict: Run, photo: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    done = predict(tmp_path / "empty", tmp_path / "*.webp", photo, "--json")
+    assert done.code == 3
+    document = json.loads(done.out)
+    assert [entry["path"] for entry in document["photos"]] == [str(photo)]
+    assert [failure["path"] for failure in document["failures"]] == [str(tmp_path / "empty"), str(tmp_path / "*.webp")]
+    assert done.err.splitlines()[0] == "error: 2 of 3 photos, folders and patterns could not be read:"
+
+
+def test_a_folder_that_cannot_be_read_does_not_stop_the_others(
+    predict: Run, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "locked").mkdir()
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:  # permissions would not stop the superuser
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    done = predict(tmp_path, "--json")
+    assert done.code == 3
+    assert [entry["path"] for entry in json.loads(done.out)["photos"]] == [str(photo)]
+    [failure] = json.loads(done.out)["failures"]
+    assert (failure["path"], failure["hint"]) == (str(tmp_path / "locked"), "Check its permissions.")
+
+
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(predict: Run, tmp_path: Path) -> None:
     save(tmp_path / "1.png")
     path = save(tmp_path / "[1].png")
@@ -209,6 +293,28 @@ def test_annotated_pictures_of_photos_of_one_name_do_not_replace_each_other(pred
     assert len({path.read_bytes() for path in written}) == 4
 
 
+@pytest.mark.parametrize("option", ["--json", "--csv"])
+def test_a_photo_that_is_gone_before_it_is_drawn_is_one_failure(
+    option: str, predict: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = [save(tmp_path / f"{name}.png") for name in "abc"]
+
+    def load_others(source: str, formats: Sequence[str]) -> np.ndarray:
+        if source == str(photos[1]):
+            raise ImageError(f"{source} is gone.", "Get it again.")
+        return load(source, formats)
+
+    monkeypatch.setattr("verydeep.cli.predict_output.load", load_others)
+    done = predict(*photos, "--out", tmp_path / "out", option)
+    assert done.code == 3
+    assert "b.png is gone" in done.err
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a-predicted.jpg", "c-predicted.jpg"}
+    if option == "--json":
+        document = json.loads(done.out)
+        assert ["picture" in entry for entry in document["photos"]] == [True, False, True]
+        assert [failure["path"] for failure in document["failures"]] == [str(photos[1])]
+
+
 def test_annotating_leaves_the_photo_beside_it_alone(predict: Run, photo: Path) -> None:
     before = photo.read_bytes()
     assert predict(photo, "--out", photo.parent).code == 0
@@ -226,6 +332,55 @@ def test_a_very_long_name_still_gets_its_picture(predict: Run, tmp_path: Path) -
     done = predict(save(tmp_path / ("ü" * 120 + ".png")), "--out", tmp_path / "out")
     assert done.code == 0
     assert len(list((tmp_path / "out").iterdir())) == 1
+
+
+# A run that ends early
+
+
+def test_json_is_a_document_also_where_a_picture_cannot_be_written(predict: Run, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "photo-predicted-2.jpg").mkdir(parents=True)
+    done = predict(tmp_path / "missing.jpg", photo, photo, photo, "--json", "--out", tmp_path / "out")
+    document = json.loads(done.out)
+    assert (len(document["photos"]), len(document["failures"])) == (1, 1)
+    assert done.code == 1
+    assert "missing.jpg" in done.err
+    assert "cannot write" in done.err
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_json_is_a_document_also_where_the_network_overflows(
+    run: Run, toy_model: Path, photo: Path, tmp_path: Path
+) -> None:
+    info, weights = read_model(toy_model)
+    huge = {name: array * np.float32(1e15) for name, array in weights.items()}
+    write_model(tmp_path / "huge.safetensors", info, huge)
+    done = run("predict", photo, "--json", "--model", tmp_path / "huge.safetensors", *REFERENCE)
+    assert json.loads(done.out)["photos"] == []
+    assert "NaN or infinity" in done.err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_json_is_a_document_also_after_ctrl_c(toy_model: Path, photo: Path, tmp_path: Path) -> None:
+    photos = [tmp_path / "missing.jpg", *[photo] * 5000]
+    command = [sys.executable, "-m", "verydeep", "predict", *photos, "--json", "--batch-size", "1", *REFERENCE]
+    with subprocess.Popen(
+        [*command, "--model", toy_model],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509, a shell may have it ignored
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        begin = process.stdout.readline() + process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        document = json.loads(begin + process.stdout.read())
+        told = process.stderr.read()
+    assert process.returncode == 130
+    assert 1 <= len(document["photos"]) < 5000
+    assert [Path(failure["path"]).name for failure in document["failures"]] == ["missing.jpg"]
+    assert "missing.jpg" in told
+    assert told.splitlines()[-2] == "error: interrupted."
 
 
 # Photos that cannot be read
@@ -291,8 +446,38 @@ def test_hostile_names_are_no_formulas_in_a_spreadsheet(
     done = run("predict", "--csv", "--model", toy_model, *REFERENCE, "--", *map(os.fsdecode, hostile))
     rows = list(csv.DictReader(io.StringIO(done.out)))
     assert len(rows) == len(hostile)
-    assert "'=1+1.png" in {row["path"] for row in rows}
+    assert {"'=1+1.png", "'-.png"} < {row["path"] for row in rows}
     assert not [cell for row in rows for cell in row.values() if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+
+
+def test_every_path_in_a_table_can_be_had_back(
+    run: Run, toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["=1.png", "'=1.png", "''.png", "plain.png", "@1.png"]
+    for name in names:
+        save(tmp_path / name)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(Path(names[0]).read_bytes())))
+    done = run("predict", "--csv", "--model", toy_model, *REFERENCE, *names, "-")
+    cells = [row["path"] for row in csv.DictReader(io.StringIO(done.out))]
+    assert [cell.removeprefix("'") for cell in cells] == [*names, "-"]
+    assert cells[-1] == "-"
+
+
+@pytest.mark.parametrize("photos", [1, 11], ids=["table", "lines"])
+def test_columns_stay_in_line_whatever_the_letters(photos: int, run: Run, toy_model: Path, tmp_path: Path) -> None:
+    info, weights = read_model(toy_model)
+    classes = ("猫" * 3, "dog" * 30, "cafe\u0301")
+    write_model(tmp_path / "wide.safetensors", replace(info, classes=classes), weights)
+    paths = [save(tmp_path / f"{seed}.png", seed) for seed in range(photos)]
+    done = run("predict", *paths, "--model", tmp_path / "wide.safetensors", *REFERENCE)
+    if photos == 1:
+        ends = {cell_len(line[: line.index("%")]) for line in done.out.splitlines()[1:] if "%" in line}
+        assert ends == {2 + 40 + 2 + len("100.0 ")}
+        assert f"  {'dog' * 13}…  " in done.out
+    else:
+        starts = {cell_len(line[: line.index(str(tmp_path))]) for line in done.out.splitlines()}
+        assert starts == {len("100.0 %  ") + 40 + 2}
 
 
 def test_hostile_class_names_print_harmlessly(run: Run, toy_model: Path, photo: Path, tmp_path: Path) -> None:
@@ -331,13 +516,12 @@ def test_a_terminal_of_few_letters_gets_substitutes(toy_model: Path, tmp_path: P
         (("PHOTO", "--device", "tpu"), 2, "'tpu' is not one of 'auto', 'cpu'"),
         (("PHOTO", "--precision", "float8"), 2, "'float8' is not one of 'float32'"),
         (("PHOTO", "--engine", "reference", "--device", "cuda"), 2, "runs on the cpu only"),
-        (("PHOTO", "--engine", "reference", "--threads", "2"), 2, "OPENBLAS_NUM_THREADS=2"),
         (("PHOTO", "--colour"), 2, "No such option"),
         (("-", "-"), 2, "more than once"),
         (("PHOTO", "--model", "no-such-model"), 3, "there is no model 'no-such-model'"),
         (("PHOTO", "--model", "PHOTO"), 3, "is not a model file"),
         (("FOLDER",), 3, "there is no photo in"),
-        (("FOLDER/*.jpg",), 3, "no file matches"),
+        (("FOLDER/*.jpg",), 3, "no photo matches"),
     ],
 )
 def test_misuse_is_told_in_a_line_with_its_remedy(  # noqa: PLR0917, three of them from the list above

@@ -191,7 +191,7 @@ IN_THIS_PROCESS = [
     (f"predict bomb.png {MODEL}", 3, "60,000 x 60,000 pixels; the limit is 50,000,000", "smaller"),
     (f"predict photo.jpg/inside.jpg {MODEL}", 3, "Not a directory", "Check path"),
     (f"predict empty {MODEL}", 3, "there is no photo in empty or below it", "--formats"),
-    (f"predict *.tiff {MODEL}", 3, "no file matches '*.tiff'", "Check the pattern"),
+    (f"predict *.tiff {MODEL}", 3, "no photo matches '*.tiff'", "Check the pattern"),
     (f"predict /dev/null {MODEL}", 3, "/dev/null is a pipe or a device", "Name a picture file"),
     (f"predict a\nb\x1b(0.jpg {MODEL}", 3, r"a\nb\x1b(0.jpg cannot be read", "Check path"),
     (f"predict {os.fsdecode(b'caf') + chr(0xDCE9)}.jpg {MODEL}", 3, r"caf\udce9.jpg cannot be read", "Check path"),

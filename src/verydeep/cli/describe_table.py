@@ -3,9 +3,7 @@
 Written by hand: importing and running rich would double the time of the command.
 """
 
-import os
 import shutil
-import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ import click
 from verydeep.accounting.layers import LayerAccount
 from verydeep.accounting.summary import Summary
 from verydeep.accounting.why3x3 import Stack
+from verydeep.cli.terminal import can_print
 
 COLORS = {"input": "bright_black", "conv": "blue", "pool": "red", "lrn": "yellow", "fc": "green", "gap": "magenta"}
 PIPED_COLUMNS = 110  # where there is no terminal whose width could be asked for
@@ -82,7 +81,7 @@ def print_summary(summary: Summary, title: str, class_names: Sequence[str], stac
         channels, side = stacks[0].channels, stacks[0].map_size
         subtitle = f"stacks that see the same, {channels} channels on a map of {side}x{side}"
         lines += [f"{click.style('Why 3x3', bold=True)}  {subtitle}", "", *_stacks(stacks).lines(), ""]
-    click.echo("\n".join(lines), color=False if os.environ.get("NO_COLOR") else None)
+    click.echo("\n".join(lines))
 
 
 def _subtitle(summary: Summary) -> str:
@@ -213,15 +212,11 @@ def _or_blank(number: int) -> str:
 
 
 def _bar(share: float) -> str:
-    return ("━" if _has_unicode() else "=") * round(BAR * share)
+    return ("━" if can_print("━") else "=") * round(BAR * share)
 
 
 def _rule() -> str:
-    return "─" if _has_unicode() else "-"
-
-
-def _has_unicode() -> bool:
-    return (sys.stdout.encoding or "").lower().startswith("utf")
+    return "─" if can_print("─") else "-"
 
 
 def _wrap(text: str, columns: int, indent: int = 2) -> list[str]:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from verydeep.cli.terminal import can_print
 from verydeep.errors import printable
 from verydeep.evaluate import Report
 from verydeep.evaluate.report import Proportion
@@ -93,7 +94,9 @@ def _table(*headers: str) -> Table:
 
 
 def _cell(count: int, is_right: bool) -> Text:
-    return Text(f"{count}" if count else "·", "green" if is_right else "red" if count else "bright_black")
+    if count:
+        return Text(f"{count}", "green" if is_right else "red")
+    return Text("·" if can_print("·") else ".", "bright_black")
 
 
 def _share(share: Proportion) -> Sequence[str]:

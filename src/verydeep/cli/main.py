@@ -52,11 +52,14 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(verydeep.__version__, prog_name="verydeep")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """The VGG networks of Simonyan & Zisserman: understand, train, evaluate and use them.
 
     Start with `verydeep describe D`, or `verydeep predict PHOTO`.
     """
+    if os.environ.get("NO_COLOR"):  # no-color.org
+        ctx.color = False  # the commands inherit it
 
 
 def main() -> None:
@@ -69,7 +72,7 @@ def main() -> None:
         _complain(error.message, error.hint)
         sys.exit(error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:  # `verydeep` alone
-        print(error.format_message(), file=sys.stderr)
+        click.echo(error.format_message(), err=True)
         sys.exit(2)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
@@ -92,9 +95,9 @@ def main() -> None:
 
 def _complain(message: str, hint: str) -> None:
     """One line each, whatever the names in them hold."""
-    print(f"error: {printable(message)}", file=sys.stderr)
+    click.echo(f"error: {printable(message)}", err=True)
     if hint:
-        print(f"hint: {printable(hint)}", file=sys.stderr)
+        click.echo(f"hint: {printable(hint)}", err=True)
 
 
 def _forget_output() -> None:
@@ -107,4 +110,5 @@ def _is_out_of_memory(error: Exception) -> bool:
     """NumPy raises a MemoryError; torch, which may not be imported here, a RuntimeError of its own."""
     if isinstance(error, MemoryError):
         return True
-    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    said = ("can't allocate memory", "not enough memory", "out of memory")  # on Linux, on Windows, by CUDA and MPS
+    return type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in said)

@@ -2,10 +2,13 @@
 
 import glob
 import os
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from verydeep.errors import ImageError, UsageError
+from verydeep.nouns import Failure
 
 STANDARD_INPUT = "-"
 
@@ -21,17 +24,36 @@ SUFFIXES = {
 }
 
 
-def find_photos(arguments: Sequence[str], formats: Sequence[str], skip: str | None = None) -> list[str]:
+DRAWN = "-predicted"  # ends the name of every picture that `--out` writes, before a number and .jpg
+_IS_DRAWN = re.compile(rf"{DRAWN}(-\d+)?\.jpg$")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The photos that were meant, and what was not found or passed over."""
+
+    paths: tuple[str, ...]
+    failures: tuple[Failure, ...] = ()  # folders and patterns without a photo, and folders that cannot be read
+    drawn: int = 0  # pictures that `--out` wrote in an earlier run: no photos, unless each is named itself
+
+
+def find_photos(arguments: Sequence[str], formats: Sequence[str]) -> Found:
     """The paths of all photos meant: files as they are, those below a folder, those that match a pattern, and "-".
 
-    Below a folder a photo is told by its suffix; hidden files are passed over. A file that is named itself is taken
-    whatever it is called, and one that is missing stays in the list: reading it says what is wrong. skip: a folder
-    that is passed over below others, the one that pictures are written to. Raises ImageError where a folder or pattern
-    has no photo, and UsageError where "-" comes twice.
+    Below a folder a photo is told by its suffix, and so among the files that match a pattern, unless the pattern ends
+    in such a suffix itself; hidden files are passed over. A file that is named itself is taken whatever it is called,
+    and one that is missing stays in the list: reading it says what is wrong. Raises ImageError where there is nothing
+    to read at all, and UsageError where "-" comes twice.
     """
     if list(arguments).count(STANDARD_INPUT) > 1:
         raise UsageError("standard input, '-', is given more than once.", "It can be read only once.")
-    return [path for argument in arguments for path in _expand(argument, formats, skip)]
+    found = [_expand(argument, formats) for argument in arguments]
+    paths = tuple(path for part in found for path in part.paths)
+    failures = tuple(failure for part in found for failure in part.failures)
+    if failures and not paths:
+        others = "" if len(failures) == 1 else f" The same goes for {len(failures) - 1} more."
+        raise ImageError(failures[0].reason + others, failures[0].hint)
+    return Found(paths, failures, sum(part.drawn for part in found))
 
 
 def read_standard_input(limit: int) -> bytes:
@@ -55,32 +77,59 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return tuple(names[word] for word in wanted)
 
 
-def _expand(argument: str, formats: Sequence[str], skip: str | None) -> list[str]:
+def _expand(argument: str, formats: Sequence[str]) -> Found:
     if os.path.isdir(argument):  # noqa: PTH112, Path.is_dir raises on a name that is too long
-        return _below(argument, formats, skip)
+        return _below(argument, _suffixes(formats))
     if argument == STANDARD_INPUT or os.path.lexists(argument) or not glob.has_magic(argument):
-        return [argument]
-    matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207, pathlib's cannot take absolute patterns
-    if not matches:
-        raise ImageError(f"no file matches {argument!r}.", "Check the pattern; ** stands for folders at any depth.")
-    return [path for match in matches for path in _expand(match, formats, skip)]
+        return Found((argument,))
+    return _matching(argument, _suffixes(formats))
 
 
-def _below(folder: str, formats: Sequence[str], skip: str | None) -> list[str]:
-    suffixes = tuple(suffix for name in formats for suffix in SUFFIXES[name])
-    photos = sorted(path for path in _walk(folder, skip) if path.lower().endswith(suffixes))
-    if not photos:
-        raise ImageError(
-            f"there is no photo in {folder} or below it.",
-            f"Looked for {', '.join(suffixes)}; --formats accepts other kinds, too.",
-        )
-    return photos
+def _suffixes(formats: Sequence[str]) -> tuple[str, ...]:
+    return tuple(suffix for name in formats for suffix in SUFFIXES[name])
 
 
-def _walk(folder: str, skip: str | None) -> Iterator[str]:
+def _below(folder: str, suffixes: tuple[str, ...]) -> Found:
+    unreadable: list[Failure] = []
+    photos = [path for path in _walk(folder, unreadable) if path.lower().endswith(suffixes)]
+    nothing = Failure(
+        folder,
+        f"there is no photo in {folder} or below it.",
+        f"Looked for {', '.join(suffixes)}; --formats accepts other kinds, too.",
+    )
+    return _without_drawn(photos, nothing, unreadable)
+
+
+def _matching(pattern: str, suffixes: tuple[str, ...]) -> Found:
+    """The files, each once: ** comes to a folder as often as links lead there."""
+    if pattern.lower().endswith(_suffixes(tuple(SUFFIXES))):
+        suffixes = ("",)  # the kind was asked for
+    entries: dict[tuple[str, str], str] = {}
+    for match in sorted(glob.glob(pattern, recursive=True), key=lambda path: (len(path), path)):  # noqa: PTH207, pathlib's cannot take absolute patterns
+        if match.lower().endswith(suffixes) and not os.path.isdir(match):  # noqa: PTH112
+            folder, name = os.path.split(match)
+            entries.setdefault((os.path.realpath(folder), name), match)
+    nothing = Failure(
+        pattern, f"no photo matches {pattern!r}.", "Check the pattern; ** stands for folders at any depth."
+    )
+    return _without_drawn(entries.values(), nothing, [])
+
+
+def _without_drawn(photos: Iterable[str], nothing: Failure, failures: list[Failure]) -> Found:
+    """nothing: the failure where no photo is left and `failures` do not say why."""
+    photos = sorted(photos)
+    kept = tuple(path for path in photos if not _IS_DRAWN.search(path))
+    if photos and not kept:
+        nothing = replace(nothing, hint=f"Pictures called *{DRAWN}.jpg, as --out draws them, are taken only by name.")
+    if not kept and not failures:
+        failures = [nothing]
+    return Found(kept, tuple(failures), len(photos) - len(kept))
+
+
+def _walk(folder: str, unreadable: list[Failure]) -> Iterator[str]:
     """Every visible file below `folder`; links to folders are followed, into each folder once."""
-    visited = {os.path.realpath(skip)} - {os.path.realpath(folder)} if skip else set()
-    for root, folders, files in os.walk(folder, onerror=_cannot_read, followlinks=True):
+    visited: set[str] = set()
+    for root, folders, files in os.walk(folder, onerror=lambda e: unreadable.append(_failure(e)), followlinks=True):
         if os.path.realpath(root) in visited:
             folders.clear()
             continue
@@ -89,5 +138,6 @@ def _walk(folder: str, skip: str | None) -> Iterator[str]:
         yield from (os.path.join(root, name) for name in files if not name.startswith("."))  # noqa: PTH118
 
 
-def _cannot_read(error: OSError) -> None:
-    raise ImageError(f"cannot read the folder {error.filename}: {error.strerror}.", "Check its permissions.") from error
+def _failure(error: OSError) -> Failure:
+    path = str(error.filename)
+    return Failure(path, f"cannot read the folder {path}: {error.strerror}.", "Check its permissions.")

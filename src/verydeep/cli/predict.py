@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from verydeep.cli.options import engine_options
-from verydeep.errors import DataError, UsageError
+from verydeep.errors import DataError, ImageError, UsageError
 
 if TYPE_CHECKING:
-    from verydeep.cli.predict_output import Output
+    from verydeep.cli.predict_output import Output, Pictures
     from verydeep.image.stream import Source
     from verydeep.nouns import Failure, Prediction
     from verydeep.predict import Predictor
@@ -27,7 +27,12 @@ TABLES_UP_TO = 10  # photos; more get one line each
 @click.option("-m", "--model", metavar="MODEL", help="A model file, a folder with one, or a name.  [the built-in one]")
 @click.option("-k", "--top", type=click.IntRange(min=1), default=5, metavar="K", help="How many classes to show.  [5]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print a table for spreadsheets.")
+@click.option(
+    "--csv",
+    "as_csv",
+    is_flag=True,
+    help="Print a table for spreadsheets; a cell that begins with = + - @ or ' gets a ' before it.",
+)
 @click.option("--out", metavar="FOLDER", help="Also write each photo with its classes drawn on it into FOLDER.")
 @click.option("--formats", "wanted", metavar="NAMES", help="Picture formats, or all.  [jpeg,png,webp]")
 @engine_options
@@ -48,7 +53,7 @@ def predict(
 ) -> int:
     """Classify photos.
 
-    A FOLDER stands for all photos below it, a PATTERN for the files that match it, - for an image on standard input.
+    A FOLDER stands for all photos below it, a PATTERN for the photos that match it, - for an image on standard input.
     Photos that cannot be read are told at the end, with exit code 3; the others are classified all the same.
     """
     if not photos:
@@ -62,29 +67,55 @@ def predict(
     from verydeep.cli.predict_output import Pictures
     from verydeep.cli.progress import progress
     from verydeep.image import PHOTO_FORMATS
-    from verydeep.nouns import Failure
     from verydeep.predict import Predictor
 
     formats = parse_formats(wanted) if wanted else PHOTO_FORMATS
-    paths = find_photos(photos, formats, skip=out)
+    found = find_photos(photos, formats)
+    _tell_drawn(found.drawn)
     predictor = Predictor(model, engine=engine, device=device, precision=precision, threads=threads, formats=formats)
     top = min(top, len(predictor.classes))
-    is_long = len(paths) > TABLES_UP_TO
+    is_long = len(found.paths) > TABLES_UP_TO
     pictures = Pictures(out, formats) if out else None
-    output = _output(predictor, is_long, top, as_json, as_csv)
-    failures: list[Failure] = []
-    with progress("classified", len(paths)) if is_long else nullcontext(lambda done: None) as show:
-        for done, (source, answer) in enumerate(_answers(predictor, paths, top, batch_size), start=1):
-            if isinstance(answer, Failure):
-                failures.append(answer)
-            else:
-                output.write(answer)
-                if pictures:
-                    pictures.write(source, answer)
-            show(done)
-    output.close(failures)
-    tell_failures(failures, len(paths))
+    output = _output(predictor, precision, is_long, top, as_json, as_csv)
+    failures = list(found.failures)
+    bar = progress("classified", len(found.paths), is_printing=True) if is_long else nullcontext(lambda done: None)
+    try:
+        with bar as show:
+            for done, (source, answer) in enumerate(_answers(predictor, found.paths, top, batch_size), start=1):
+                if failure := _record(source, answer, output, pictures):
+                    failures.append(failure)
+                show(done)
+    finally:  # whatever ended it, a full disk or Ctrl-C: JSON is closed, and what is known is told
+        output.close(failures)
+        what = "photos, folders and patterns" if found.failures else "photos"
+        tell_failures(failures, len(found.paths) + len(found.failures), what=what)
     return DataError.exit_code if failures else 0
+
+
+def _tell_drawn(pictures: int) -> None:
+    from verydeep.cli.photos import DRAWN
+
+    if pictures:
+        click.echo(
+            f"note: passed over {pictures} called *{DRAWN}.jpg, as --out draws them; name one to take it", err=True
+        )
+
+
+def _record(
+    source: "Source", answer: "Prediction | Failure", output: "Output", pictures: "Pictures | None"
+) -> "Failure | None":
+    """Draws and prints an answer; returns what could not be read."""
+    from verydeep.nouns import Failure
+
+    if isinstance(answer, Failure):
+        return answer
+    try:
+        picture = pictures.write(source, answer) if pictures else None
+    except ImageError as error:  # the file is no longer what was classified
+        output.write(answer)
+        return Failure(answer.path, error.message, error.hint)
+    output.write(answer, picture)
+    return None
 
 
 def _answers(
@@ -101,11 +132,11 @@ def _answers(
         yield source, replace(answer, path=path)
 
 
-def _output(predictor: "Predictor", is_long: bool, k: int, as_json: bool, as_csv: bool) -> "Output":
+def _output(predictor: "Predictor", precision: str, is_long: bool, k: int, as_json: bool, as_csv: bool) -> "Output":
     from verydeep.cli.predict_output import Csv, Json, Lines, Tables
 
     if as_json:
-        return Json(str(predictor.model.path))
+        return Json(predictor.model, precision)
     if as_csv:
         return Csv(k)
     if is_long:

@@ -6,7 +6,6 @@ Paths and labels come from outside: none can move the cursor of a terminal or be
 import csv
 import io
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,12 +13,16 @@ from typing import Protocol
 
 import click
 
+from verydeep.cli.photos import DRAWN, STANDARD_INPUT
+from verydeep.cli.terminal import can_print, columns, padded, shortened
 from verydeep.errors import printable
 from verydeep.files import atomic_write, make_folder
 from verydeep.image.draw import annotate
 from verydeep.image.stream import Source, load
 from verydeep.nouns import Calibration, Failure, Prediction
+from verydeep.runtime import OpenedModel
 
+LONGEST_LABEL = 40  # columns of a terminal
 BAR_LENGTH = 24  # characters, of a probability of 1
 UNKNOWN = "probably none of the model's classes"
 
@@ -27,7 +30,8 @@ UNKNOWN = "probably none of the model's classes"
 class Output(Protocol):
     """What is done with each answer, in the order of the photos, and with the failures at the end."""
 
-    def write(self, prediction: Prediction) -> None: ...
+    def write(self, prediction: Prediction, picture: Path | None = None) -> None:
+        """picture: the file that the photo was drawn into."""
 
     def close(self, failures: Sequence[Failure]) -> None: ...
 
@@ -38,13 +42,13 @@ class Tables:
     def __init__(self, calibration: Calibration) -> None:
         self.threshold = calibration.reject_below
 
-    def write(self, prediction: Prediction) -> None:
+    def write(self, prediction: Prediction, picture: Path | None = None) -> None:
         click.echo(click.style(printable(prediction.path), bold=True))
-        labels = [printable(score.label) for score in prediction.scores]
-        width = max(map(len, labels))
-        for label, score in zip(labels, prediction.scores, strict=True):
-            row = f"  {label:<{width}}  {_percent(score.probability)}  {_bar(score.probability)}".rstrip()
-            click.echo(click.style(row, fg="green") if prediction.is_known and label == labels[0] else row)
+        labels = [_label(score.label) for score in prediction.scores]
+        width = max(map(columns, labels))
+        for place, (label, score) in enumerate(zip(labels, prediction.scores, strict=True)):
+            row = f"  {padded(label, width)}  {_percent(score.probability)}  {_bar(score.probability)}".rstrip()
+            click.echo(click.style(row, fg="green") if prediction.is_known and place == 0 else row)
         if not prediction.is_known:
             sentence = f"{UNKNOWN}: the best of them is less probable than {_percent(self.threshold).strip()}"
             click.echo(click.style(f"  {sentence}", fg="yellow"))
@@ -58,11 +62,11 @@ class Lines:
     """One line for each photo: the probability, the best class, the path."""
 
     def __init__(self, classes: Iterable[str]) -> None:
-        self.width = max(len(printable(label)) for label in classes)
+        self.width = max(columns(_label(label)) for label in classes)
 
-    def write(self, prediction: Prediction) -> None:
-        label, path = printable(prediction.label), printable(prediction.path)
-        line = f"{_percent(prediction.probability)}  {label:<{self.width}}  {path}"
+    def write(self, prediction: Prediction, picture: Path | None = None) -> None:
+        label = padded(_label(prediction.label), self.width)
+        line = f"{_percent(prediction.probability)}  {label}  {printable(prediction.path)}"
         click.echo(line if prediction.is_known else click.style(f"{line}  ({UNKNOWN})", fg="yellow"))
 
     def close(self, failures: Sequence[Failure]) -> None:
@@ -77,7 +81,7 @@ class Csv:
         numbered = [f"{name}_{place}" for place in range(1, k + 1) for name in ("label", "probability")]
         self._row(["path", "is_known", *numbered, "error"])
 
-    def write(self, prediction: Prediction) -> None:
+    def write(self, prediction: Prediction, picture: Path | None = None) -> None:
         scores = [cell for score in prediction.scores for cell in (score.label, f"{score.probability:.6f}")]
         self._row([prediction.path, str(prediction.is_known).lower(), *scores, ""])
 
@@ -92,15 +96,24 @@ class Csv:
 
 
 class Json:
-    """One document: {"model": ..., "photos": [...], "failures": [...]}. Other characters than ASCII are escaped."""
+    """One document, in ASCII: which model answers and how, "photos" as they come, "failures" when all is done."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: OpenedModel, precision: str) -> None:
         self._is_first = True
-        click.echo(f'{{"model": {json.dumps(model)}, "photos": [', nl=False)
+        fields = {
+            "model": str(model.path),
+            "architecture": model.info.architecture.to_dict(),
+            "engine": model.engine_name,
+            "precision": precision,
+            "calibration": model.info.calibration.to_dict(),
+        }
+        click.echo(f'{json.dumps(fields)[:-1]}, "photos": [', nl=False)
 
-    def write(self, prediction: Prediction) -> None:
+    def write(self, prediction: Prediction, picture: Path | None = None) -> None:
         scores = [score.to_dict() for score in prediction.scores]
-        photo = {"path": prediction.path, "is_known": prediction.is_known, "predictions": scores}
+        photo = {"path": prediction.path, "predictions": scores, "is_known": prediction.is_known}
+        if picture:
+            photo["picture"] = str(picture)
         click.echo(("\n" if self._is_first else ",\n") + json.dumps(photo), nl=False)
         self._is_first = False
 
@@ -111,7 +124,7 @@ class Json:
 class Pictures:
     """Each photo with its classes drawn on it: FOLDER/<name>-predicted.jpg, the next of that name with -2 after it.
 
-    Raises StorageError where the folder cannot be written to.
+    Raises StorageError where the folder cannot be written to, and ImageError where the photo can no longer be read.
     """
 
     def __init__(self, folder: str, formats: Sequence[str]) -> None:
@@ -119,14 +132,16 @@ class Pictures:
         self.formats = formats
         self._seen: Counter[str] = Counter()
 
-    def write(self, photo: Source, prediction: Prediction) -> None:
+    def write(self, photo: Source, prediction: Prediction) -> Path:
         stem = "stdin" if prediction.path == "-" else printable(Path(prediction.path).stem)
         stem = stem.encode()[:150].decode(errors="ignore")  # a name may have 255 bytes on most disks
         self._seen[stem.casefold()] += 1  # some disks take Cat.jpg and cat.jpg for one
         number = self._seen[stem.casefold()]
         file = io.BytesIO()
         annotate(load(photo, self.formats), prediction).save(file, "JPEG", quality=90)
-        atomic_write(self.folder / f"{stem}-predicted{f'-{number}' if number > 1 else ''}.jpg", file.getvalue())
+        path = self.folder / f"{stem}{DRAWN}{f'-{number}' if number > 1 else ''}.jpg"
+        atomic_write(path, file.getvalue(), is_durable=False)  # it can be drawn again
+        return path
 
 
 def _percent(probability: float) -> str:
@@ -135,15 +150,20 @@ def _percent(probability: float) -> str:
 
 def _bar(probability: float) -> str:
     """Blocks where the terminal has them, in eighths of a character; # where it has not."""
-    try:
-        "█▏".encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
+    if not can_print("█▏"):
         return "#" * round(BAR_LENGTH * probability)
     whole, eighths = divmod(round(BAR_LENGTH * 8 * probability), 8)
     return "█" * whole + " ▏▎▍▌▋▊▉"[eighths]
 
 
 def _harmless(cell: str) -> str:
-    """A quote before what a spreadsheet would take for a formula: such a cell can send the sheet to a stranger."""
+    """A quote before what a spreadsheet would take for a formula: such a cell can send the sheet to a stranger.
+
+    One also before a quote, so that whoever takes the first one off has the cell as it was.
+    """
     cell = printable(cell)
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "'")) and cell != STANDARD_INPUT else cell
+
+
+def _label(label: str) -> str:
+    return shortened(printable(label), LONGEST_LABEL)

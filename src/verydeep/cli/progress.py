@@ -3,12 +3,20 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
+
+import click
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Yields the function to call with the number of photos done so far."""
-    if sys.stderr.isatty():
+def progress(what: str, total: int, *, is_printing: bool = False) -> Iterator[Callable[[int], None]]:
+    """Yields the function to call with the number of photos done so far.
+
+    is_printing: data is written to stdout meanwhile. On a terminal it is the progress: a bar would stand in its way.
+    """
+    if is_printing and _is_terminal(sys.stdout):
+        yield lambda done: None
+    elif _is_terminal(sys.stderr):
         with _bar(what, total) as show:
             yield show
     else:
@@ -21,11 +29,14 @@ def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    # Where data goes to the same terminal, it scrolls by above the bar; elsewhere it must not pass through it.
-    is_shared = sys.stdout.isatty()
-    with Progress(*columns, console=Console(stderr=not is_shared), transient=True, redirect_stdout=is_shared) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """None: the stream was closed before the program began."""
+    return stream is not None and stream.isatty()
 
 
 def _lines(what: str, total: int) -> Callable[[int], None]:
@@ -35,6 +46,6 @@ def _lines(what: str, total: int) -> Callable[[int], None]:
         nonlocal told
         if (tenth := 10 * done // max(1, total)) > told:
             told = tenth
-            print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
+            click.echo(f"{what}: {done} of {total}", err=True)
 
     return show
