@@ -54,7 +54,8 @@ def predict(
     """Classify photos.
 
     A FOLDER stands for all photos below it, a PATTERN for the photos that match it, - for an image on standard input.
-    Photos that cannot be read are told at the end, with exit code 3; the others are classified all the same.
+    Photos that cannot be read are told at the end, with exit code 3; the others are classified all the same. What
+    --out has drawn, *-predicted.jpg, is passed over in folders and patterns.
     """
     if not photos:
         raise UsageError(
