@@ -8,7 +8,12 @@ To understand it, read architecture.py, network/backbone.py, predict/predictor.p
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from verydeep.architecture import Architecture
+    from verydeep.classifier import Classifier
+    from verydeep.predict import Predictor
 
 __version__ = "0.1.0"
 

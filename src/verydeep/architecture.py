@@ -210,9 +210,12 @@ class Architecture:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Architecture":
-        """The inverse of `to_dict`. Raises ArchitectureError on a field that is missing, unknown or out of range."""
+        """The inverse of `to_dict`; a field that an older version did not know has its default.
+
+        Raises ArchitectureError on a field that is unknown or out of range.
+        """
         known = set(cls.__dataclass_fields__)
-        if not isinstance(fields, dict) or set(fields) != known:
+        if not isinstance(fields, dict) or not set(fields) <= known:
             got = sorted(fields) if isinstance(fields, dict) else fields
             raise ArchitectureError(f"an architecture has the fields {sorted(known)}; got {got}.", "Is it damaged?")
         return cls(**fields)

@@ -7,21 +7,19 @@ model.predict(["a.jpg", "b.jpg"])
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from verydeep.data.datasets import Dataset, open_splits, split
-from verydeep.errors import DatasetError, RecipeError, UsageError
+from verydeep.errors import DatasetError, UsageError
 from verydeep.predict import Predictor
 from verydeep.recipes import load_recipe
+from verydeep.runtime.torch_engine import find_device
 from verydeep.train.display import Display
 from verydeep.train.loop import train
 from verydeep.train.run import create_run
-
-_VALIDATION_SHARE = 0.2
 
 
 class Classifier:
@@ -34,10 +32,7 @@ class Classifier:
     def __init__(self, folder: str | Path, *, recipe: str = "modern", device: str = "auto", **settings: Any) -> None:
         self.folder = Path(folder)
         self.device = device
-        try:
-            self.recipe = replace(load_recipe(recipe), **settings)
-        except TypeError as error:
-            raise RecipeError(f"a recipe has no such field: {error}.", "See verydeep.train.recipe.Recipe.") from error
+        self.recipe = load_recipe(recipe).with_fields(settings)
         self._predictor: Predictor | None = None
 
     def fit(self, photos: str | Path | Sequence[str | Path], labels: Sequence[str] | None = None) -> "Classifier":
@@ -48,14 +43,14 @@ class Classifier:
         if isinstance(photos, (str, Path)):
             if labels is not None:
                 raise UsageError("labels go with a list of photos, not with a folder.", "Leave them out.")
-            data, (training, validation) = Path(photos), open_splits(photos, self.recipe.seed)
+            data, splits = Path(photos), open_splits(photos, self.recipe.seed)
         else:
-            dataset = _labelled(photos, labels)
-            data, (training, validation) = Path(), split(dataset, _VALIDATION_SHARE, self.recipe.seed)
+            data, splits = None, split(_labelled(photos, labels), self.recipe.seed)
+        find_device(self.device)  # before a folder is made
         run = create_run(self.folder, self.recipe, data, ("Classifier.fit",), {})
         display = Display()
         try:
-            train(run, training, validation, display, self.device)
+            train(run, splits, display, self.device)
         finally:
             display.close()
         self._predictor = Predictor(self.folder, device=self.device)

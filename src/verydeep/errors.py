@@ -24,7 +24,7 @@ class VerydeepError(Exception):
         super().__init__(f"{message} {hint}".rstrip())
 
     def __reduce__(self) -> tuple[type["VerydeepError"], tuple[str, str]]:
-        return type(self), (self.message, self.hint)  # loader processes send errors home by pickle
+        return type(self), (self.message, self.hint)  # between processes, by pickle
 
 
 class UsageError(VerydeepError, ValueError):

@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import stats
 
-from verydeep.data.augment import COLOR_EIGENVALUES, COLOR_EIGENVECTORS, Augmentation, augment, random_generator
+from verydeep.data.augment import (
+    COLOR_EIGENVALUES,
+    COLOR_EIGENVECTORS,
+    Augmentation,
+    _area_box,
+    augment,
+    random_generator,
+)
 from verydeep.data.mix import cutmix, mixup
 
 RANDOM = np.random.default_rng(0)
@@ -57,10 +65,18 @@ def test_scales_are_uniform_over_the_range_and_half_of_the_pictures_are_flipped(
     assert scales.max() > 180
 
 
-def test_areas_cover_their_range():
-    noise = RANDOM.integers(0, 256, (200, 200, 3), np.uint8)
-    full = augment(noise, Augmentation(200, areas=(1.0, 1.0), flip=False), random_generator(0, 0, 3))
-    assert full.shape == (200, 200, 3)
+def test_areas_and_aspects_of_the_crop_cover_their_ranges():
+    spec = Augmentation(64, areas=(0.1, 0.4))
+    boxes = np.array([_area_box(300, 200, spec, random_generator(0, 0, i)) for i in range(3000)])
+    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    assert boxes.min() >= 0
+    assert boxes[:, 2].max() <= 300
+    assert boxes[:, 3].max() <= 200
+    areas, aspects = width * height / 60_000, width / height
+    assert stats.kstest(areas, stats.uniform(0.1, 0.3).cdf).pvalue > 0.01  # so small that none is cut at the border
+    assert stats.kstest(np.log(aspects), stats.uniform(-np.log(4 / 3), 2 * np.log(4 / 3)).cdf).pvalue > 0.01
+    places = boxes[:, 0] / (300 - width)
+    assert stats.kstest(places, stats.uniform(0, 1).cdf).pvalue > 0.01
 
 
 def test_the_colour_shift_moves_all_pixels_along_the_papers_directions():

@@ -65,9 +65,10 @@ def test_batches_are_bit_identical_for_any_number_of_processes(photos):
             assert torch.equal(one.labels, other.labels)
 
 
-def test_a_photo_that_cannot_be_read_is_replaced_by_its_neighbour_and_named(photos):
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_photo_that_cannot_be_read_is_replaced_by_its_neighbour_and_named(photos, workers):
     photos.paths[4].write_bytes(b"not a picture")
-    batches = load(photos, range(1))
+    batches = load(photos, range(1), workers)
     messages = [message for batch in batches for message in batch.failures]
     assert len(messages) == 1
     assert "4.png" in messages[0]
@@ -97,6 +98,6 @@ def test_the_error_of_a_process_arrives_as_the_sentence_that_it_is(photos):
 @pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="a new process knows nothing of the change")
 def test_a_process_that_the_system_ends_is_told_with_what_may_help(photos, monkeypatch):
     monkeypatch.setattr("verydeep.data.loader.read_image", lambda path: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(TrainingError, match="ended by the system") as caught:
+    with pytest.raises(TrainingError, match="that loads photos has ended") as caught:
         load(photos, range(1), workers=1)
     assert "--shm-size" in caught.value.hint

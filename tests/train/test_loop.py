@@ -3,26 +3,31 @@
 import json
 import os
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 import torch
 from PIL import Image
 
 from verydeep.data.datasets import open_splits
+from verydeep.data.loader import Batch
 from verydeep.errors import CheckpointError, DatasetError, ModelFileError, TrainingError, UsageError
 from verydeep.evaluate import evaluate
+from verydeep.image import normalize, read_image
 from verydeep.predict import Predictor
 from verydeep.runtime import open_model
 from verydeep.train import loop
-from verydeep.train.checkpoint import STATE_FILE
+from verydeep.train.checkpoint import STATE_FILE, save_state
 from verydeep.train.display import Display
-from verydeep.train.loop import train
+from verydeep.train.loop import _prepare, train
 from verydeep.train.recipe import Recipe
 from verydeep.train.run import Run, create_run, open_run
 
+GOLDEN = Path(__file__).parent / "golden_traces.json"
 RECIPE = Recipe(
     configuration="toy",
     input_size=16,
@@ -40,15 +45,19 @@ RECIPE = Recipe(
 
 @pytest.fixture
 def photos(tmp_path) -> Path:
+    return make_photos(tmp_path / "photos")
+
+
+def make_photos(folder: Path) -> Path:
     """Two classes that any network can tell apart: reddish and bluish noise."""
     random = np.random.default_rng(0)
     for name, channel in (("red", 0), ("blue", 2)):
-        (tmp_path / "photos" / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True)
         for i in range(30):
             pixels = random.integers(0, 120, (20, 24, 3), np.uint8)
             pixels[..., channel] += 100
-            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
-    return tmp_path / "photos"
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
 
 
 def start(photos: Path, folder: Path, **fields) -> Run:
@@ -56,7 +65,7 @@ def start(photos: Path, folder: Path, **fields) -> Run:
 
 
 def go(run: Run):
-    return train(run, *open_splits(run.data, run.recipe.seed), Display(), "cpu")
+    return train(run, open_splits(run.data, run.recipe.seed), Display(), "cpu")
 
 
 def test_a_run_learns_and_writes_model_card_recipe_and_measurements(photos, tmp_path):
@@ -78,7 +87,7 @@ def test_a_run_learns_and_writes_model_card_recipe_and_measurements(photos, tmp_
 def test_training_evaluation_and_prediction_agree_to_the_last_photo(photos, tmp_path):
     run = start(photos, tmp_path / "run", epochs=1, learning_rate=0.01)
     report = go(run)
-    _, validation = open_splits(photos, run.recipe.seed)
+    validation = open_splits(photos, run.recipe.seed).validation
     for engine in ("torch", "reference"):
         opened = open_model(run.folder, engine=engine)
         again = evaluate(opened.engine, opened.info, validation)
@@ -91,22 +100,80 @@ def test_training_evaluation_and_prediction_agree_to_the_last_photo(photos, tmp_
             assert prediction.probability == pytest.approx(row.max(), abs=1e-5)
 
 
-def test_a_resumed_run_ends_with_the_same_weights_as_an_uninterrupted_one(photos, tmp_path):
-    go(start(photos, tmp_path / "whole"))
-    broken = start(photos, tmp_path / "broken")
+@pytest.mark.parametrize("moment", ["after the epoch", "in mid-epoch", "before the state is saved"])
+def test_a_resumed_run_ends_with_the_same_state_as_an_uninterrupted_one(moment, photos, tmp_path, monkeypatch):
+    fields = {"head": "fc", "width": 1 / 64, "momentum": 0.9, "mixup": 0.2}  # with dropout, which draws random numbers
+    go(start(photos, tmp_path / "whole", **fields))
+    broken = start(photos, tmp_path / "broken", **fields)
 
     class Stop(Display):
-        def epoch(self, row):
-            if row["epoch"] == 2:
+        def step(self, epoch, step, steps, loss, photos):
+            if (epoch, step, moment) == (1, 3, "in mid-epoch"):
                 raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        train(broken, *open_splits(photos, RECIPE.seed), Stop(), "cpu")
+        def epoch(self, row):
+            if (row["epoch"], moment) == (2, "after the epoch"):
+                raise KeyboardInterrupt
+
+    def save(run, progress, *rest):
+        if (progress.epoch, moment) == (2, "before the state is saved"):
+            raise KeyboardInterrupt
+        save_state(run, progress, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("verydeep.train.loop.save_state", save)
+        with pytest.raises(KeyboardInterrupt):
+            train(broken, open_splits(photos, RECIPE.seed), Stop(), "cpu")
     assert not (broken.folder / "model.safetensors").exists()
     go(open_run(broken.folder))
-    whole, resumed = (open_model(tmp_path / name, engine="reference").engine.weights for name in ("whole", "broken"))
-    for name in whole:
-        assert np.array_equal(whole[name], resumed[name]), name
+    assert arrays(tmp_path / "whole" / STATE_FILE) == arrays(tmp_path / "broken" / STATE_FILE)
+    assert arrays(tmp_path / "whole" / "model.safetensors") == arrays(tmp_path / "broken" / "model.safetensors")
+    epochs = [[(row["epoch"], row["loss"]) for row in open_run(tmp_path / n).metrics()] for n in ("whole", "broken")]
+    assert epochs[0] == epochs[1]
+
+
+def arrays(path: Path) -> dict[str, bytes]:
+    with safetensors.safe_open(path, framework="np") as file:
+        return {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118, not a dict
+
+
+@pytest.mark.parametrize("name", ["cutmix", "mixup"])
+def test_a_short_training_follows_the_recorded_trace(name, photos, tmp_path):
+    """The losses of two epochs and the validation of the averaged weights: a change here changes every training.
+
+    Recorded on x86-64 with torch 2.13; `python tests/train/test_loop.py` records them anew.
+    """
+    expected = json.loads(GOLDEN.read_text(encoding="utf-8"))[name]
+    np.testing.assert_allclose(trace(name, photos, tmp_path / "run"), expected, rtol=2e-3)
+
+
+def trace(name: str, photos: Path, folder: Path) -> list[float]:
+    """The mean loss after each step of two epochs, then the loss of validation after each and of the written model."""
+    losses: list[float] = []
+
+    class Listen(Display):
+        def step(self, epoch, step, steps, loss, photos):
+            losses.append(loss)
+
+    run = start(photos, folder, head="fc", width=1 / 64, epochs=2, learning_rate=0.02, **{"cutmix": 0.0, name: 0.7})
+    report = train(run, open_splits(photos, RECIPE.seed), Listen(), "cpu")
+    return [*losses, *(row["validation_loss"] for row in run.metrics()), report.loss]
+
+
+def test_pictures_are_normalized_in_training_as_in_prediction(photos):
+    picture = read_image(next(photos.glob("red/*.png")))[:16, :16]
+    batch = Batch(torch.from_numpy(picture[np.newaxis].copy()), torch.tensor([1]), ())
+    images, targets = _prepare(batch, RECIPE, 2, torch.device("cpu"))
+    np.testing.assert_allclose(images[0].numpy(), normalize(picture, RECIPE.preprocessing), atol=1e-6)
+    assert targets.tolist() == [[0, 1]]
+
+
+def test_a_state_of_other_photos_is_not_gone_on_with(photos, tmp_path):
+    run = start(photos, tmp_path / "run", epochs=1)
+    go(run)
+    (photos / "red" / "0.png").rename(photos / "red" / "100.png")
+    with pytest.raises(CheckpointError, match="other photos than are there now"):
+        go(open_run(run.folder))
 
 
 def test_a_finished_run_can_be_resumed_and_writes_its_model_again(photos, tmp_path):
@@ -175,7 +242,7 @@ def test_a_recipe_with_a_value_of_another_type_is_damaged(field, value, photos, 
     content = json.loads((run.folder / "recipe.json").read_text())
     content["recipe"][field] = value
     (run.folder / "recipe.json").write_text(json.dumps(content))
-    with pytest.raises(CheckpointError, match=rf"recipe\.json is damaged: {field}="):
+    with pytest.raises(CheckpointError, match=rf"recipe\.json is damaged: {field} is "):
         open_run(run.folder)
 
 
@@ -190,7 +257,7 @@ def test_damaged_measurements_are_told_with_the_way_round_them(line, photos, tmp
 
 
 def test_damaged_validation_photos_are_named_once(photos, tmp_path, capsys):
-    _, validation = open_splits(photos, RECIPE.seed)
+    validation = open_splits(photos, RECIPE.seed).validation
     validation.paths[0].write_bytes(b"damaged")
     report = go(start(photos, tmp_path / "run", epochs=2))
     assert report.n == len(validation) - 1
@@ -223,4 +290,11 @@ def test_a_weight_too_large_for_float16_is_told_with_the_way_to_keep_it(photos, 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_run_learns_on_a_gpu(photos, tmp_path):
     run = start(photos, tmp_path / "run", precision="auto")
-    assert train(run, *open_splits(photos), Display(), "cuda").top1.value == 1.0
+    assert train(run, open_splits(photos), Display(), "cuda").top1.value == 1.0
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as temporary:
+        data = make_photos(Path(temporary) / "photos")
+        traces = {name: trace(name, data, Path(temporary) / name) for name in ("cutmix", "mixup")}
+    GOLDEN.write_text(json.dumps(traces, indent=1) + "\n", encoding="utf-8")

@@ -332,3 +332,21 @@ def test_a_model_without_permission_is_told_as_such(model_bytes: bytes, tmp_path
     (tmp_path / "m").chmod(0)
     with pytest.raises(ModelFileError, match="cannot read .*Permission denied"):
         read_info(tmp_path / "m")
+
+
+def test_a_header_too_large_to_be_read_is_not_written(tmp_path):
+    names = tuple(f"{'long ' * 20}{i}" for i in range(10_000))
+    architecture = Architecture("toy", "gap", classes=len(names), input_size=8)
+    weights = {name: np.zeros(shape, np.float32) for name, shape in architecture.weight_shapes.items()}
+    with pytest.raises(ModelFileError, match="10000 classes make a header"):
+        write_model(tmp_path / "m.safetensors", ModelInfo(architecture, names, Preprocessing(8, 8)), weights)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_format_version_1_is_read():
+    """Written by the first release; every later version must read it."""
+    info, weights = read_model(Path(__file__).parent / "format-1.safetensors")
+    assert info.architecture == Architecture("toy", "gap", classes=3, input_size=32, batch_norm=True)
+    assert info.classes == ("cat", "dog", "rocket")
+    assert (info.preprocessing, info.calibration.temperature) == (Preprocessing(resize=36, crop=32), 1.5)
+    assert float(weights["fc8.weight"].sum()) == pytest.approx(-1.44994, abs=1e-4)

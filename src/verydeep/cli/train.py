@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from verydeep.errors import (
+    CheckpointError,
     DatasetError,
     InterruptedRun,
     MissingExtraError,
@@ -21,7 +22,7 @@ from verydeep.errors import (
 )
 
 if TYPE_CHECKING:
-    from verydeep.data.datasets import Dataset
+    from verydeep.data.datasets import Splits
     from verydeep.evaluate import Report
     from verydeep.train.run import Run
 
@@ -79,12 +80,12 @@ def train(
     data = run.data if run else data
     if data is None:
         raise UsageError("no folder of photos was given.", "verydeep train DATA, or verydeep train --resume FOLDER")
-    photos, validation = open_splits(data, recipe.seed)
+    splits = open_splits(data, recipe.seed)
     if run is None:
         out = out or Path("trained") / f"{data.resolve().name}-{recipe_name}"
         notes = {name: text for name, text in (("source", source), ("licence", licence)) if text}
         run = create_run(out, recipe, data, ("verydeep", *sys.argv[1:]), notes)
-    report = _train(run, photos, validation, device)
+    report = _train(run, splits, device)
     if as_json:
         click.echo(json.dumps(report.to_dict()))
     else:
@@ -106,6 +107,11 @@ def _open_run(folder: Path, data: Path | None) -> "Run":
     from verydeep.train.run import open_run
 
     run = open_run(folder)
+    if run.data is None:
+        raise CheckpointError(
+            f"{folder} was trained on a list of photos given in Python; no folder to resume from is known.",
+            "Fit it again in a new folder.",
+        )
     if data is not None:
         return replace(run, data=data)
     if not os.path.isdir(run.data):  # noqa: PTH112, Path.is_dir raises where nothing may be looked up
@@ -116,7 +122,7 @@ def _open_run(folder: Path, data: Path | None) -> "Run":
     return run
 
 
-def _train(run: "Run", photos: "Dataset", validation: "Dataset", device: str) -> "Report":
+def _train(run: "Run", splits: "Splits", device: str) -> "Report":
     """The training, its errors completed by how to go on."""
     from verydeep.train.display import Display
     from verydeep.train.loop import train as run_training
@@ -124,7 +130,7 @@ def _train(run: "Run", photos: "Dataset", validation: "Dataset", device: str) ->
     go_on = f"verydeep train --resume {shlex.quote(str(run.folder))}"
     display = Display()
     try:
-        return run_training(run, photos, validation, display, device)
+        return run_training(run, splits, display, device)
     except KeyboardInterrupt as error:
         saved = f"{len(run.metrics())} of {run.recipe.epochs} epochs are saved"
         raise InterruptedRun(f"interrupted; {saved} in {run.folder}.", f"Go on with: {go_on}") from error

@@ -22,7 +22,7 @@ class Augmentation:
 
     crop: int  # pixels, the side of the picture
     scales: tuple[int, int] | None = None  # the shorter side in pixels before the crop, uniform (the paper's S)
-    areas: tuple[float, float] | None = None  # instead: the share of the photo's area that the crop takes, uniform
+    areas: tuple[float, float] | None = None  # instead: the share of its area that the crop takes, uniform but clipped
     flip: bool = True  # left and right, for half of the pictures
     color_shift: float = 0.0  # the standard deviation of the paper's alpha; 0.1 in the paper
 
@@ -59,7 +59,10 @@ def _scale_box(width: int, height: int, augmentation: Augmentation, random: np.r
 
 
 def _area_box(width: int, height: int, augmentation: Augmentation, random: np.random.Generator) -> Box:
-    """A crop of a random share of the area and an aspect of 3/4 to 4/3 (Szegedy et al. 2014, section 6)."""
+    """A crop of a random share of the area and an aspect of 3/4 to 4/3 (Szegedy et al. 2014, section 6).
+
+    A box that is wider or higher than the photo is cut to it, so large shares are rarer than small ones on long photos.
+    """
     smallest, largest = augmentation.areas or (1.0, 1.0)
     area = random.uniform(smallest, largest) * width * height
     aspect = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))

@@ -1,19 +1,22 @@
-"""A folder of class folders -> photos with labels. Nothing is decoded here and torch is not needed.
+"""A folder of class folders -> photos with labels. Torch is not needed here.
 
 Two layouts are read: DATA/<class>/<photo> and DATA/{train,val}/<class>/<photo> ("valid", "validation" and "test" serve
 as names of the second, too). Where there is no validation folder, a fifth of each class is drawn for it, by seed.
 """
 
+import hashlib
 import os
 import re
 import stat
-import zlib
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from verydeep.errors import DatasetError
+from verydeep.errors import DatasetError, ImageError
+from verydeep.image import read_image
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 VALIDATION_FOLDERS = ("val", "valid", "validation", "test")
@@ -34,7 +37,8 @@ class Dataset:
 
     def counts(self) -> tuple[int, ...]:
         """How many photos each class has."""
-        return tuple(self.labels.count(label) for label in range(len(self.classes)))
+        count = Counter(self.labels)
+        return tuple(count[label] for label in range(len(self.classes)))
 
     def take(self, positions: Iterable[int]) -> "Dataset":
         """The photos at these positions, the classes unchanged."""
@@ -56,25 +60,67 @@ class Dataset:
         return Dataset(classes, self.paths, tuple(positions[label] for label in self.labels))
 
 
-def open_splits(folder: str | Path, seed: int = 0) -> tuple[Dataset, Dataset]:
-    """The photos to train on and those to validate on. Raises DatasetError."""
-    folder = _existing(folder)
-    has_train = os.path.isdir(folder / "train")  # noqa: PTH112, Path.is_dir raises where nothing may be looked up
-    train = open_folder(folder / "train" if has_train else folder)
-    if len(train.classes) < 2:
-        raise DatasetError(
-            f"{folder} has photos of one class only, {train.classes[0]!r}; expected two or more to tell apart.",
-            "Add a folder with photos that show something else.",
-        )
-    if has_train and (validation := _validation_folder(folder)):
-        return train, open_folder(validation).relabeled(train.classes)
-    return split(train, VALIDATION_SHARE, seed)
+@dataclass(frozen=True)
+class Splits:
+    """The photos to train on and those to validate on, of the same classes."""
+
+    training: Dataset
+    validation: Dataset
+    is_drawn: bool  # whether the validation photos were drawn from the others, for want of a folder of their own
+
+    def fingerprint(self) -> str:
+        """Changes with any photo's name, class or side; not where the folder moves or a photo's content changes."""
+        digest = hashlib.blake2b(digest_size=16)
+        for side in (self.training, self.validation):
+            for path, label in zip(side.paths, side.labels, strict=True):
+                digest.update(f"{label}/{path.name}\0".encode(errors="surrogatepass"))
+            digest.update(b"\0")
+        return digest.hexdigest()
 
 
-def open_validation(folder: str | Path) -> Dataset:
-    """The photos to evaluate on: those of the validation folder, or all where there is none. Raises DatasetError."""
+def open_splits(folder: str | Path, seed: int = 0) -> Splits:
+    """The photos of DATA/train and DATA/val, or DATA's with a fifth of each class drawn. Raises DatasetError."""
     folder = _existing(folder)
-    return open_folder(_validation_folder(folder) or folder)
+    validation = _validation_folder(folder)
+    if not _is_folder(folder / "train"):
+        if validation:
+            raise DatasetError(
+                f"{folder} has photos to validate on in {validation.name}, but no folder train.",
+                f"Move the class folders to train on into {folder / 'train'}.",
+            )
+        return split(open_folder(folder), seed)
+    training = open_folder(folder / "train")
+    if validation is None:
+        return split(training, seed)
+    _check_trainable(training)
+    return Splits(training, open_folder(validation).relabeled(training.classes), is_drawn=False)
+
+
+def open_validation(folder: str | Path, drawn_seed: int | None = None) -> tuple[Dataset, str]:
+    """The photos to evaluate on, and which they are in words. Raises DatasetError.
+
+    Those of the validation folder. Where there is none: the fifth that a training with that seed drew, or all.
+    """
+    folder = _existing(folder)
+    if validation := _validation_folder(folder):
+        return open_folder(validation), f"the photos in {validation.name}"
+    photos = open_folder(folder / "train" if _is_folder(folder / "train") else folder)
+    if drawn_seed is not None:
+        return split(photos, drawn_seed).validation, f"the fifth of the photos that training drew (seed {drawn_seed})"
+    return photos, "all photos of the folder"
+
+
+def check_readable(photos: Dataset) -> None:
+    """Raises DatasetError where not one of the photos can be read: better told before the work than after it."""
+    errors: list[str] = []
+    for path in photos.paths:
+        try:
+            read_image(path)
+        except ImageError as error:
+            errors.append(str(error))
+        else:
+            return
+    raise DatasetError(f"none of the {len(photos)} photos to validate on can be read: {errors[0]}", "Replace them.")
 
 
 def open_folder(folder: str | Path) -> Dataset:
@@ -97,31 +143,44 @@ def open_folder(folder: str | Path) -> Dataset:
     )
 
 
-def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
-    """The photos to train on and a share of each class to validate on. Raises DatasetError where a class has one photo.
+def split(dataset: Dataset, seed: int) -> Splits:
+    """Draws VALIDATION_SHARE of each class to validate on. Raises DatasetError where a class has one photo only.
 
-    A photo's place follows from the seed, its class and its file name alone: a photo more or less in the folder leaves
-    nearly all others where they were.
+    Where a photo goes follows from the seed, its class and its file name alone: a photo more or less in the folder
+    leaves nearly all others where they were.
     """
+    _check_trainable(dataset)
+    members: list[list[int]] = [[] for _ in dataset.classes]
+    for position, label in enumerate(dataset.labels):
+        members[label].append(position)
     validation: set[int] = set()
-    for label, name in enumerate(dataset.classes):
-        members = [i for i, other in enumerate(dataset.labels) if other == label]
-        if len(members) < 2:
+    for name, positions in zip(dataset.classes, members, strict=True):
+        if len(positions) < 2:
             raise DatasetError(
-                f"class {name!r} has {len(members)} photo; expected one to train on and one to validate on.",
+                f"class {name!r} has {len(positions)} photo; expected one to train on and one to validate on.",
                 "Add photos to its folder.",
             )
-        members.sort(key=lambda i: _draw(f"{seed}/{name}/{dataset.paths[i].name}"))
-        validation.update(members[: max(1, round(share * len(members)))])
-    return (
+        positions.sort(key=lambda i: _draw(f"{seed}/{name}/{dataset.paths[i].name}"))
+        validation.update(positions[: max(1, round(VALIDATION_SHARE * len(positions)))])
+    return Splits(
         dataset.take(i for i in range(len(dataset)) if i not in validation),
         dataset.take(sorted(validation)),
+        is_drawn=True,
     )
 
 
-def _draw(text: str) -> int:
-    """A number that follows from the text alone; the name of a file need not be text of any language."""
-    return zlib.crc32(text.encode(errors="surrogatepass"))
+def _check_trainable(dataset: Dataset) -> None:
+    if len(dataset.classes) < 2:
+        raise DatasetError(
+            f"the photos are of one class only, {', '.join(dataset.classes)!r}; expected two or more to tell apart.",
+            "Add a folder with photos that show something else.",
+        )
+
+
+def _draw(text: str) -> bytes:
+    """Random, but the same for the same text; a file's name need not be text in any language."""
+    normal = unicodedata.normalize("NFC", text)  # macOS may spell an accent in two characters, Linux in one
+    return hashlib.blake2b(normal.encode(errors="surrogatepass"), digest_size=8).digest()
 
 
 def _existing(folder: str | Path) -> Path:
@@ -139,14 +198,26 @@ def _existing(folder: str | Path) -> Path:
     return folder
 
 
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112, Path.is_dir raises where nothing may be looked up
+
+
 def _validation_folder(folder: Path) -> Path | None:
-    return next((folder / name for name in VALIDATION_FOLDERS if os.path.isdir(folder / name)), None)  # noqa: PTH112
+    """The folder with the classes to validate on; one that holds photos itself is a class of that name."""
+    candidates = [folder / name for name in VALIDATION_FOLDERS if _is_folder(folder / name)]
+    return next((candidate for candidate in candidates if _folders(candidate)), None)
 
 
 def _folders(folder: Path) -> list[Path]:
     """The visible folders in `folder`."""
     try:
-        return [child for child in sorted(folder.iterdir()) if not child.name.startswith(".") and child.is_dir()]
+        return [
+            child
+            for child in sorted(
+                folder.iterdir(), key=lambda child: child.name
+            )  # paths themselves ignore case on Windows
+            if not child.name.startswith(".") and child.is_dir()
+        ]
     except OSError as error:
         _cannot_read(error)
 
@@ -155,7 +226,13 @@ def _photos(folder: Path) -> list[Path]:
     """The photos below a class folder. Raises DatasetError where it has other files only: a class would be missing."""
     paths: list[Path] = []
     others: list[str] = []
+    seen: set[tuple[int, int]] = set()  # a link to a folder above would lead round in circles
     for root, folders, files in os.walk(folder, onerror=_cannot_read, followlinks=True):
+        status = os.stat(root)  # noqa: PTH116
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(name for name in files if not name.startswith(".")):
             if name.lower().endswith(PHOTO_SUFFIXES):
@@ -177,5 +254,6 @@ def _cannot_read(error: OSError) -> NoReturn:
 
 
 def _class_names(folders: list[Path]) -> tuple[str, ...]:
-    short = [_WORDNET_ID.sub("", f.name).replace("_", " ") if _WORDNET_ID.match(f.name) else f.name for f in folders]
-    return tuple(short if len(set(short)) == len(short) else (folder.name for folder in folders))
+    names = [unicodedata.normalize("NFC", folder.name) for folder in folders]
+    short = [_WORDNET_ID.sub("", name).replace("_", " ") if _WORDNET_ID.match(name) else name for name in names]
+    return tuple(short if len(set(short)) == len(short) else names)

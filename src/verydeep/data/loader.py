@@ -4,9 +4,8 @@ One loader serves all epochs of a run, so that its processes start once. It can 
 is replayed to get there.
 """
 
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,11 +13,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
+from verydeep import machine
 from verydeep.data.augment import Augmentation, augment, random_generator
 from verydeep.data.datasets import Dataset
 from verydeep.errors import DatasetError, ImageError, TrainingError
 from verydeep.image import read_image
 
+_SIGNS_OF_A_DEAD_PROCESS = ("is killed by signal", "exited unexpectedly", "bootstrapping phase")
 _MOST_NEIGHBOURS = 100  # photos tried in place of one that cannot be read, before the run is stopped
 
 
@@ -29,6 +30,10 @@ class Batch:
     images: Tensor  # (n, crop, crop, 3) uint8 RGB
     labels: Tensor  # (n,) int64
     failures: tuple[str, ...]  # what is wrong with each photo that could not be read
+
+    def pin_memory(self) -> "Batch":
+        """The loader calls it where the batch goes to a GPU: from pinned memory it travels beside the computing."""
+        return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
 
 
 def steps_per_epoch(photos: int, batch_size: int) -> int:
@@ -74,17 +79,18 @@ def load_batches(
                 raise batch
             yield batch
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if not any(sign in str(error) for sign in _SIGNS_OF_A_DEAD_PROCESS):
             raise
         raise TrainingError(
-            "a process that loads photos was ended by the system: memory, or the shared memory in /dev/shm, ran out.",
-            "Close other programs, or make the batch smaller; a container needs more shared memory (--shm-size).",
+            "a process that loads photos has ended: memory, or the shared memory in /dev/shm, may have run out.",
+            "Close other programs, or make the batch smaller; a container needs more shared memory (--shm-size). In a "
+            "script of your own, start the training under `if __name__ == '__main__':`.",
         ) from error
 
 
 def _worker_count(photos: int) -> int:
     """One core is left to the network; a few photos are not worth the start of a process."""
-    return 0 if photos < 500 else max(1, min(8, (os.cpu_count() or 1) - 1))
+    return 0 if photos < 500 else max(1, min(8, machine.cores() - 1))
 
 
 _Key = tuple[int, int]  # epoch, position of the photo in the data set

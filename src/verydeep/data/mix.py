@@ -8,8 +8,9 @@ from torch import Tensor
 
 
 def cutmix(images: Tensor, targets: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Pastes a box of another photo of the batch into each (Yun et al. 2019), its area uniform in [0, 1].
+    """Pastes a box of another photo of the batch into each (Yun et al. 2019).
 
+    The box's area is uniform in [0, 1] of the photo's before it is cut at the photo's border.
     images: (n, channels, H, W). targets: (n, classes), rows sum to 1. Both are returned anew, in the same shapes.
     """
     order = torch.from_numpy(random.permutation(len(images))).to(images.device)

@@ -4,8 +4,9 @@ Modules are named like the layers, so that a state dict has the names of the mod
 `bn1_1.running_mean`, `fc8.bias`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import torch
 import torch.nn.functional as F  # noqa: N812, torch's own custom
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -60,6 +61,8 @@ class Network(nn.Module):
             if layer.has_relu:
                 x = F.relu(x)  # never in place: somebody may hold the value before it
                 found |= {layer.relu_name: x} if layer.relu_name in outputs else {}
+            if found.keys() == set(outputs):
+                return found  # nobody asks for what comes above
             if layer.dropout:
                 x = F.dropout(x, layer.dropout if self.dropout is None else self.dropout, self.training)
         return found | ({"logits": x} if "logits" in outputs else {})
@@ -69,8 +72,6 @@ class Network(nn.Module):
 
         It shares their memory: a step of an optimiser on this network is seen there.
         """
-        from verydeep.network.build import load_weights  # that module needs this one
-
         view = Network(self.architecture.dense(), self.dropout).train(self.training)
         load_weights(view, self.state_dict())
         return view
@@ -90,6 +91,14 @@ class Network(nn.Module):
         if layer.has_batch_norm:
             x = self.get_submodule(layer.batch_norm_name)(x)
         return x
+
+
+def load_weights(network: Network, weights: Mapping[str, Tensor]) -> None:
+    """Takes the arrays over, without a copy; fully connected ones are reshaped where the head is convolutions."""
+    shapes = network.architecture.weight_shapes
+    state = {name: array.reshape(shapes.get(name, array.shape)) for name, array in weights.items()}
+    counters = {name: torch.zeros((), dtype=torch.long) for name in network.state_dict() if name not in shapes}
+    network.load_state_dict(counters | state, assign=True)
 
 
 def _convolution(layer: Layer) -> nn.Conv2d:

@@ -1,13 +1,10 @@
 """Architecture and Weights -> Network, and back."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
-from torch import Tensor
 
 from verydeep.architecture import Architecture
-from verydeep.network.backbone import Network
+from verydeep.network.backbone import Network, load_weights
 from verydeep.nouns import Weights
 
 
@@ -17,14 +14,6 @@ def build(architecture: Architecture, weights: Weights) -> Network:
         network = Network(architecture)
     load_weights(network, {name: torch.from_numpy(np.asarray(weights[name], np.float32)) for name in weights})
     return network.eval()
-
-
-def load_weights(network: Network, weights: Mapping[str, Tensor]) -> None:
-    """Takes the arrays over, without a copy; fully connected ones are reshaped where the head is convolutions."""
-    shapes = network.architecture.weight_shapes
-    state = {name: array.reshape(shapes.get(name, array.shape)) for name, array in weights.items()}
-    counters = {name: torch.zeros((), dtype=torch.long) for name in network.state_dict() if name not in shapes}
-    network.load_state_dict(counters | state, assign=True)
 
 
 def weights_of(network: Network) -> dict[str, np.ndarray]:

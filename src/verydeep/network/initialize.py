@@ -11,6 +11,7 @@ after their submission that Glorot's removes the need for pre-training.
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -27,14 +28,13 @@ def paper_std(weight: torch.Tensor) -> float:
 
 def glorot_std(weight: torch.Tensor) -> float:
     """Glorot & Bengio (2010): the variance is 2 / (fan_in + fan_out)."""
-    fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(weight)
-    return math.sqrt(2 / (fan_in + fan_out))
+    fan_out = weight.numel() // weight.shape[1]
+    return math.sqrt(2 / (weight[0].numel() + fan_out))
 
 
 def he_std(weight: torch.Tensor) -> float:
     """He et al. (2015): the variance is 2 / fan_in, exact for layers followed by a ReLU."""
-    fan_in, _ = nn.init._calculate_fan_in_and_fan_out(weight)
-    return math.sqrt(2 / fan_in)
+    return math.sqrt(2 / weight[0].numel())
 
 
 INITIALIZERS: dict[str, Callable[[torch.Tensor], float]] = {"paper": paper_std, "glorot": glorot_std, "he": he_std}
@@ -51,11 +51,12 @@ def initialize(network: Network, scheme: str, seed: int, std: float | None = Non
         raise RecipeError(f"no initialisation {scheme!r}; there are {', '.join(INITIALIZERS)}.", "Choose one of these.")
     if std is not None and scheme != "paper":
         raise RecipeError(f"std goes with the initialisation 'paper' only, not with {scheme!r}.", "Leave it out.")
-    generator = torch.Generator().manual_seed(seed)
+    random = np.random.Generator(np.random.Philox(key=seed))  # torch's own numbers differ between processors
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             spread = INITIALIZERS[scheme](module.weight) if std is None else std
-            module.weight.copy_(torch.empty(module.weight.shape).normal_(0, spread, generator=generator))
+            normal = random.standard_normal(tuple(module.weight.shape), dtype=np.float32)
+            module.weight.copy_(torch.from_numpy(normal) * spread)
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # every layer of the table has one
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()

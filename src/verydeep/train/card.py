@@ -30,7 +30,7 @@ def model_card(info: ModelInfo, report: Report, recipe: Recipe, metrics: Sequenc
         f"| trained on | {origin['photos']:,} photos of {_text(origin['data'])}, at {recipe.input_size} pixels |",
         f"| training time | {metrics[-1]['seconds'] / 60:.0f} minutes, {len(metrics)} epochs |" if metrics else "",
         f"| command | `{_text(origin['command'])}` |",
-        f"| made by | {origin['program']} on {origin['date']} |",
+        f"| made by | {origin['program']} on {origin['date']}, {origin['precision']} on {_text(origin['machine'])} |",
         *[f"| {name} | {_text(origin[name])} |" for name in ("source", "licence") if name in origin],
         "",
         "## Class by class",

@@ -1,7 +1,6 @@
 """The state of a run between two epochs, in one safetensors file: no pickle, so that loading it runs no code."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from verydeep.data.datasets import Splits
 from verydeep.errors import CheckpointError
 from verydeep.files import atomic_write
 from verydeep.network import Network
@@ -28,6 +28,7 @@ class Progress:
     top1_history: list[float] = field(default_factory=list)  # of validation, after each epoch
     seconds: float = 0.0  # of training so far
     classes: list[str] = field(default_factory=list)  # of the photos, in the order of the network's outputs
+    photos: str = ""  # Splits.fingerprint: which photos are trained on and which validate
 
 
 def save_state(
@@ -35,7 +36,8 @@ def save_state(
 ) -> None:
     """Writes the state whole or not at all. Raises StorageError."""
     arrays = {f"network.{name}": value for name, value in network.state_dict().items()}
-    arrays |= {f"average.{name}": value for name, value in average.network.state_dict().items()}
+    if average.network is not network:
+        arrays |= {f"average.{name}": value for name, value in average.network.state_dict().items()}
     for name, parameter in network.named_parameters():
         if "momentum_buffer" in optimizer.state[parameter]:
             arrays[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"]
@@ -44,11 +46,11 @@ def save_state(
 
 
 def load_state(
-    run: Path, classes: Sequence[str], network: Network, optimizer: torch.optim.Optimizer, average: AveragedWeights
+    run: Path, splits: Splits, network: Network, optimizer: torch.optim.Optimizer, average: AveragedWeights
 ) -> Progress | None:
     """Puts the saved state into place; None where the run has not saved one yet.
 
-    Raises CheckpointError where the state is damaged, or where its classes are not `classes`, those of the photos.
+    Raises CheckpointError where the state is damaged, or was trained on other photos than those of `splits`.
     """
     path = run / STATE_FILE
     if not path.exists():
@@ -57,9 +59,10 @@ def load_state(
         with safetensors.safe_open(path, framework="pt") as file:
             progress = Progress(**json.loads(file.metadata()["progress"]))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-        _check_classes(path, progress.classes, classes)
+        _check_photos(path, progress, splits)
         network.load_state_dict(_part(arrays, "network."))
-        average.network.load_state_dict(_part(arrays, "average."))
+        if average.network is not network:
+            average.network.load_state_dict(_part(arrays, "average."))
         momentum = _part(arrays, "momentum.")
         for name, parameter in network.named_parameters():
             if name in momentum:
@@ -74,12 +77,18 @@ def load_state(
     return progress
 
 
-def _check_classes(path: Path, expected: Sequence[str], got: Sequence[str]) -> None:
-    if expected and list(expected) != list(got):  # none are written down in states of the first versions
+def _check_photos(path: Path, progress: Progress, splits: Splits) -> None:
+    expected, got = progress.classes, list(splits.training.classes)
+    if expected and expected != got:  # states of the first versions hold neither classes nor fingerprint
         changed = ", ".join(sorted(set(expected) ^ set(got))) or "their order"
         raise CheckpointError(
             f"{path} was trained on other classes than the photos have now: {changed} differs.",
             "Put the class folders back as they were, or start the training anew in another folder.",
+        )
+    if progress.photos and progress.photos != splits.fingerprint():
+        raise CheckpointError(
+            f"{path} was trained on other photos than are there now: some were added, removed or renamed.",
+            "Put them back as they were, or start the training anew in another folder.",
         )
 
 

@@ -2,17 +2,21 @@
 
 import shlex
 import time
+from dataclasses import replace
 
 import numpy as np
 
 import verydeep
-from verydeep.data.datasets import Dataset
+from verydeep import machine
+from verydeep.data.datasets import Dataset, Splits
 from verydeep.errors import ModelFileError
 from verydeep.evaluate import Report, calibrate, evaluate
 from verydeep.files import atomic_write
-from verydeep.nouns import Calibration, Weights
+from verydeep.nouns import Weights
+from verydeep.outputs.classify import posteriors
 from verydeep.runtime.torch_engine import TorchEngine
 from verydeep.train.card import model_card
+from verydeep.train.checkpoint import Progress
 from verydeep.train.recipe import Recipe
 from verydeep.train.run import RECIPE_FILE, Run
 from verydeep.weights import ModelInfo, write_model
@@ -21,12 +25,47 @@ from verydeep.weights.files import MODEL_FILE
 CARD_FILE = "README.md"
 
 
-def validate(recipe: Recipe, weights: Weights, photos: Dataset, device: str, calibration: Calibration) -> Report:
+def validate(recipe: Recipe, weights: Weights, photos: Dataset, device: str) -> Report:
     """What `verydeep evaluate` would say of these weights: the same engine, preprocessing and protocol."""
     architecture = recipe.architecture(len(photos.classes))
     engine = TorchEngine(architecture, weights, device=device)
-    info = ModelInfo(architecture, photos.classes, recipe.preprocessing, calibration)
+    info = ModelInfo(architecture, photos.classes, recipe.preprocessing)
     return evaluate(engine, info, photos, conditions="float32, engine torch")
+
+
+def finish(run: Run, weights: Weights, splits: Splits, progress: Progress, device: str) -> Report:
+    """Writes the model and its card; returns the validation of the very numbers that are in the file.
+
+    Raises StorageError, and ModelFileError where a weight does not fit the recipe's `save_as`.
+    """
+    recipe, classes = run.recipe, splits.training.classes
+    kept = _as_saved(run, weights)
+    report = _calibrated(validate(recipe, kept, splits.validation, device))
+    origin = {
+        "program": f"verydeep {verydeep.__version__}, {machine.commit()}",
+        "command": shlex.join(run.command),
+        "date": time.strftime("%Y-%m-%d"),
+        "data": run.data.resolve().name if run.data else "a list of photos",
+        **run.notes,
+        "photos": len(splits.training),
+        "drawn_validation_seed": recipe.seed if splits.is_drawn else None,
+        "validation": {"protocol": report.protocol, "n": report.n, "top1": report.top1.to_dict()},
+        "precision": progress.precision,
+        "machine": f"{machine.processor()}, {machine.cores()} cores, {device}",
+        "versions": machine.versions("torch", "numpy", "pillow"),
+        "recipe": recipe.to_dict(),
+    }
+    info = ModelInfo(recipe.architecture(len(classes)), classes, recipe.preprocessing, report.calibration, origin)
+    write_model(run.folder / MODEL_FILE, info, kept, recipe.save_as)
+    atomic_write(run.folder / CARD_FILE, model_card(info, report, recipe, run.metrics()))
+    return report
+
+
+def _calibrated(report: Report) -> Report:
+    """The same evaluation, the confidence fitted to its own photos."""
+    assert report.logits is not None  # the centre protocol looks at each photo once
+    calibration = calibrate(report.logits, report.labels)
+    return replace(report, calibration=calibration, posteriors=posteriors(report.logits, calibration.temperature))
 
 
 def _as_saved(run: Run, weights: Weights) -> Weights:
@@ -39,30 +78,3 @@ def _as_saved(run: Run, weights: Weights) -> Weights:
             f'Write "save_as": "float32" into {run.folder / RECIPE_FILE}, and resume the run.',
         )
     return kept
-
-
-def finish(run: Run, weights: Weights, photos: int, validation: Dataset, device: str) -> Report:
-    """Writes the model and its card; returns the validation of the very numbers that are in the file.
-
-    Raises StorageError, and ModelFileError where a weight does not fit the recipe's `save_as`.
-    """
-    recipe = run.recipe
-    kept = _as_saved(run, weights)
-    report = validate(recipe, kept, validation, device, Calibration())
-    assert report.logits is not None  # the centre protocol looks at each photo once
-    calibration = calibrate(report.logits, report.labels)
-    report = validate(recipe, kept, validation, device, calibration)
-    origin = {
-        "program": f"verydeep {verydeep.__version__}",
-        "command": shlex.join(run.command),
-        "date": time.strftime("%Y-%m-%d"),
-        "data": run.data.resolve().name,
-        **run.notes,
-        "photos": photos,
-        "validation": {"protocol": report.protocol, "n": report.n, "top1": report.top1.to_dict()},
-    }
-    architecture = recipe.architecture(len(validation.classes))
-    info = ModelInfo(architecture, validation.classes, recipe.preprocessing, calibration, origin)
-    write_model(run.folder / MODEL_FILE, info, kept, recipe.save_as)
-    atomic_write(run.folder / CARD_FILE, model_card(info, report, recipe, run.metrics()))
-    return report

@@ -10,13 +10,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812, torch's own custom
 from torch import Tensor
 
-from verydeep.data.datasets import Dataset
+from verydeep.data.datasets import Dataset, Splits, check_readable
 from verydeep.data.loader import Batch, batch_random, load_batches, steps_per_epoch
 from verydeep.data.mix import cutmix, mixup
 from verydeep.errors import DatasetError, TrainingError, printable
 from verydeep.evaluate import Report
 from verydeep.network import Network, initialize, weights_of
-from verydeep.nouns import Calibration
 from verydeep.runtime.torch_engine import find_device
 from verydeep.train.checkpoint import Progress, load_state, save_state
 from verydeep.train.display import Display
@@ -30,23 +29,25 @@ MOST_LISTED = 10  # classes that are shown with their number of photos
 MOST_UNREADABLE = 0.05  # the share of photos that may be unreadable before the training stops
 
 
-def train(run: Run, photos: Dataset, validation: Dataset, display: Display, device_name: str = "auto") -> Report:
+def train(run: Run, splits: Splits, display: Display, device_name: str = "auto") -> Report:
     """Trains until the recipe's end, from where the run's folder stands, and writes the model into it.
 
     Returns the validation of the model as written. Raises TrainingError where the loss is no longer finite,
     DatasetError where too many photos are unreadable, CheckpointError and StorageError.
     """
     recipe, device = run.recipe, find_device(device_name)
+    photos, validation = splits.training, splits.validation
     network = Network(recipe.architecture(len(photos.classes)), recipe.dropout)
-    initialize(network, recipe.initialization, recipe.seed)
+    initialize(network, recipe.initialization, recipe.seed, recipe.initial_std)
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # an overload lacks
     optimizer = make_optimizer(network, recipe)
     average = AveragedWeights(network, recipe.ema_decay)
 
-    progress = load_state(run.folder, photos.classes, network, optimizer, average)
+    progress = load_state(run.folder, splits, network, optimizer, average)
     if progress is None:
         progress = Progress(epoch=0, step=0, precision=choose_precision(recipe.precision, device))
-    progress = replace(progress, classes=list(photos.classes))
+    progress = replace(progress, classes=list(photos.classes), photos=splits.fingerprint())
+    check_readable(validation)
     run.forget_after(progress.epoch)
     steps = steps_per_epoch(len(photos), recipe.batch_size)
     batches = load_batches(
@@ -65,7 +66,7 @@ def train(run: Run, photos: Dataset, validation: Dataset, display: Display, devi
         # One epoch: every photo once.
         start, losses, rate = time.perf_counter(), [], 0.0
         for step, batch in _one_epoch(batches, steps):
-            rate = learning_rate(recipe, progress.epoch + step / steps, progress.top1_history)
+            rate = learning_rate(recipe, progress.epoch + (step + 1) / steps, progress.top1_history)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             torch.manual_seed(recipe.seed * 1_000_003 + progress.step)  # dropout: the same after a restart
@@ -89,7 +90,7 @@ def train(run: Run, photos: Dataset, validation: Dataset, display: Display, devi
         seconds = time.perf_counter() - start
 
         # The epoch's end: validate the averaged weights, write down how it went, save the state.
-        report = validate(recipe, weights_of(average.network), validation, device.type, Calibration())
+        report = validate(recipe, weights_of(average.network), validation, device.type)
         _note_new((failure.reason for failure in report.failures), unreadable_validation, display)
         progress = replace(
             progress,
@@ -111,7 +112,7 @@ def train(run: Run, photos: Dataset, validation: Dataset, display: Display, devi
         save_state(run.folder, progress, network, optimizer, average)
         display.epoch(row)
 
-    return finish(run, weights_of(average.network), len(photos), validation, device.type)
+    return finish(run, weights_of(average.network), splits, progress, device.type)
 
 
 def _title(recipe: Recipe, photos: Dataset, validation: Dataset, device: torch.device, progress: Progress) -> str:

@@ -23,7 +23,7 @@ def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.SGD:
 
 
 def learning_rate(recipe: Recipe, epoch: float, top1_history: Sequence[float]) -> float:
-    """The learning rate at a point of the run: `epoch` counts passed epochs and their fractions.
+    """The learning rate of the step that ends at a point of the run: `epoch` counts epochs and their fractions.
 
     Warm-up from zero, then half a cosine to zero over the epochs, or tenths where validation stopped improving.
     """
@@ -45,16 +45,21 @@ def plateaus(top1_history: Sequence[float], patience: int) -> int:
 
 
 class AveragedWeights:
-    """The exponential moving average of a network's weights and batch-norm statistics: what is validated and kept."""
+    """The exponential moving average of a network's weights and batch-norm statistics: what is validated and kept.
+
+    With a decay of zero it is the network itself.
+    """
 
     def __init__(self, network: Network, decay: float) -> None:
         self.decay = decay
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.network = copy.deepcopy(network).requires_grad_(False) if decay else network
 
     @torch.no_grad()
     def update(self, network: Network, step: int) -> None:
         """step: counts from 0; early averages look back less far, so that they forget the random start."""
-        decay = min(self.decay, (1 + step) / (10 + step)) if self.decay else 0.0
+        if self.network is network:
+            return
+        decay = min(self.decay, (1 + step) / (10 + step))
         values = network.state_dict()
         for name, average in self.network.state_dict().items():
             if average.is_floating_point():

@@ -3,6 +3,7 @@
 import dataclasses
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ class Recipe:
     head: Head = "gap"
     input_size: int = 128  # pixels, the side of the pictures trained on
     initialization: Literal["he", "glorot", "paper"] = "he"
+    initial_std: float | None = None  # of every weight, for initialization=paper: 0.01 unless set
     dropout: float = 0.5  # after fc6 and fc7; the gap head has none
 
     # The optimiser: stochastic gradient descent with momentum
@@ -56,6 +58,11 @@ class Recipe:
     save_as: Literal["float32", "float16"] = "float16"  # of the numbers in the model file
 
     def __post_init__(self) -> None:
+        for name, kind in typing.get_type_hints(Recipe).items():
+            if not _is_of(getattr(self, name), kind):
+                raise RecipeError(
+                    f"{name} is {getattr(self, name)!r}; expected {_describe(kind)}.", "Change its value."
+                )
         for name, value, smallest, largest in (
             ("epochs", self.epochs, 1, 100_000),
             ("batch_size", self.batch_size, 1, 1_000_000),
@@ -63,6 +70,7 @@ class Recipe:
             ("momentum", self.momentum, 0, 1),
             ("weight_decay", self.weight_decay, 0, 1),
             ("dropout", self.dropout, 0, 1),
+            ("initial_std", self.initial_std or 0, 0, 10),
             ("warmup_epochs", self.warmup_epochs, 0, self.epochs),
             ("patience", self.patience, 1, 100_000),
             ("drops", self.drops, 0, 100),
@@ -88,6 +96,13 @@ class Recipe:
             )
         if self.train_areas and not 0 < self.train_areas[0] <= self.train_areas[1] <= 1:
             raise RecipeError(f"train_areas is {self.train_areas}; expected two growing shares.", "For example 0.35,1")
+        if self.initial_std is not None and self.initialization != "paper":
+            raise RecipeError("initial_std goes with initialization=paper only.", "Set it to none.")
+        if self.head == "conv":
+            raise RecipeError(
+                "the head conv is the dense view of fc, with the same weights; it is not trained by itself.",
+                "Train with head=fc, or with gap; `verydeep evaluate --protocol dense` takes the dense view.",
+            )
         self.architecture(classes=2).check_input(self.test_crop, self.test_crop)
 
     def architecture(self, classes: int) -> Architecture:
@@ -111,26 +126,43 @@ class Recipe:
         """How photos are made ready for training."""
         return Augmentation(self.input_size, self.train_scales, self.train_areas, self.flip, self.color_shift)
 
-    def with_settings(self, settings: dict[str, str]) -> "Recipe":
+    def with_settings(self, settings: Mapping[str, str]) -> "Recipe":
         """A copy with fields set from text, as `--set field=value` gives them. Raises RecipeError."""
         kinds = typing.get_type_hints(Recipe)
-        if unknown := sorted(set(settings) - set(kinds)):
-            raise RecipeError(f"a recipe has no field {', '.join(unknown)}.", f"It has {', '.join(kinds)}.")
-        values = {name: _parse(name, text, kinds[name]) for name, text in settings.items()}
-        return dataclasses.replace(self, **values)
+        parsed = {name: _parse(name, text, kinds[name]) for name, text in settings.items() if name in kinds}
+        return self.with_fields({**settings, **parsed})
+
+    def with_fields(self, fields: Mapping[str, Any]) -> "Recipe":
+        """A copy with fields of these values. Raises RecipeError."""
+        known = [field.name for field in dataclasses.fields(Recipe)]
+        if unknown := sorted(set(fields) - set(known)):
+            raise RecipeError(f"a recipe has no field {', '.join(unknown)}.", f"It has {', '.join(known)}.")
+        return dataclasses.replace(self, **fields)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> "Recipe":
-        """The inverse of `to_dict`. Raises RecipeError on fields of another version and values of another type."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        if not isinstance(fields, dict) or set(fields) != known:
-            raise RecipeError("the recipe has other fields than this version of verydeep.", "Train anew.")
-        # Each value is read as `--set` would read it, so that 2.5 epochs or a text in place of a number is told here.
-        return cls().with_settings({name: str(value).strip("[]") for name, value in fields.items()})
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Recipe":
+        """The inverse of `to_dict`; a field that an older version did not know has its default. Raises RecipeError."""
+        if not isinstance(fields, Mapping):
+            raise RecipeError(f"a recipe is {fields!r}; expected fields and their values.", "Is the file damaged?")
+        return cls().with_fields({n: tuple(value) if isinstance(value, list) else value for n, value in fields.items()})
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a value is of a type of the recipe's fields; a whole number is a number, too, but a bool is not."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:
+        return any(_is_of(value, argument) for argument in arguments)
+    if origin is Literal:
+        return value in arguments
+    if origin is tuple:
+        return isinstance(value, tuple) and len(value) == len(arguments) and all(map(_is_of, value, arguments))
+    if kind in (int, float):
+        return isinstance(value, (int, kind)) and not isinstance(value, bool)
+    return isinstance(value, kind)
 
 
 def _parse(name: str, text: str, kind: Any) -> Any:

@@ -21,7 +21,7 @@ class Run:
 
     folder: Path
     recipe: Recipe
-    data: Path  # the folder of photos
+    data: Path | None  # the folder of photos; None where they were given one by one
     command: tuple[str, ...]  # what started it
     notes: Mapping[str, str] = field(default_factory=dict)  # licence and source of the data, for the model card
 
@@ -34,7 +34,7 @@ class Run:
         """What was measured after each epoch so far. Raises CheckpointError where the file is damaged."""
         path = self.folder / METRICS_FILE
         try:
-            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
             sum(row["epoch"] + row["seconds"] for row in rows)  # they are there, and they are numbers
         except FileNotFoundError:
             return []
@@ -51,7 +51,9 @@ class Run:
             atomic_write(self.folder / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def create_run(folder: Path, recipe: Recipe, data: Path, command: tuple[str, ...], notes: Mapping[str, str]) -> Run:
+def create_run(
+    folder: Path, recipe: Recipe, data: Path | None, command: tuple[str, ...], notes: Mapping[str, str]
+) -> Run:
     """A new run. Raises UsageError where the folder holds something already, and StorageError."""
     make_folder(folder)
     try:
@@ -66,10 +68,10 @@ def create_run(folder: Path, recipe: Recipe, data: Path, command: tuple[str, ...
             if has_run
             else "Choose another folder: --out FOLDER",
         )
-    data = data.absolute()  # the run may be resumed from another folder
+    data = data.absolute() if data else None  # the run may be resumed from another folder
     content: dict[str, Any] = {
         "verydeep": verydeep.__version__,
-        "data": str(data),
+        "data": str(data) if data else None,
         "command": list(command),
         "notes": dict(notes),
         "recipe": recipe.to_dict(),
@@ -82,9 +84,10 @@ def open_run(folder: Path) -> Run:
     """A run that was created before. Raises CheckpointError."""
     path = folder / RECIPE_FILE
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         recipe = Recipe.from_dict(content["recipe"])
-        return Run(folder, recipe, Path(content["data"]), tuple(content["command"]), content["notes"])
+        data = Path(content["data"]) if content["data"] is not None else None
+        return Run(folder, recipe, data, tuple(content["command"]), content["notes"])
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CheckpointError(
             f"{folder} is no run: it has no {RECIPE_FILE}.", "Give the folder that `verydeep train` made."

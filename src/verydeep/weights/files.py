@@ -73,6 +73,12 @@ def write_model(path: str | Path, info: ModelInfo, weights: Weights, dtype: str 
         "origin": dict(info.origin),
     }
     metadata = {"verydeep": json.dumps(header)}  # ASCII: the name of a folder need not be text
+    if len(metadata["verydeep"]) > _HEADER_LIMIT // 2:  # the rest is for the names of the arrays
+        raise ModelFileError(
+            f"the names of the {len(info.classes)} classes make a header of {len(metadata['verydeep']):,} bytes; "
+            f"expected at most {_HEADER_LIMIT // 2:,}.",
+            "Give the classes shorter names.",
+        )
     atomic_write(path, safetensors.numpy.save(arrays, metadata))
 
 
