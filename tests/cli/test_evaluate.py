@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from verydeep import machine
 from verydeep.data.datasets import open_folder
 from verydeep.evaluate import Report, evaluate
+from verydeep.evaluate.results import model_label
 from verydeep.runtime import open_model
 
 Run = Callable[..., Any]
@@ -22,7 +25,12 @@ Run = Callable[..., Any]
 def report(opinionated_model: Path, class_folders: Path) -> Report:
     """What the command ought to print: the same evaluation in Python."""
     model = open_model(opinionated_model, engine="reference")
-    return evaluate(model.engine, model.info, open_folder(class_folders), conditions="float32, engine reference")
+    return evaluate(
+        model.engine,
+        model.info,
+        open_folder(class_folders),
+        conditions="float32, engine reference; all photos of the folder",
+    )
 
 
 def test_the_tables_show_every_figure_with_its_interval_n_and_protocol(
@@ -32,13 +40,76 @@ def test_the_tables_show_every_figure_with_its_interval_n_and_protocol(
     assert done.code == 0
     assert report.protocol in done.out
     value, (low, high) = 100 * report.top1.successes / 24, report.top1.interval
-    assert re.search(rf"top-1 +{value:.1f} % +{100 * low:.1f} to {100 * high:.1f} % +24 +center", done.out)
-    assert re.search(r"at least 60.0% sure +\S+ % .* % +24 +center", done.out)
+    assert re.search(rf"top-1 +{value:.1f} % +{100 * low:.1f} to {100 * high:.1f} % +24 *\n", done.out)
+    assert re.search(r"at least 60.0% sure +\S+ % .* % +24 *\n", done.out)
     assert "top-5" not in done.out  # of three classes
     for row in report.class_rows:
-        assert re.search(rf"{row.label} +{100 * row.recall.value:.1f} % .* {row.precision.n} +center", done.out)
+        assert re.search(rf"{row.label} +{100 * row.recall.value:.1f} % .* {row.precision.n} *\n", done.out)
+    assert done.out.count(", protocol center") == 3  # in the title of each table
     for row in report.confusion:
         assert re.search(" +".join(str(count) if count else "·" for count in row) + r" *\n", done.out)
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 140])
+def test_a_narrow_terminal_gets_fewer_columns_and_no_split_words(
+    *,
+    columns: int,
+    run: Run,
+    opinionated_model: Path,
+    class_folders: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    report: Report,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    done = run("evaluate", opinionated_model, class_folders, "--engine", "reference")
+    tables = done.out.split("figures, protocol center")[1]
+    assert max(map(len, tables.splitlines())) <= columns
+    for row in report.class_rows:
+        assert re.search(rf"{row.label} +{100 * row.recall.value:.1f} %", tables)
+    assert ("95 % interval" in tables) == (columns >= 60)
+    assert ("of those named so" in tables) == (columns >= 80)
+
+
+def test_a_terminal_of_ascii_gets_ascii(run: Run, opinionated_model: Path, class_folders: Path) -> None:
+    command = [sys.executable, "-m", "verydeep", "evaluate", opinionated_model, class_folders, "--engine", "reference"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, env=environment, check=True)
+    assert b"\\x" not in done.stdout
+    assert done.stdout.isascii()
+
+
+def test_the_keys_of_the_json_are_these(run: Run, opinionated_model: Path, class_folders: Path) -> None:
+    (class_folders / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff and no more")
+    done = run("evaluate", opinionated_model, class_folders, "--engine", "reference", "--json", "--batch-size", "8")
+    fields = json.loads(done.out)
+    assert list(fields) == [
+        *("model", "architecture", "data", "engine", "device", "precision", "batch_size", "protocol", "n"),
+        *("top1", "top5", "loss", "expected_calibration_error", "calibration", "answered", "right_when_answered"),
+        *("classes", "confusion", "photos", "failures"),
+    ]
+    assert [fields[key] for key in ("engine", "device", "precision", "batch_size")] == [
+        "reference",
+        "cpu",
+        "float32",
+        8,
+    ]
+    assert fields["architecture"]["name"] == "toy-bn-gap"
+    assert list(fields["protocol"]) == ["name", "description"]
+    assert list(fields["top1"]) == ["value", "interval_95", "successes", "n"]
+    assert list(fields["classes"][0]) == ["label", "recall", "precision"]
+    assert list(fields["photos"][0]) == ["path", "label", "predictions", "is_known"]
+    assert list(fields["photos"][0]["predictions"][0]) == ["label", "probability"]
+    assert list(fields["failures"][0]) == ["path", "reason", "hint"]
+
+
+def test_json_has_one_line_for_a_class_of_the_matrix_and_one_for_a_photo(
+    run: Run, opinionated_model: Path, class_folders: Path, report: Report
+) -> None:
+    lines = run("evaluate", opinionated_model, class_folders, "--engine", "reference", "--json").out.splitlines()
+    assert [line.strip(" ,") for line in lines if line.startswith("    [")] == [
+        str(row) for row in report.confusion.tolist()
+    ]
+    assert len([line for line in lines if line.startswith('    {"path"')]) == 24
 
 
 def test_json_is_the_report(run: Run, opinionated_model: Path, class_folders: Path, report: Report) -> None:
@@ -63,7 +134,8 @@ def test_dense_evaluates_whole_photos(run: Run, opinionated_model: Path, class_f
     done = run("evaluate", opinionated_model, class_folders, *arguments)
     model = open_model(opinionated_model, engine="reference", is_dense=True)
     report = evaluate(model.engine, model.info, open_folder(class_folders), "dense")
-    assert "whole photo at shorter side 36" in json.loads(done.out)["protocol"]
+    assert json.loads(done.out)["protocol"]["name"] == "dense"
+    assert "whole photo at shorter side 36" in json.loads(done.out)["protocol"]["description"]
     assert json.loads(done.out)["photos"] == report.to_dict()["photos"]
 
 
@@ -91,7 +163,43 @@ def test_append_adds_one_row_with_all_its_conditions(
     assert rows[0]["value"] == f"{report.top1.value:.4f}"
     assert rows[0]["protocol"] == f"top-1 on photos: {report.protocol}"
     assert (rows[0]["n"], rows[0]["engine"], rows[0]["architecture"]) == ("24", "reference", "toy-bn-gap")
+    assert rows[0]["model"] == model_label(opinionated_model)
     assert all(rows[0].values())
+
+
+@pytest.mark.parametrize("arguments", [(), ("--threads", "1")])
+def test_the_row_says_how_many_threads_the_engine_had(
+    arguments: tuple[str, ...], run: Run, opinionated_model: Path, class_folders: Path, tmp_path: Path
+) -> None:
+    torch = pytest.importorskip("torch")
+    for engine, threads in (("reference", machine.cores()), ("torch", torch.get_num_threads())):
+        file = tmp_path / f"{engine}.csv"
+        run("evaluate", opinionated_model, class_folders, "--engine", engine, "--append", file, *arguments)
+        (row,) = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+        assert row["threads"] == ("1" if arguments else str(threads))
+
+
+@pytest.mark.parametrize("part", ["val", "test", "train"])
+def test_the_row_names_the_data_set_not_its_part_alone(
+    part: str, run: Run, opinionated_model: Path, class_folders: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "flowers").mkdir()
+    class_folders.rename(tmp_path / "flowers" / part)
+    file = tmp_path / "results.csv"
+    run("evaluate", opinionated_model, tmp_path / "flowers" / part, "--engine", "reference", "--append", file)
+    assert f"top-1 on flowers/{part}: " in file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("wrong", ["MODEL", "DATA"])
+def test_a_misspelt_path_costs_no_import_of_torch(wrong: str, opinionated_model: Path, class_folders: Path) -> None:
+    names = {"MODEL": str(opinionated_model), "DATA": str(class_folders)} | {wrong: "nowhere"}
+    code = (
+        "import atexit, sys; from verydeep.cli.main import main; "
+        f"sys.argv = ['verydeep', 'evaluate', {names['MODEL']!r}, {names['DATA']!r}, '--engine', 'torch']; "
+        "atexit.register(lambda: print('torch' in sys.modules)); main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "False\n")
 
 
 def test_a_file_that_holds_no_results_is_left_alone(

@@ -202,7 +202,8 @@ def test_the_report_says_its_protocol_in_a_sentence(model: OpenedModel, class_fo
     photos = open_folder(class_folders)
     report = evaluate(model.engine, model.info, photos, conditions="float32, engine reference")
     expected = "centre crop 32 of shorter side 36, bilinear, one crop, float32, engine reference"
-    assert report.protocol == report.to_dict()["protocol"] == expected
+    assert report.protocol == expected
+    assert report.to_dict()["protocol"] == {"name": "center", "description": expected}
     assert "whole photo at shorter side 36" in evaluate(model.engine, model.info, photos, "dense").protocol
 
 

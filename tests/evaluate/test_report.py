@@ -18,7 +18,8 @@ def report() -> Report:
     """Cats 0 and 1, dogs 2 and 3, a rocket: the second cat and the second dog are taken for rockets."""
     posteriors = np.array([[0.8, 0.1, 0.1], [0.3, 0.1, 0.6], [0.1, 0.9, 0.0], [0.2, 0.3, 0.5], [0.05, 0.05, 0.9]])
     return Report(
-        protocol="by hand",
+        protocol="counted by hand",
+        protocol_name="hand",
         classes=("cat", "dog", "rocket"),
         paths=tuple(Path(f"{i}.jpg") for i in range(5)),
         labels=np.array([0, 0, 1, 1, 2]),
@@ -67,8 +68,12 @@ def test_the_report_as_a_dict_is_json_and_holds_every_photo(report: Report) -> N
     fields = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert fields["confusion"] == [[1, 0, 1], [0, 1, 1], [0, 0, 1]]
     assert fields["top1"]["value"] == 0.6
-    best = {"label": "rocket", "probability": 0.5}
-    assert fields["photos"][3] == {"path": "3.jpg", "label": "dog", "predictions": [best]}
+    assert fields["protocol"] == {"name": "hand", "description": "counted by hand"}
+    scores = [("rocket", 0.5), ("dog", 0.3), ("cat", 0.2)]
+    predictions = [{"label": label, "probability": probability} for label, probability in scores]
+    photo = {"path": "3.jpg", "label": "dog", "predictions": predictions, "is_known": False}
+    assert fields["photos"][3] == photo
+    assert [photo["is_known"] for photo in fields["photos"]].count(True) == report.answered.successes
 
 
 def test_a_share_of_nothing_has_no_value() -> None:

@@ -89,6 +89,7 @@ def evaluate(
         raise DatasetError(f"none of the {len(dataset)} photos can be read: {errors[0].message}", "Check the folder.")
     return Report(
         protocol=", ".join(filter(None, (chosen.describe(info.preprocessing), conditions))),
+        protocol_name=protocol,
         classes=info.classes,
         paths=tuple(dataset.paths[position] for position in read),
         labels=np.array(dataset.labels, np.int64)[read],

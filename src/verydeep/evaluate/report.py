@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from verydeep.evaluate import metrics
-from verydeep.nouns import Calibration, ClassScore, Failure
+from verydeep.nouns import Calibration, Failure
+from verydeep.outputs.classify import classify
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Report:
     """An evaluation. The arrays have one row a photo that could be read, in the order of the data set."""
 
     protocol: str  # in a sentence: what every figure here depends on
+    protocol_name: str  # of `PROTOCOLS`
     classes: tuple[str, ...]
     paths: tuple[Path, ...]
     labels: np.ndarray  # (n,) int64, positions in `classes`
@@ -124,9 +126,8 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """As `verydeep evaluate --json` prints it: every figure, and what the model said of each photo."""
-        best = self.posteriors.argmax(axis=1)
         return {
-            "protocol": self.protocol,
+            "protocol": {"name": self.protocol_name, "description": self.protocol},
             "n": self.n,
             "top1": self.top1.to_dict(),
             "top5": self.top5.to_dict() if self.top5 else None,
@@ -137,16 +138,16 @@ class Report:
             "right_when_answered": self.right_when_answered.to_dict(),
             "classes": [row.to_dict() for row in self.class_rows],
             "confusion": self.confusion.tolist(),
-            "photos": [
-                {
-                    "path": str(path),
-                    "label": self.classes[label],
-                    "predictions": [ClassScore(self.classes[choice], float(self.posteriors[i, choice])).to_dict()],
-                }
-                for i, (path, label, choice) in enumerate(zip(self.paths, self.labels, best, strict=True))
-            ],
+            "photos": [self._photo(position) for position in range(self.n)],
             "failures": [failure.to_dict() for failure in self.failures],
         }
+
+    def _photo(self, position: int) -> dict[str, Any]:
+        """What the model said of a photo, beside what it is."""
+        path, label = str(self.paths[position]), self.classes[self.labels[position]]
+        prediction = classify(self.posteriors[position], self.classes, self.calibration, path)
+        scores = [score.to_dict() for score in prediction.scores]
+        return {"path": path, "label": label, "predictions": scores, "is_known": prediction.is_known}
 
     @property
     def _is_answered(self) -> np.ndarray:
