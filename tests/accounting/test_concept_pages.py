@@ -11,8 +11,8 @@ from verydeep.accounting.why3x3 import compare_stacks
 from verydeep.architecture import Architecture
 
 CONCEPTS = Path(__file__).parents[2] / "docs" / "concepts"
-ACCOUNTS = (CONCEPTS / "accounts.md").read_text()
-ARTICLE = (CONCEPTS / "the-article-checked.md").read_text()
+ACCOUNTS = (CONCEPTS / "accounts.md").read_text(encoding="utf-8")
+ARTICLE = (CONCEPTS / "the-article-checked.md").read_text(encoding="utf-8")
 
 
 def test_every_right_value_of_the_article_is_in_the_accounts_of_d() -> None:

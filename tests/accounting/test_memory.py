@@ -56,22 +56,28 @@ def test_a_moving_average_takes_as_much_as_the_weights() -> None:
     assert averaged.total_bytes - plain.total_bytes == averaged.ema_bytes
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("configuration", "head", "batch_norm"),
     [("A", "fc", False), ("A-LRN", "gap", False), ("C", "gap", True), ("D", "gap", False), ("E", "fc", True)],
 )
 def test_the_estimate_is_what_torch_keeps_for_the_backward_pass(
-    torch_twin: Callable[[Architecture, str], nn.Sequential], configuration: str, head: str, batch_norm: bool
+    *,
+    torch_twin: Callable[[Architecture, str], nn.Sequential],
+    configuration: str,
+    head: str,
+    batch_norm: bool,
+    precision: str,
 ) -> None:
     architecture = Architecture(configuration, head=head, input_size=32, batch_norm=batch_norm)
     network = torch_twin(architecture, "cpu").train()
-    kept = _bytes_kept(network, torch.rand(4, 3, 32, 32))
-    estimate = training_memory(architecture, account_layers(architecture), batch_size=4).activations_bytes
-    assert estimate == pytest.approx(kept, rel=0.02)
+    kept = _bytes_kept(network, torch.rand(4, 3, 32, 32), precision)
+    memory = training_memory(architecture, account_layers(architecture), 4, precision)
+    assert memory.activations_bytes + memory.cast_weights_bytes == pytest.approx(kept, rel=0.02)
 
 
-def _bytes_kept(network: nn.Sequential, images: torch.Tensor) -> int:
-    """Bytes of all tensors saved for the gradient, each storage once, weights apart."""
+def _bytes_kept(network: nn.Sequential, images: torch.Tensor, precision: str) -> int:
+    """Bytes of all tensors saved for the gradient, each storage once, weights apart but for their two-byte copies."""
     weights = {tensor.data_ptr() for tensor in network.state_dict().values()}
     storages: dict[int, torch.UntypedStorage] = {}
 
@@ -80,7 +86,8 @@ def _bytes_kept(network: nn.Sequential, images: torch.Tensor) -> int:
             storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    casts = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
+    with casts, torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         network(images)
     return sum(storage.nbytes() for storage in storages.values())
 

@@ -67,4 +67,12 @@ def test_a_png_has_the_colours_of_the_boxes() -> None:
 @pytest.mark.parametrize("configuration", [name for name in CONFIGURATIONS if name != "toy"])
 def test_the_pictures_in_the_documents_are_these(configuration: str) -> None:
     path = PICTURES / f"vgg-{configuration.lower()}.svg"
-    assert path.read_text() == to_svg(draw(Architecture(configuration)))
+    assert path.read_text(encoding="utf-8") == to_svg(draw(Architecture(configuration)))
+
+
+def test_the_image_drawn_is_the_one_asked_for() -> None:
+    drawing = draw(Architecture("D", head="conv"), (384, 512))
+    texts = [shape.text for shape in drawing.shapes if isinstance(shape, Text)]
+    assert "384x512x3" in texts
+    assert "6x10x1000" in texts
+    assert max(y for shape in drawing.shapes if isinstance(shape, Polygon) for _, y in shape.points) < drawing.height

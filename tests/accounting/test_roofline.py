@@ -46,5 +46,5 @@ def test_a_pool_computes_nothing_and_moves_its_maps() -> None:
 
 @pytest.mark.parametrize(("peak", "bandwidth"), [(0, 1), (1, 0), (-1, 1), (float("nan"), 1), (1, float("inf"))])
 def test_a_machine_that_cannot_be_is_refused(peak: float, bandwidth: float) -> None:
-    with pytest.raises(UsageError, match="above 0"):
+    with pytest.raises(UsageError, match="expected a number from"):
         predict_times(ACCOUNTS, peak, bandwidth)

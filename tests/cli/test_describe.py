@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from verydeep.architecture import Architecture
+from verydeep.nouns import Calibration, Preprocessing
+from verydeep.weights import ModelInfo, write_model
 
 EXPECTED = Path(__file__).parents[1] / "accounting"
 CONFIGURATIONS = ["A", "A-LRN", "B", "C", "D", "E"]
@@ -124,10 +126,79 @@ def test_a_model_file_says_what_it_is(describe_json: DescribeJson, toy_model: Pa
     assert fields["class_names"] == ["cat", "dog", "rocket"]
 
 
+ORIGIN = {
+    "command": "verydeep train animals",
+    "data": "animals, CC BY 4.0",
+    "photos": 600,
+    "validation": {
+        "protocol": "centre crop 48 of shorter side 50",
+        "n": 300,
+        "top1": {"value": 0.75, "interval_95": [0.698, 0.796], "successes": 225, "n": 300},
+    },
+}
+
+
+@pytest.fixture
+def told_model(tmp_path: Path, random_weights: Callable[..., Any]) -> Path:
+    """A model trained at 32 pixels that predicts at 48, in float16, whose classes and origin try to move the cursor."""
+    architecture = Architecture("toy", head="gap", classes=2, input_size=32)
+    calibration = Calibration(temperature=1.25, reject_below=0.4, photos=300)
+    origin = ORIGIN | {"licence\x1b[2J": "CC0\x1b[2J"}
+    info = ModelInfo(architecture, ("cat\x1b[31m", "dog\nrocket"), Preprocessing(50, 48), calibration, origin)
+    write_model(tmp_path / "told.safetensors", info, random_weights(architecture), "float16")
+    return tmp_path / "told.safetensors"
+
+
+def test_a_model_is_described_as_it_predicts(describe_json: DescribeJson, told_model: Path) -> None:
+    fields = describe_json(str(told_model))
+    assert fields["image_size"] == [48, 48]
+    assert fields["model_file"] == {"path": str(told_model), "bytes": told_model.stat().st_size}
+    assert fields["preprocessing"] == Preprocessing(50, 48).to_dict() | {
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+    }
+    assert fields["calibration"] == {"temperature": 1.25, "reject_below": 0.4, "photos": 300}
+    assert {name: fields["origin"][name] for name in ORIGIN} == ORIGIN
+    assert describe_json(str(told_model), "--image", "64")["image_size"] == [64, 64]
+
+
+def test_the_table_of_a_model_says_where_it_comes_from_and_how_good_it_is(describe: Describe, told_model: Path) -> None:
+    out = " ".join(describe(str(told_model))[1].split())
+    size = told_model.stat().st_size / 1e6
+    assert f"model file {size:.2f} MB; " in out
+    assert "image 48x48x3" in out
+    assert "shorter side to 50 pixels, centre crop of 48" in out
+    assert "logits divided by 1.25; under 40.0% probably none of the classes; fitted on 300 photos" in out
+    assert "command verydeep train animals" in out
+    assert "top-1 75.0% (95 % interval 69.8% to 79.6%, n = 300): centre crop 48 of shorter side 50" in out
+
+
+def test_what_a_model_file_says_cannot_move_the_cursor(describe: Describe, told_model: Path) -> None:
+    out = describe(str(told_model))[1]
+    assert "\x1b" not in out
+    assert "cat\\x1b[31m, dog\\nrocket" in out
+
+
+def test_a_built_in_model_is_described_by_its_name(
+    describe_json: DescribeJson, describe: Describe, toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("verydeep.runtime.open.built_in_models", lambda: {"pets": toy_model})
+    monkeypatch.setattr("verydeep.runtime.built_in_models", lambda: {"pets": toy_model})
+    assert describe_json("pets")["class_names"] == ["cat", "dog", "rocket"]
+    assert "Built-in models: pets." in describe("petz")[2]
+
+
+def test_the_picture_shows_the_image_asked_for(describe: Describe, tmp_path: Path) -> None:
+    picture = tmp_path / "d.svg"
+    assert describe("D", "--head", "conv", "--image", "384", "--picture", str(picture))[0] == 0
+    assert "384x384x3" in picture.read_text(encoding="utf-8")
+
+
 def test_a_model_file_shows_its_classes_in_the_table(describe: Describe, toy_model: Path) -> None:
     code, out, _ = describe(str(toy_model))
     assert code == 0
     assert "classes      cat, dog, rocket" in out
+    assert "confidence   not calibrated" in out
 
 
 def test_the_table_has_every_layer_and_the_figures_people_quote(describe: Describe) -> None:
@@ -141,7 +212,7 @@ def test_the_table_has_every_layer_and_the_figures_people_quote(describe: Descri
         assert figure in out
 
 
-@pytest.mark.parametrize("columns", [80, 100, 120])
+@pytest.mark.parametrize("columns", [60, 70, 80, 100, 120])
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
 def test_the_table_fits_the_terminal(
     describe: Describe, monkeypatch: pytest.MonkeyPatch, configuration: str, columns: int
@@ -194,7 +265,10 @@ def test_a_picture_is_written_beside_the_table(describe: Describe, tmp_path: Pat
         (["D", "--batch", "0"], 2, "batch of 0", "number of images"),
         (["D", "--precision", "float8"], 2, "'float8'", "--help"),
         (["D", "--peak-gflops", "100"], 2, "both", "--bandwidth-gbs"),
-        (["D", "--peak-gflops", "0", "--bandwidth-gbs", "1"], 2, "above 0", "data sheet"),
+        (["D", "--peak-gflops", "0", "--bandwidth-gbs", "1"], 2, "from 1e-06", "data sheet"),
+        (["D", "--peak-gflops", "1e-310", "--bandwidth-gbs", "1"], 2, "from 1e-06", "data sheet"),
+        (["D", "--peak-gflops", "1e310", "--bandwidth-gbs", "1"], 2, "to 1e+12", "data sheet"),
+        (["D", "--batch", "1" + 310 * "0"], 2, "expected 1 to 1,000,000,000", "number of images"),
         (["D", "--picture", "d.gif"], 2, "d.gif", ".svg or .png"),
         (["D", "--picture", "/dev/null/d.svg"], 1, "cannot write", "name"),
     ],

@@ -231,6 +231,8 @@ def test_a_damaged_byte_in_the_header_gives_a_model_or_that_error(
         (("calibration", "temperature"), "hot"),
         (("calibration", "reject_below"), 2),
         (("origin",), None),
+        (("origin", "photos"), float("nan")),  # Python's reader takes what is no JSON
+        (("origin", "photos"), float("inf")),
     ],
     ids=lambda value: ".".join(value) if isinstance(value, tuple) else repr(value),
 )

@@ -12,7 +12,8 @@ Training keeps what the backward pass will need until it comes by:
 - with batch norm also the output before it, which the gradient of the norm needs;
 - for every output of a pool the place of the maximum, which torch keeps in eight bytes;
 - after dropout the output once more, and its mask, one byte a value on a GPU;
-- for LRN three maps of the size of its output: the squares, their sums, and the power of those;
+- for LRN its output and three maps of that size, the squares, their sums, and the power of those, each in float32 also
+  in mixed precision: autocast takes no other for a power;
 - while the backward pass runs, the gradients of the input and the output of one layer.
 
 Left out: the workspace of convolution libraries, the allocator's slack, the program itself, and the batch that the
@@ -29,8 +30,10 @@ from verydeep.architecture import Architecture
 from verydeep.errors import UsageError
 
 PRECISIONS = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}  # bytes of a value
+MOST_IMAGES = 10**9  # in a batch; with more, times and bytes would leave the range of a float
 _INDEX_BYTES = 8  # int64, of a pool's maximum
 _MASK_BYTES = 1  # bool, of a dropped value
+_LRN_BYTES = 4 * 4  # four maps in float32
 
 
 @dataclass(frozen=True)
@@ -121,9 +124,12 @@ def value_bytes(precision: str) -> int:
 
 
 def check_batch(batch_size: int) -> None:
-    """Raises UsageError where no image would be in the batch."""
-    if batch_size < 1:
-        raise UsageError(f"a batch of {batch_size} images; expected 1 or more.", "Give the number of images at once.")
+    """Raises UsageError where no image would be in the batch, or more than any machine takes."""
+    if not 1 <= batch_size <= MOST_IMAGES:
+        raise UsageError(
+            f"a batch of {str(batch_size)[:20]} images; expected 1 to {MOST_IMAGES:,}.",
+            "Give the number of images at once.",
+        )
 
 
 def _largest_pair(accounts: Sequence[LayerAccount]) -> int:
@@ -136,7 +142,8 @@ def _stored_bytes(architecture: Architecture, accounts: Sequence[LayerAccount], 
     """Bytes of one image that wait for the backward pass, values being of `size` bytes."""
     stored = accounts[0].activations * size
     for layer, account in zip(architecture.layers, accounts[1:], strict=True):
-        copies = 1 + int(layer.has_batch_norm) + int(layer.dropout > 0) + 3 * int(layer.kind == "lrn")
+        copies = 1 + int(layer.has_batch_norm) + int(layer.dropout > 0)
         extra = _INDEX_BYTES * int(layer.kind == "pool") + _MASK_BYTES * int(layer.dropout > 0)
-        stored += account.activations * (copies * size + extra)
+        bytes_each = _LRN_BYTES if layer.kind == "lrn" else copies * size + extra
+        stored += account.activations * bytes_each
     return stored

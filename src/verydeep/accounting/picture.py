@@ -94,9 +94,12 @@ class Box:
         return "\n".join(lines)
 
 
-def draw(architecture: Architecture) -> Drawing:
-    """The boxes picture of an architecture at its input size."""
-    accounts = account_layers(architecture)
+def draw(architecture: Architecture, image_size: tuple[int, int] | None = None) -> Drawing:
+    """The boxes picture of an architecture.
+
+    image_size: (height, width) in pixels, by default the input size; a box is as high and deep as the map is high.
+    """
+    accounts = account_layers(architecture, image_size)
     groups = _groups(architecture, accounts)
     half_height = max(_half_height(box.side) for group in groups for box in group)
     axis = MARGIN + TITLE_HEIGHT + half_height
@@ -155,7 +158,7 @@ def to_png(drawing: Drawing, scale: int = 2) -> bytes:
 def _groups(architecture: Architecture, accounts: Sequence[LayerAccount]) -> list[list[Box]]:
     """The boxes that stand together: the input, every block with its pool, every layer of the head."""
     rows = zip(architecture.layers, accounts[1:], strict=True)
-    scale = LARGEST_SIDE / sqrt(architecture.input_size)
+    scale = LARGEST_SIDE / sqrt(accounts[0].output_shape[1])
     boxes = [_box(accounts[0], "input", scale)] + [_box(account, _style(layer), scale) for layer, account in rows]
     return [list(group) for _, group in groupby(boxes, key=lambda box: _group_name(box.account))]
 

@@ -14,6 +14,8 @@ from verydeep.accounting.layers import LayerAccount
 from verydeep.accounting.memory import check_batch, layer_weights_bytes, value_bytes
 from verydeep.errors import UsageError
 
+SPEEDS = (1e-6, 1e12)  # in 10^9 a second: slower than an abacus, faster than all machines together
+
 
 @dataclass(frozen=True)
 class LayerTime:
@@ -48,12 +50,15 @@ def predict_times(
     """The predicted time of every layer for one batch; their sum is the network's.
 
     peak_gflops: the machine's peak in 10^9 FLOP/s, at that precision. bandwidth_gbs: that of its memory in 10^9
-    byte/s. Raises UsageError where one of them is not above 0.
+    byte/s. Raises UsageError where one of them is not within `SPEEDS`.
     """
     check_batch(batch_size)
     for name, value, unit in (("peak", peak_gflops, "GFLOP/s"), ("bandwidth", bandwidth_gbs, "GB/s")):
-        if not 0 < value < float("inf"):
-            raise UsageError(f"a {name} of {value} {unit}; expected a number above 0.", "See the machine's data sheet.")
+        if not SPEEDS[0] <= value <= SPEEDS[1]:
+            raise UsageError(
+                f"a {name} of {value} {unit}; expected a number from {SPEEDS[0]:g} to {SPEEDS[1]:g}.",
+                "See the machine's data sheet.",
+            )
     times = []
     for before, account in pairwise(accounts):
         flops = account.flops * batch_size

@@ -1,16 +1,43 @@
 """`verydeep describe D`: the accounts of a network as a table, as JSON, or as a picture."""
 
-import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from verydeep.accounting.memory import PRECISIONS
 from verydeep.architecture import CONFIGURATIONS, HEADS, Architecture
-from verydeep.errors import UsageError
+from verydeep.errors import ModelFileError, UsageError, printable
+
+if TYPE_CHECKING:
+    from verydeep.weights import ModelInfo
 
 ALIASES = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}  # how torchvision, timm and Keras call them
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What stands in a model file beside its arrays."""
+
+    path: Path
+    bytes: int
+    info: "ModelInfo"
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """That of the network's input in prediction; training may have used a smaller crop."""
+        return self.info.preprocessing.crop, self.info.preprocessing.crop
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it, beside the accounts."""
+        return {
+            "model_file": {"path": str(self.path), "bytes": self.bytes},
+            "class_names": self.info.classes,
+            "preprocessing": self.info.preprocessing.to_dict(),
+            "calibration": self.info.calibration.to_dict(),
+            "origin": dict(self.info.origin),
+        }
 
 
 @click.command(
@@ -23,7 +50,7 @@ ALIASES = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}  # how torchv
 @click.option("--channels", type=int, metavar="N", help="Channels of the image.  [3]")
 @click.option("--width", type=float, metavar="FACTOR", help="Multiplies every layer's channels.  [1]")
 @click.option("--batch-norm", is_flag=True, help="Batch norm after every convolution of the backbone.")
-@click.option("--image", metavar="HEIGHTxWIDTH", help="The image, where the head is gap or conv.  [the training crop]")
+@click.option("--image", metavar="HEIGHTxWIDTH", help="The image, where the head is gap or conv.  [the crop]")
 @click.option("--batch", type=int, metavar="N", default=1, help="Images at once.  [1]")
 @click.option("--precision", type=click.Choice(list(PRECISIONS)), default="float32", help="Of the values.  [float32]")
 @click.option("--ema", is_flag=True, help="Count a moving average of the weights in training's memory.")
@@ -54,7 +81,7 @@ def describe(
     """Shapes, parameters, memory and time of a network, layer by layer.
 
     CONFIGURATION is A, A-LRN, B, C, D, E or toy, or a usual name: vgg11, vgg13, vgg16, vgg19, each also with _bn for
-    batch norm. MODEL is a model file, or the folder that `verydeep train` wrote.
+    batch norm. MODEL is a model file, the folder that `verydeep train` wrote, or the name of a built-in model.
     """
     from verydeep.accounting.summary import summarize  # --help does without
     from verydeep.accounting.why3x3 import compare_stacks
@@ -68,40 +95,42 @@ def describe(
         "batch_norm": batch_norm or None,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    architecture, class_names = _find(network, given)
+    architecture, model = _find(network, given)
     machine = _machine(peak_gflops, bandwidth_gbs)
-    summary = summarize(
-        architecture, _image_size(image), batch_size=batch, precision=precision, ema=ema, machine=machine
-    )
+    image_size = _image_size(image) or (model.image_size if model else None)
+    summary = summarize(architecture, image_size, batch_size=batch, precision=precision, ema=ema, machine=machine)
     stacks = compare_stacks() if why3x3 else ()
     if picture:
-        _draw(architecture, picture)
+        _draw(architecture, image_size, picture)
     if as_json:
         import json  # the table does without
 
         fields = summary.to_dict()
-        if class_names:
-            fields["class_names"] = class_names
+        if model:
+            fields |= model.to_dict()
         if stacks:
             fields["why3x3"] = [stack.to_dict() for stack in stacks]
-        click.echo(json.dumps(fields, indent=2))
+        click.echo(json.dumps(fields, indent=2, allow_nan=False))
     else:
         from verydeep.cli.describe_table import print_summary  # --json does without
 
-        print_summary(summary, _title(architecture), class_names, stacks)
+        print_summary(summary, _title(architecture), model, stacks)
 
 
-def _find(network: str, given: dict[str, Any]) -> tuple[Architecture, tuple[str, ...]]:
-    """The architecture, and the names of its classes where `network` is a model file."""
+def _find(network: str, given: dict[str, Any]) -> tuple[Architecture, ModelFile | None]:
+    """The architecture, and the file that it stands in where `network` is a model."""
     configuration = _configuration(network)
     if configuration:
-        return Architecture(**configuration | given), ()
-    if os.path.exists(network):  # noqa: PTH110, Path.exists raises on a name that is too long
-        return _read(network, given)
-    raise UsageError(
-        f"{network!r} is neither a configuration nor a model file.",
-        f"Configurations are {', '.join(CONFIGURATIONS)}; also {', '.join(ALIASES)}, and all of them with _bn.",
-    )
+        return Architecture(**configuration | given), None
+    model = _read(network)
+    if given == {"head": "conv"}:
+        return model.info.architecture.dense(), model
+    if given:
+        raise UsageError(
+            f"{network} says itself what its network is; {', '.join(given)} cannot be changed.",
+            "Leave these options out. Only --head conv may be given: the dense view.",
+        )
+    return model.info.architecture, model
 
 
 def _configuration(name: str) -> dict[str, Any]:
@@ -114,18 +143,22 @@ def _configuration(name: str) -> dict[str, Any]:
     return {"configuration": configuration, "batch_norm": name.lower().endswith(("-bn", "_bn"))}
 
 
-def _read(path: str, given: dict[str, Any]) -> tuple[Architecture, tuple[str, ...]]:
-    from verydeep.weights import read_info  # numpy takes as long as all the rest
+def _read(name: str) -> ModelFile:
+    from verydeep.runtime import built_in_models, find_model  # numpy takes as long as all the rest
+    from verydeep.weights import read_info
+    from verydeep.weights.files import model_path
 
-    info = read_info(path)
-    if given == {"head": "conv"}:
-        return info.architecture.dense(), info.classes
-    if given:
+    try:
+        path = find_model(name)
+    except ModelFileError as error:
         raise UsageError(
-            f"{path} says itself what its network is; {', '.join(given)} cannot be changed.",
-            "Leave these options out. Only --head conv may be given: the dense view.",
-        )
-    return info.architecture, info.classes
+            f"{name!r} is neither a configuration nor a model file.",
+            f"Configurations are {', '.join(CONFIGURATIONS)}; also {', '.join(ALIASES)}, and all of them with _bn. "
+            f"Built-in models: {', '.join(built_in_models()) or 'none in this installation'}.",
+        ) from error
+    info = read_info(path)
+    file = model_path(path)
+    return ModelFile(file, file.stat().st_size, info)
 
 
 def _title(architecture: Architecture) -> str:
@@ -154,13 +187,13 @@ def _image_size(text: str | None) -> tuple[int, int] | None:
     return int(sides[0]), int(sides[-1])
 
 
-def _draw(architecture: Architecture, path: str) -> None:
+def _draw(architecture: Architecture, image_size: tuple[int, int] | None, path: str) -> None:
     from verydeep.accounting.picture import draw, to_png, to_svg  # seldom asked for
     from verydeep.files import atomic_write
 
-    drawing = draw(architecture)
+    drawing = draw(architecture, image_size)
     suffix = Path(path).suffix.lower()
     if suffix not in (".svg", ".png"):
         raise UsageError(f"cannot draw into {path}: it is neither SVG nor PNG.", "Let its name end in .svg or .png.")
     atomic_write(path, to_svg(drawing) if suffix == ".svg" else to_png(drawing))
-    click.echo(f"wrote {path}", err=True)
+    click.echo(f"wrote {printable(path)}", err=True)

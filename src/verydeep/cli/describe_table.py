@@ -7,6 +7,7 @@ import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
@@ -14,10 +15,13 @@ from verydeep.accounting.layers import LayerAccount
 from verydeep.accounting.summary import Summary
 from verydeep.accounting.why3x3 import Stack
 from verydeep.cli.terminal import can_print
+from verydeep.errors import printable
+
+if TYPE_CHECKING:
+    from verydeep.cli.describe import ModelFile
 
 COLORS = {"input": "bright_black", "conv": "blue", "pool": "red", "lrn": "yellow", "fc": "green", "gap": "magenta"}
 PIPED_COLUMNS = 110  # where there is no terminal whose width could be asked for
-WIDE = 100  # columns from which on there is room for the biases and the bars
 BAR = 10  # characters of the longest
 
 DEFINITIONS = """\
@@ -25,6 +29,9 @@ MAC: a multiplication and its addition. FLOP: a floating-point operation; 1 MAC 
 convolutions and fully connected layers; biases, ReLU, batch norm, LRN and pools are left out. Activations: the values \
 in a layer's output for one image. Field: the receptive field, the side in pixels of the square of the image that one \
 unit sees. Stride: the pixels from that square to its neighbour's."""
+
+
+Fact: TypeAlias = "tuple[str, str]"  # a subject, and what is said of it
 
 
 @dataclass(frozen=True)
@@ -44,9 +51,18 @@ class Table:
     footer: Sequence[str] = ()
     left: Sequence[str] = ("layer", "stack", "set by", "")  # headers of the columns that are not figures
 
+    def fitting(self, columns: int, *optional: str) -> "Table":
+        """The table without as many of the columns named as there is no room for, the first one first."""
+        table = self
+        for header in optional:
+            if 2 * len(table.headers) + sum(table._widths()) <= columns:
+                break
+            table = table._without(header)
+        return table
+
     def lines(self) -> Iterator[str]:
         """The table line by line, with ANSI colours."""
-        widths = [max(map(len, column)) for column in zip(*self._all_cells(), strict=True)]
+        widths = self._widths()
         rule = "  " + _rule() * (sum(widths) + 2 * len(widths) - 2)
         yield from (click.style(self._line(self.headers, widths), bold=True), click.style(rule, dim=True))
         for row in self.rows:
@@ -55,6 +71,17 @@ class Table:
                 yield ""
         if self.footer:
             yield from (click.style(rule, dim=True), click.style(self._line(self.footer, widths), bold=True))
+
+    def _without(self, header: str) -> "Table":
+        kept = [i for i, name in enumerate(self.headers) if name != header]
+        return Table(
+            [self.headers[i] for i in kept],
+            [Row([row.cells[i] for i in kept], row.kind) for row in self.rows],
+            [self.footer[i] for i in kept] if self.footer else (),
+        )
+
+    def _widths(self) -> list[int]:
+        return [max(map(len, column)) for column in zip(*self._all_cells(), strict=True)]
 
     def _all_cells(self) -> list[Sequence[str]]:
         return [self.headers, *(row.cells for row in self.rows), *([self.footer] if self.footer else [])]
@@ -67,21 +94,36 @@ class Table:
         return "  " + "  ".join(padded).rstrip()
 
 
-def print_summary(summary: Summary, title: str, class_names: Sequence[str], stacks: Sequence[Stack]) -> None:
-    """Prints it to stdout. class_names: of a model file, else empty. stacks: of why 3x3, empty where not asked for."""
+def print_summary(summary: Summary, title: str, model: "ModelFile | None", stacks: Sequence[Stack]) -> None:
+    """Prints it to stdout. model: None for a configuration. stacks: of why 3x3, empty where not asked for."""
     columns = shutil.get_terminal_size((PIPED_COLUMNS, 24)).columns
-    lines = [f"{click.style(title, bold=True)}  {_subtitle(summary)}", ""]
-    lines += [*_layers(summary, columns >= WIDE).lines(), ""]
-    lines += _facts(summary, class_names, columns)
+    lines = [*_heading(title, _subtitle(summary), columns), ""]
+    layers = _layers(summary).fitting(columns, "", "biases", "activations", "stride", "field")
+    lines += [*layers.lines(), ""]
+    lines += _paragraphs(_facts(summary, model), columns)
+    if model:
+        lines += ["", *_paragraphs(_model_facts(model), columns)]
     lines += ["", *(click.style(line, dim=True) for line in _wrap(DEFINITIONS, columns)), ""]
     if summary.times:
-        lines += [f"{click.style('Predicted time', bold=True)}  {_batch(summary)}, by the roofline model", ""]
-        lines += [*_times(summary).lines(), ""]
+        lines += [*_heading("Predicted time", f"{_batch(summary)}, by the roofline model", columns), ""]
+        lines += [*_times(summary).fitting(columns, "traffic ms", "compute ms").lines(), ""]
     if stacks:
         channels, side = stacks[0].channels, stacks[0].map_size
         subtitle = f"stacks that see the same, {channels} channels on a map of {side}x{side}"
-        lines += [f"{click.style('Why 3x3', bold=True)}  {subtitle}", "", *_stacks(stacks).lines(), ""]
+        lines += [
+            *_heading("Why 3x3", subtitle, columns),
+            "",
+            *_stacks(stacks).fitting(columns, "ReLUs").lines(),
+            "",
+        ]
     click.echo("\n".join(lines))
+
+
+def _heading(title: str, subtitle: str, columns: int) -> list[str]:
+    """One line, or more where there is no room for it."""
+    if len(title) + 2 + len(subtitle) <= columns:
+        return [f"{click.style(title, bold=True)}  {subtitle}"]
+    return [click.style(title, bold=True), *_wrap(subtitle, columns)]
 
 
 def _subtitle(summary: Summary) -> str:
@@ -91,19 +133,15 @@ def _subtitle(summary: Summary) -> str:
     return f"{summary.totals.weight_layers} weight layers, image {image}, {classes}, {architecture.head} head"
 
 
-def _layers(summary: Summary, is_wide: bool) -> Table:
+def _layers(summary: Summary) -> Table:
     most = max(account.macs for account in summary.layers)
     totals = summary.totals
-    headers = ["layer", "output", "weights", "biases", "MACs", "", "activations", "field", "stride"]
     sums = (totals.weights, totals.biases, totals.macs, totals.activations)
     weights, biases, macs, activations = (f"{number:,}" for number in sums)
-    footer = ["total", "", weights, biases, macs, "", activations, "", ""]
-    rows = [_layer_cells(account, most) for account in summary.layers]
-    kept = [i for i, header in enumerate(headers) if is_wide or header not in ("biases", "")]
     return Table(
-        [headers[i] for i in kept],
-        [Row([row[i] for i in kept], account.kind) for row, account in zip(rows, summary.layers, strict=True)],
-        [footer[i] for i in kept],
+        ["layer", "output", "weights", "biases", "MACs", "", "activations", "field", "stride"],
+        [Row(_layer_cells(account, most), account.kind) for account in summary.layers],
+        ["total", "", weights, biases, macs, "", activations, "", ""],
     )
 
 
@@ -122,12 +160,13 @@ def _layer_cells(account: LayerAccount, most: int) -> list[str]:
     ]
 
 
-def _facts(summary: Summary, class_names: Sequence[str], columns: int) -> Iterator[str]:
-    """What follows from the layers, a paragraph a subject."""
+def _facts(summary: Summary, model: "ModelFile | None") -> list[Fact]:
+    """What follows from the layers."""
     totals = summary.totals
     batch_norm = f" + {totals.batch_norm_parameters:,} of batch norm" if totals.batch_norm_parameters else ""
     twin = "" if totals.batch_norm_parameters else f"; with batch norm {totals.parameters_with_batch_norm:,}"
-    facts = [
+    in_float32 = f"{totals.file_mb:,.2f} MB = {totals.file_mib:,.2f} MiB in float32"
+    return [
         ("parameters", f"{totals.parameters:,} = {totals.weights:,} weights + {totals.biases:,} biases{batch_norm}"),
         (
             "",
@@ -143,12 +182,53 @@ def _facts(summary: Summary, class_names: Sequence[str], columns: int) -> Iterat
             "activations",
             f"{totals.activations:,} values, {totals.weight_layer_activations:,} of them of layers with weights",
         ),
-        ("model file", f"{totals.file_mb:,.2f} MB = {totals.file_mib:,.2f} MiB in float32"),
+        ("model file", in_float32 if model is None else f"{model.bytes / 1e6:,.2f} MB; {in_float32}"),
         *_memory(summary),
-        *([("classes", ", ".join(class_names))] if class_names else []),
     ]
+
+
+def _model_facts(model: "ModelFile") -> list[Fact]:
+    """What the file says beside the network. All of it comes from outside."""
+    info = model.info
+    preprocessing, calibration = info.preprocessing, info.calibration
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in (preprocessing.mean, preprocessing.std))
+    calibrated = (
+        f"logits divided by {calibration.temperature:.3g}; under {calibration.reject_below:.1%} probably none of the "
+        f"classes; fitted on {calibration.photos:,} photos"
+    )
+    return [
+        ("classes", printable(", ".join(info.classes))),
+        (
+            "photos",
+            f"shorter side to {preprocessing.resize} pixels, centre crop of {preprocessing.crop}, "
+            f"less the mean {mean}, divided by {std}",
+        ),
+        ("confidence", calibrated if calibration.photos else "not calibrated"),
+        *((printable(name), printable(_origin(value))) for name, value in info.origin.items()),
+    ]
+
+
+def _origin(value: object) -> str:
+    """What the training noted: a text, an accuracy with its terms, or anything else that JSON holds."""
+    match value:
+        case str():
+            return value
+        case {
+            "protocol": str(protocol),
+            "n": int(n),
+            "top1": {"value": float(top1), "interval_95": [float() | int() as low, float() | int() as high]},
+        }:
+            return f"top-1 {top1:.1%} (95 % interval {low:.1%} to {high:.1%}, n = {n:,}): {protocol}"
+        case _:
+            import json  # most often there is nothing of the kind
+
+            return json.dumps(value)
+
+
+def _paragraphs(facts: Sequence[Fact], columns: int) -> Iterator[str]:
+    """A paragraph a subject."""
     for subject, text in facts:
-        first, *more = _wrap(text, columns, indent=15)
+        first, *more = _wrap(text, columns, indent=15) or [""]
         yield "  " + click.style(f"{subject:13}", bold=True) + first.lstrip()
         yield from more
 

@@ -155,7 +155,7 @@ def _parse_header(path: Path, text: str) -> ModelInfo:
             classes=tuple(_checked(isinstance(name, str), name) for name in header["classes"]),
             preprocessing=_parse_preprocessing(header["preprocessing"], architecture),
             calibration=_parse_calibration(header["calibration"]),
-            origin=dict(header["origin"]),
+            origin=_parse_origin(header["origin"]),
         )
     except ModelFileError:
         raise
@@ -188,6 +188,12 @@ def _parse_calibration(fields: Mapping[str, Any]) -> Calibration:
     )
     _checked(1e-6 <= calibration.temperature <= 1e6 and 0 <= calibration.reject_below <= 1, calibration)
     return calibration
+
+
+def _parse_origin(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Any JSON, but NaN and infinity, which Python's reader takes and no other does. Raises ValueError."""
+    json.dumps(fields, allow_nan=False)
+    return dict(fields)
 
 
 def _checked(is_right: bool, value: Any) -> Any:
