@@ -130,13 +130,26 @@ def test_without_torch_the_base_works_and_the_command_that_installs_it_is_told(
     assert "torch cpu" not in found
 
 
-def test_a_torch_that_cannot_be_imported_is_a_warning(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch")
-    only(monkeypatch, "torch")
-    monkeypatch.setitem(sys.modules, "torch", None)
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("raise ImportError('libtorch.so: no such file')", "libtorch.so: no such file"),
+        ("import os, sys; sys.stderr.write('FATAL ERROR: cannot load libmkl'); sys.stderr.flush(); os._exit(2)", "MKL"),
+        ("import os; os.abort()", "exit code"),
+    ],
+)
+def test_a_torch_that_ends_its_process_does_not_end_the_doctor(
+    program: str, reason: str, run: Run, monkeypatch: pytest.MonkeyPatch, installed: Callable[..., None]
+) -> None:
+    only(monkeypatch, "torch", "engines")
+    installed(torch="2.13.0")
+    monkeypatch.setattr(doctor_checks, "_ASK_TORCH", program)
     code, found = findings(run)
     assert code == 0
-    assert found["torch"].mark == "warning"
+    assert found["torch"].mark == found["engine torch"].mark == "warning"
+    assert reason.lower() in found["torch"].detail.lower()
+    assert "--force-reinstall torch" in found["torch"].remedy
+    assert found["engine reference"].mark == "ok"
 
 
 def test_an_extra_with_an_old_member_is_a_warning(
@@ -175,10 +188,13 @@ def test_an_engine_that_collapses_is_broken_and_the_others_are_still_tried(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     only(monkeypatch, "engines")
-    monkeypatch.setitem(runtime.ENGINES, "none", "no_such_module:Engine")
+    module = types.ModuleType("collapsing_engine")
+    module.Engine = lambda *_: 1 / 0  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "collapsing_engine", module)
+    monkeypatch.setitem(runtime.ENGINES, "none", "collapsing_engine:Engine")
     code, found = findings(run)
     assert code == 1
-    assert found["engine none"].detail == "ModuleNotFoundError: No module named 'no_such_module'"
+    assert found["engine none"].detail == "ZeroDivisionError: division by zero"
     assert found["engine reference"].mark == "ok"
 
 
@@ -252,15 +268,31 @@ def test_a_folder_that_cannot_be_written_and_a_full_disk_are_warnings(
 
     def read_only(*, dir: Path) -> Any:
         if dir == tmp_path:
-            raise OSError(errno.EROFS, "Read-only file system")
+            raise OSError(errno.EROFS, "Read-only file system", str(dir))
         return real(dir=dir)
 
     monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
     monkeypatch.setattr(doctor_checks.shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=1 << 20))
     code, found = findings(run)
     assert code == 0
-    assert found["current folder"].detail == f"{tmp_path} cannot be written: Read-only file system"
+    assert found["current folder"].detail == f"cannot be written: {tmp_path}: Read-only file system"
     assert (found["temporary files"].mark, found["temporary files"].remedy) == ("warning", "Free some space.")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not remove the folder that a process is in")
+def test_a_folder_that_is_gone_is_a_warning_with_the_right_remedy(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    only(monkeypatch, "folders")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    code, found = findings(run)
+    assert code == 0
+    assert found["current folder"].mark == "warning"
+    assert "No such file" in found["current folder"].detail
+    assert found["current folder"].remedy == "Go to a folder that exists and is yours."
 
 
 def test_little_memory_is_a_warning(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,13 +4,16 @@ Versions and extras come from the package's own metadata, so that pyproject.toml
 """
 
 import io
+import json
 import platform
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -106,22 +109,52 @@ def check_torch() -> Iterator[Check]:
     if not machine.versions("torch"):
         return
     try:
-        import torch
-    except (ImportError, OSError) as error:  # a library of its own that is not there
-        yield Check("warning", "torch", f"cannot be imported: {_reason(error)}", "pip install --force-reinstall torch")
+        found = ask_torch(_ASK_TORCH)
+    except OSError as error:
+        yield Check("warning", "torch", str(error), "pip install --force-reinstall torch")
         return
-    for number in range(torch.cuda.device_count()):
-        gpu = torch.cuda.get_device_properties(number)
-        bfloat16 = "with" if torch.cuda.is_bf16_supported() else "without"
-        yield Check("ok", f"torch cuda:{number}", f"{gpu.name}, {_gib(gpu.total_memory)}, {bfloat16} bfloat16")
-    if torch.backends.mps.is_available():
+    for gpu in found["gpus"]:
+        bfloat16 = "with" if gpu["has_bfloat16"] else "without"
+        yield Check("ok", f"torch {gpu['device']}", f"{gpu['name']}, {_gib(gpu['memory'])}, {bfloat16} bfloat16")
+    if found["has_mps"]:
         yield Check("ok", "torch mps", "Apple's GPU")
-    if shutil.which("nvidia-smi") and not torch.cuda.is_available():
-        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+    if shutil.which("nvidia-smi") and not found["has_cuda"]:
+        built = f"built for CUDA {found['cuda']}" if found["cuda"] else "built without CUDA"
         yield Check(
             "warning", "torch cuda", f"NVIDIA's driver is here, but this torch ({built}) has no GPU", TORCH_FOR_GPU
         )
-    yield Check("ok", "torch cpu", f"torch {torch.__version__}, {torch.get_num_threads()} threads{_bfloat16()}")
+    yield Check("ok", "torch cpu", f"torch {found['version']}, {found['threads']} threads{_bfloat16()}")
+
+
+# Run by an interpreter of its own: a library of torch's that does not fit the processor ends the process, not with an
+# exception, and some do so at the first product only.
+_ASK_TORCH = """
+import json, torch
+torch.nn.functional.conv2d(torch.ones(1, 3, 8, 8), torch.ones(3, 3, 3, 3)).flatten(1) @ torch.ones(108, 2)
+gpus = [(f"cuda:{i}", torch.cuda.get_device_properties(i)) for i in range(torch.cuda.device_count())]
+print(json.dumps({
+    "version": torch.__version__, "threads": torch.get_num_threads(), "cuda": torch.version.cuda,
+    "has_cuda": torch.cuda.is_available(), "has_mps": torch.backends.mps.is_available(),
+    "gpus": [{"device": device, "name": gpu.name, "memory": gpu.total_memory,
+              "has_bfloat16": torch.cuda.is_bf16_supported()} for device, gpu in gpus],
+}))
+"""
+
+
+@cache
+def ask_torch(program: str) -> dict[str, Any]:
+    """What torch says of itself when it runs `program`. Raises OSError where it does not come to its end."""
+    try:
+        done = subprocess.run(  # noqa: S603, our own program
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise OSError("cannot be used: no answer in five minutes") from error
+    if done.returncode:
+        last = [line.strip() for line in done.stderr.splitlines() if line.strip()][-1:] or ["no reason told"]
+        raise OSError(f"cannot be used: {last[0]} (exit code {done.returncode})")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def check_engines() -> Iterator[Check]:
@@ -145,9 +178,14 @@ def check_engines() -> Iterator[Check]:
         expected = open_model(path, engine="reference").engine.run(images)["logits"]
         for name in ENGINES:
             try:
+                if name == "torch" and machine.versions("torch"):
+                    ask_torch(_ASK_TORCH)  # what ends the process is not tried in this one
                 logits = open_model(path, engine=name, device="cpu").engine.run(images)["logits"]
             except MissingExtraError as error:
-                yield Check("missing", f"engine {name}", "not installed", error.hint)
+                is_missing = error.__cause__ is None  # else it is there, and cannot be loaded
+                yield Check("missing" if is_missing else "warning", f"engine {name}", error.message, error.hint)
+            except OSError as error:
+                yield Check("warning", f"engine {name}", str(error), "Use --engine reference, and see torch above.")
             except Exception as error:  # whatever an engine's library raises
                 yield Check("broken", f"engine {name}", _reason(error), "Install its library anew.")
             else:
@@ -195,16 +233,21 @@ def check_models() -> Iterator[Check]:
 
 def check_folders() -> Iterator[Check]:
     """Where a training writes, and where libraries put their temporary files."""
-    for what, folder in (("current folder", Path.cwd()), ("temporary files", Path(tempfile.gettempdir()))):
-        free = shutil.disk_usage(folder).free
-        detail = f"{folder}, {_gib(free)} free"
+    for what, find, remedy in (
+        ("current folder", Path.cwd, "Go to a folder that exists and is yours."),
+        ("temporary files", lambda: Path(tempfile.gettempdir()), "Set TMPDIR to a folder that is yours."),
+    ):
         try:
+            folder = find()
+            free = shutil.disk_usage(folder).free
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            yield Check("warning", what, f"{folder} cannot be written: {error.strerror}", "Work in a folder of yours.")
+            name = error.filename or "the folder"
+            yield Check("warning", what, f"cannot be written: {name}: {error.strerror or error}", remedy)
         else:
             is_little = free < LITTLE_SPACE
+            detail = f"{folder}, {_gib(free)} free"
             yield Check("warning" if is_little else "ok", what, detail, "Free some space." if is_little else "")
 
 
