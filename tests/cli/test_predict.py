@@ -545,3 +545,9 @@ def test_a_keyboard_is_no_image(predict: Run, monkeypatch: pytest.MonkeyPatch) -
     done = predict("-")
     assert done.code == 2
     assert "no image on standard input" in done.err
+
+
+def test_a_photo_alone_is_not_worth_loading_torch(run: Run, toy_model: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (40, 40)).save(tmp_path / "photo.png")
+    done = run("predict", tmp_path / "photo.png", "--model", toy_model, "--json")
+    assert json.loads(done.out)["engine"] == "reference"

@@ -73,7 +73,15 @@ def predict(
     formats = parse_formats(wanted) if wanted else PHOTO_FORMATS
     found = find_photos(photos, formats)
     _tell_drawn(found.drawn)
-    predictor = Predictor(model, engine=engine, device=device, precision=precision, threads=threads, formats=formats)
+    predictor = Predictor(
+        model,
+        engine=engine,
+        device=device,
+        precision=precision,
+        threads=threads,
+        photos=len(found.paths),
+        formats=formats,
+    )
     top = min(top, len(predictor.classes))
     is_long = len(found.paths) > TABLES_UP_TO
     pictures = Pictures(out, formats) if out else None

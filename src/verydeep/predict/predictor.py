@@ -24,7 +24,7 @@ class Predictor:
     """A model that answers. Safe to share between threads.
 
     model: a model file, a folder with one, or the name of a built-in model; by default the program's own. engine,
-    device, precision, threads: see `runtime.open_model`. formats: the kinds of picture files that are accepted.
+    device, precision, threads, photos: see `runtime.open_model`. formats: the kinds of picture files that are accepted.
 
     A photo is a path, the bytes of an image file, an array (H, W, 3) of uint8 RGB, or a Pillow image.
     """
@@ -37,9 +37,12 @@ class Predictor:
         device: str = "auto",
         precision: str = "float32",
         threads: int | None = None,
+        photos: int | None = None,
         formats: Sequence[str] = PHOTO_FORMATS,
     ) -> None:
-        self.model = open_model(model, engine=engine, device=device, precision=precision, threads=threads)
+        self.model = open_model(
+            model, engine=engine, device=device, precision=precision, threads=threads, photos=photos
+        )
         self.threads = threads
         self.formats = formats
 
