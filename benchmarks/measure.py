@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -16,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812, torch's own custom
 from skimage import data_dir
 
 from verydeep import machine
-from verydeep.evaluate.results import append_result, result_row
+from verydeep.evaluate.results import append_result, model_label, result_row
 from verydeep.image import preprocess, read_image
 from verydeep.network import Network, initialize
 from verydeep.recipes import load_recipe
@@ -27,55 +28,60 @@ from verydeep.train.precision import autocast
 
 RESULTS = Path(__file__).parent / "results" / "speed.csv"
 PHOTO = Path(data_dir) / "chelsea.png"  # 451 x 300, CC0
-THREADS = machine.cores()
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """What is timed, and what it runs; "-" where nothing of that kind takes part."""
+
+    name: str
+    engine: str = "-"
+    architecture: str = "-"
+    dtype: str = "-"
+    batch: int = 1
+    model: str = "-"
 
 
 def main() -> None:
-    torch.set_num_threads(THREADS)
     measure_start_up()
     measure_prediction()
     measure_training()
 
 
-def measure_start_up() -> None:
-    """Whole processes, from the start of the interpreter to its end."""
+def measure_start_up(rounds: int = 15) -> None:
+    """Whole processes, from the start of the interpreter to its end, against an interpreter that does nothing."""
     verydeep = [sys.executable, "-m", "verydeep"]
+    predict = [*verydeep, "predict", str(PHOTO), "--engine"]
     commands = {
-        "bare interpreter": [sys.executable, "-c", "pass"],
-        "verydeep --help": [*verydeep, "--help"],
-        "verydeep describe D": [*verydeep, "describe", "D"],
-        "verydeep predict, engine reference": [*verydeep, "predict", str(PHOTO), "--engine", "reference"],
-        "verydeep predict, engine torch": [*verydeep, "predict", str(PHOTO), "--engine", "torch"],
+        Contestant("bare interpreter"): [sys.executable, "-c", "pass"],
+        Contestant("verydeep --help"): [*verydeep, "--help"],
+        Contestant("verydeep describe D", architecture="D"): [*verydeep, "describe", "D"],
+        **{Contestant("verydeep predict PHOTO", engine): [*predict, engine] for engine in ENGINES},
     }
-    runs: dict[str, Callable[[], object]] = {
-        name: lambda command=command: subprocess.run(command, check=True, capture_output=True)  # noqa: S603
-        for name, command in commands.items()
+    runs: dict[Contestant, Callable[[], object]] = {
+        contestant: lambda command=command: subprocess.run(command, check=True, capture_output=True)  # noqa: S603
+        for contestant, command in commands.items()
     }
-    for name, seconds in take_turns(runs, rounds=15).items():
-        add(f"{name}: whole process, ms", seconds, engine="reference", architecture="-", dtype="-", scale=1e3)
+    for contestant, seconds in take_turns(runs, rounds).items():
+        add(contestant, "whole process, ms", [1e3 * value for value in seconds])
 
 
-def measure_prediction() -> None:
+def measure_prediction(rounds: int = 20) -> None:
     """The built-in model on inputs that are ready: the engine alone."""
     for batch in (1, 32):
-        runs = {}
+        runs: dict[Contestant, Callable[[], object]] = {}
         for name in ENGINES:
-            model = open_model(engine=name, threads=THREADS)
+            model = open_model(engine=name)
             images = np.stack([preprocess(read_image(PHOTO), model.info.preprocessing)] * batch)
-            runs[name] = lambda engine=model.engine, images=images: engine.run(images)
-        for name, seconds in take_turns(runs, rounds=20).items():
-            add(
-                f"engine alone, {model.info.preprocessing.crop} pixels, ms a photo",
-                [value / batch for value in seconds],
-                engine=name,
-                architecture=model.info.architecture.name,
-                dtype="float32",
-                batch=batch,
-                scale=1e3,
+            contestant = Contestant(
+                "engine alone", name, model.info.architecture.name, "float32", batch, model_label(model.path)
             )
+            runs[contestant] = lambda engine=model.engine, images=images: engine.run(images)
+        for contestant, seconds in take_turns(runs, rounds).items():
+            add(contestant, f"{images.shape[-1]} pixels, ms a photo", [1e3 * value / batch for value in seconds])
 
 
-def measure_training() -> None:
+def measure_training(rounds: int = 8) -> None:
     """One step of the recipe `modern` on a batch that is ready: forward, backward, update."""
     recipe = load_recipe("modern")
     architecture = recipe.architecture(classes=10)
@@ -86,7 +92,7 @@ def measure_training() -> None:
     def step_in(precision: str) -> Callable[[], object]:
         network = Network(architecture)
         initialize(network, recipe.initialization, seed=0)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # an overload lacks
+        network.to(memory_format=torch.channels_last)
         optimizer = make_optimizer(network, recipe)
 
         def step() -> None:
@@ -98,49 +104,44 @@ def measure_training() -> None:
 
         return step
 
-    runs = {precision: step_in(precision) for precision in ("float32", "bfloat16")}
-    for precision, seconds in take_turns(runs, rounds=8).items():
-        add(
-            f"training step of recipe modern, {recipe.input_size} pixels, photos a second",
-            [recipe.batch_size / value for value in seconds],
-            engine="torch",
-            architecture=architecture.name,
-            dtype=precision,
-            batch=recipe.batch_size,
-        )
+    runs = {
+        Contestant("training step of recipe modern", "torch", architecture.name, precision, recipe.batch_size): step
+        for precision, step in ((precision, step_in(precision)) for precision in ("float32", "bfloat16"))
+    }
+    for contestant, seconds in take_turns(runs, rounds).items():
+        rates = [recipe.batch_size / value for value in seconds]
+        add(contestant, f"{recipe.input_size} pixels, photos a second", rates)
 
 
-def take_turns(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def take_turns(runs: dict[Contestant, Callable[[], object]], rounds: int) -> dict[Contestant, list[float]]:
     """Seconds of each run, `rounds` times in turn, after one turn to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    seconds: dict[Contestant, list[float]] = {contestant: [] for contestant in runs}
     for round_number in range(rounds + 1):
-        for name, run in runs.items():
+        for contestant, run in runs.items():
             start = time.perf_counter()
             run()
             if round_number:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[contestant].append(time.perf_counter() - start)
     return seconds
 
 
-def add(
-    what: str, values: list[float], *, engine: str, architecture: str, dtype: str, batch: int = 1, scale: float = 1.0
-) -> None:
+def add(contestant: Contestant, unit: str, values: list[float]) -> None:
     """A row: the median, and the 5th and 95th of a hundred as its spread."""
-    scaled = np.array(values) * scale
-    low, high = np.percentile(scaled, (5, 95))
+    low, high = np.percentile(values, (5, 95))
     row = result_row(
-        architecture=architecture,
-        engine=engine,
-        dtype=dtype,
-        threads=THREADS,
-        batch=batch,
-        protocol=what,
+        architecture=contestant.architecture,
+        engine=contestant.engine,
+        dtype=contestant.dtype,
+        threads=machine.cores(),
+        batch=contestant.batch,
+        model=contestant.model,
+        protocol=f"{contestant.name}: {unit}",
         n=len(values),
-        value=f"{median(scaled):.4g}",
+        value=f"{median(values):.4g}",
         spread=f"{low:.4g}..{high:.4g}",
     )
     append_result(RESULTS, row)
-    print(f"{what} [{engine}, {dtype}, batch {batch}]: {row.value} ({row.spread}, n = {row.n})")
+    print(f"{row.protocol} [{row.engine} {row.dtype}, batch {row.batch}]: {row.value} ({row.spread}, n = {row.n})")
 
 
 if __name__ == "__main__":
