@@ -202,7 +202,7 @@ IN_THIS_PROCESS = [
     ("train photos\x1b[2J", 3, r"photos\x1b[2J does not exist", "Check the path"),
     ("train empty", 3, "empty has no folder with photos in it", "empty/<class>/<photo>.jpg"),
     ("train loose", 3, "loose has no folder with photos in it", "loose/<class>/<photo>.jpg"),
-    ("train one-class", 3, "photos of one class only, 'cat'; expected two or more", "something else"),
+    ("train one-class", 3, "photos are of one class only, 'cat'; expected two or more", "something else"),
     ("train one-photo", 3, "class 'cat' has 1 photo; expected one to train on and one to validate on", "Add photos"),
     ("train phone", 3, "phone/dog has no photo (.jpg, .jpeg, .png, .webp), but other files such as IMG_1.H", "Convert"),
     ("train split", 3, "classes that the model does not know: wolf. It knows cat, dog", "Rename"),

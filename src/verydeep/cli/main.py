@@ -67,7 +67,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name may hold letters that the terminal's encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(cli.main(standalone_mode=False) or 0)
+        sys.exit(cli.main(prog_name="verydeep", standalone_mode=False) or 0)
     except VerydeepError as error:
         _complain(error.message, error.hint)
         sys.exit(error.exit_code)
