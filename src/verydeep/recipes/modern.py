@@ -2,7 +2,7 @@
 
 verydeep train DATA --recipe modern
 
-Pictures of 112 pixels in training and 128 in prediction: a random crop magnifies what it shows, so that the network
+Pictures of 112 pixels in training and 144 in prediction: a random crop magnifies what it shows, so that the network
 meets objects of the same size in both (Touvron et al. 2019).
 """
 
@@ -24,6 +24,6 @@ RECIPE = Recipe(
     ema_decay=0.998,
     train_areas=(0.25, 1.0),  # of the photo
     cutmix=0.5,  # of the batches
-    test_resize=144,
-    test_crop=128,
+    test_resize=160,
+    test_crop=144,
 )
