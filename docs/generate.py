@@ -33,7 +33,8 @@ def command_line() -> str:
         [
             "# The command line",
             NOTE,
-            "Data goes to stdout, everything else to stderr. Exit codes: 0; 1 failure; 2 misuse; 3 bad data; 130 stopped by Ctrl-C.",
+            "Data goes to stdout, everything else to stderr. "
+            "Exit codes: 0; 1 failure; 2 misuse; 3 bad data; 130 stopped by Ctrl-C.",
             *(line for name in COMMANDS for line in _command(name, cli.get_command(context, name))),
             "",
         ]

@@ -138,7 +138,11 @@ def test_a_dictionary_holds_all_of_an_architecture(architecture: Architecture) -
     assert Architecture.from_dict(architecture.to_dict()) == architecture
 
 
-@pytest.mark.parametrize("fields", [{}, {"configuration": "D"}, Architecture().to_dict() | {"depth": 16}, [], None])
+def test_fields_that_an_older_version_did_not_know_have_their_defaults() -> None:
+    assert Architecture.from_dict({"configuration": "B", "classes": 7}) == Architecture("B", classes=7)
+
+
+@pytest.mark.parametrize("fields", [Architecture().to_dict() | {"depth": 16}, {"name": "D"}, [], None])
 def test_a_dictionary_with_other_fields_is_refused(fields: object) -> None:
     with pytest.raises(ArchitectureError, match="has the fields"):
         Architecture.from_dict(fields)  # type: ignore[arg-type]

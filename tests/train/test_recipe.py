@@ -1,6 +1,5 @@
 """Recipes: what they hold, how fields are set from text, and what is refused."""
 
-
 import pytest
 
 from verydeep.errors import ArchitectureError, RecipeError

@@ -14,7 +14,7 @@ RECIPE = Recipe(
     width=0.5,
     head="gap",
     input_size=112,
-    epochs=40,
+    epochs=60,
     batch_size=64,
     learning_rate=0.05,  # for batch_size = 64
     weight_decay=5e-4,
@@ -22,8 +22,8 @@ RECIPE = Recipe(
     warmup_epochs=1,
     label_smoothing=0.1,
     ema_decay=0.998,
-    train_areas=(0.25, 1.0),  # of the photo
-    cutmix=0.5,  # of the batches
+    train_areas=(0.35, 1.0),  # of the photo
+    cutmix=0.25,  # of the batches
     test_resize=160,
     test_crop=144,
 )
