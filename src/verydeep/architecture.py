@@ -147,8 +147,13 @@ class Architecture:
 
     @property
     def smallest_input(self) -> int:
-        """The smallest side in pixels: each pool halves the map (rounding down), and one pixel must be left."""
-        return self.input_size if self.head in ("fc", "conv") else self._smallest_backbone_input
+        """The smallest side in pixels: with fewer than `stride`, the pools would leave nothing."""
+        return self.input_size if self.head in ("fc", "conv") else self.stride
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the image from one unit of the last map to the next: every pool halves the map, rounding down."""
+        return int(2 ** len(self._blocks))
 
     @property
     def is_dense(self) -> bool:
@@ -186,11 +191,11 @@ class Architecture:
 
     def check_input(self, height: int, width: int) -> None:
         """Raises ArchitectureError where an image of that many pixels does not fit."""
-        if self._smallest_backbone_input > self.input_size:
+        if self.stride > self.input_size:
             raise ArchitectureError(
                 f"an input size of {self.input_size} is too small for configuration {self.configuration}: its "
                 f"{len(self._blocks)} pools leave nothing of it.",
-                f"Use {self._smallest_backbone_input} pixels or more.",
+                f"Use {self.stride} pixels or more.",
             )
         if self.head == "fc" and (height, width) != (self.input_size, self.input_size):
             raise ArchitectureError(
@@ -223,10 +228,6 @@ class Architecture:
     @property
     def _blocks(self) -> tuple[str, ...]:
         return CONFIGURATIONS[self.configuration]
-
-    @property
-    def _smallest_backbone_input(self) -> int:
-        return int(2 ** len(self._blocks))
 
     def _channels(self, channels: int) -> int:
         """Scaled by `width` and rounded to a multiple of 8, so that vector units stay full."""
@@ -261,7 +262,7 @@ class Architecture:
         if self.head == "gap":
             return [Layer("gap", "gap", channels, channels), Layer("fc8", "fc", channels, self.classes)]
         kind: Kind = "conv" if self.head == "conv" else "fc"
-        map_size = self.input_size // self._smallest_backbone_input  # 224 // 32 = 7
+        map_size = self.input_size // self.stride  # 224 // 32 = 7
         hidden = self._channels(HIDDEN_UNITS)
         return [
             Layer("fc6", kind, channels, hidden, kernel=map_size, has_relu=True, dropout=DROPOUT),

@@ -67,8 +67,8 @@ def test_a_wrong_setting_is_refused_in_one_sentence(name, text, message):
 def test_a_network_that_cannot_be_is_refused_before_the_training():
     with pytest.raises(ArchitectureError, match="32 pixels or more"):
         load_recipe("modern").with_settings({"input_size": "16"})
-    with pytest.raises(ArchitectureError, match="112 x 112 only"):
-        load_recipe("modern").with_settings({"head": "fc"})  # tested at 128 pixels, where fc6 does not fit
+    with pytest.raises(ArchitectureError, match="128 x 128 only"):
+        load_recipe("modern").with_settings({"head": "fc"})  # tested at 160 pixels, where fc6 does not fit
     with pytest.raises(ArchitectureError, match="no configuration 'Z'"):
         load_recipe("modern").with_settings({"configuration": "Z"})
 

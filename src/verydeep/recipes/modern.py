@@ -2,7 +2,7 @@
 
 verydeep train DATA --recipe modern
 
-Pictures of 112 pixels in training and 144 in prediction: a random crop magnifies what it shows, so that the network
+Pictures of 128 pixels in training and 160 in prediction: a random crop magnifies what it shows, so that the network
 meets objects of the same size in both (Touvron et al. 2019).
 """
 
@@ -13,7 +13,7 @@ RECIPE = Recipe(
     batch_norm=True,
     width=0.5,
     head="gap",
-    input_size=112,
+    input_size=128,
     epochs=60,
     batch_size=64,
     learning_rate=0.05,  # for batch_size = 64
@@ -24,6 +24,6 @@ RECIPE = Recipe(
     ema_decay=0.998,
     train_areas=(0.35, 1.0),  # of the photo
     cutmix=0.25,  # of the batches
-    test_resize=160,
-    test_crop=144,
+    test_resize=182,
+    test_crop=160,
 )

@@ -103,7 +103,18 @@ class Recipe:
                 "the head conv is the dense view of fc, with the same weights; it is not trained by itself.",
                 "Train with head=fc, or with gap; `verydeep evaluate --protocol dense` takes the dense view.",
             )
-        self.architecture(classes=2).check_input(self.test_crop, self.test_crop)
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        """Pools leave out the last row of an odd map: a network trained so never sees its border, and fails at it."""
+        architecture = self.architecture(classes=2)
+        architecture.check_input(self.test_crop, self.test_crop)
+        for name, size in (("input_size", self.input_size), ("test_crop", self.test_crop)):
+            if size % architecture.stride:
+                raise RecipeError(
+                    f"{name} is {size}; expected a multiple of {architecture.stride}, so that no pool leaves a row out.",
+                    f"Take {round(size / architecture.stride) * architecture.stride}.",
+                )
 
     def architecture(self, classes: int) -> Architecture:
         """The network that this recipe trains. Raises ArchitectureError."""
