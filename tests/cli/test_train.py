@@ -149,7 +149,7 @@ def test_help_shows_examples_and_every_option(run: Run) -> None:
         ("input_size=8", "too small for configuration A"),
         ("test_resize=1000000", "test_resize is 1000000; expected 1 to 4096"),
         ("test_crop=500", "test_crop is 500; expected 1 to 182"),
-        ("input_size=112", "input_size is 112; expected a multiple of 32, so that no pool leaves a row out"),
+        ("input_size=112", "input_size is 112; expected a multiple of 32: pools leave out odd rows"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_before_anything_is_made(

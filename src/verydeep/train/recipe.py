@@ -112,7 +112,7 @@ class Recipe:
         for name, size in (("input_size", self.input_size), ("test_crop", self.test_crop)):
             if size % architecture.stride:
                 raise RecipeError(
-                    f"{name} is {size}; expected a multiple of {architecture.stride}, so that no pool leaves a row out.",
+                    f"{name} is {size}; expected a multiple of {architecture.stride}: pools leave out odd rows.",
                     f"Take {round(size / architecture.stride) * architecture.stride}.",
                 )
 
