@@ -534,15 +534,15 @@ def test_ctrl_c_ends_a_training_and_the_processes_that_load_its_photos(tmp_path:
     )  # fmt: skip
     words = [word for text in settings for word in ("--set", text)]
     command = [sys.executable, "-m", "verydeep", "train", "photos", "--out", "run", *words]
-    training = subprocess.Popen(
+    with subprocess.Popen(
         command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert training.stderr is not None
-    told = [next(training.stderr) for _ in range(3)]  # two lines of what is trained on what, and the first epoch
-    assert told[2].startswith("epoch 1/40")
-    os.killpg(training.pid, signal.SIGINT)
-    _, err = training.communicate(timeout=60)
+    ) as training:  # fmt: skip
+        assert training.stderr is not None
+        told = [next(training.stderr) for _ in range(3)]  # two lines of what is trained on what, and the first epoch
+        os.killpg(training.pid, signal.SIGINT)
+        _, err = training.communicate(timeout=60)
+    assert told[2].startswith("epoch 1/")
     assert training.returncode == 130
     assert "Traceback" not in err
     error, hint = err.splitlines()[-2:]
