@@ -1,7 +1,7 @@
 #!/bin/sh
 # The built-in model of CIFAR-10's classes, trained on 45,000 of its 50,000 training pictures.
-# Takes half an hour on two cores that do nothing else. Run it from the repository's folder, again to go on after a stop.
-# What it reached: src/verydeep/models/cifar10.md, and the rows of benchmarks/results/accuracy.csv.
+# Run it from the repository's folder, again to go on after a stop. The model in this release was made by an earlier form
+# of the recipe: `verydeep describe cifar10 --json` shows it whole (origin), src/verydeep/models/cifar10.md what it reached.
 set -eu
 out=${1:-../verydeep-runs/cifar10}
 data=../verydeep-runs/data/cifar10-jpeg

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The built-in model: A at half the width with batch norm, ten classes of photos.
-# Takes two hours on two cores that do nothing else. Run it from the repository's folder, again to go on after a stop.
-# What it reached: src/verydeep/models/imagenette.md, and the rows of benchmarks/results/accuracy.csv.
+# Run it from the repository's folder, again to go on after a stop. The model in this release was made by an earlier form
+# of the recipe: `verydeep describe imagenette --json` shows it whole (origin), src/verydeep/models/imagenette.md what it reached.
 set -eu
 out=${1:-../verydeep-runs/imagenette}
 if [ -e "$out/recipe.json" ]; then

@@ -38,7 +38,7 @@ Kind = Literal["conv", "lrn", "pool", "gap", "fc"]
 Head = Literal["fc", "gap", "conv"]
 HEADS: dict[Head, str] = {
     "fc": "the paper's: fc6, fc7, fc8 on a map of fixed size",
-    "gap": "global average pool and one linear layer, for small inputs",
+    "gap": "global average pool and one linear layer: any image of at least 32 pixels",
     "conv": "fc6, fc7, fc8 seen as convolutions: any image at least as large as the input size",
 }
 
@@ -104,7 +104,7 @@ class Architecture:
     classes: int = 1000
     input_size: int = 224  # pixels, the side of the training crop
     input_channels: int = 3
-    width: float = 1.0  # multiplies every number of channels but the classes
+    width: float = 1.0  # multiplies the channels of every hidden layer, rounded to multiples of 8
     batch_norm: bool = False
 
     def __post_init__(self) -> None:
@@ -147,7 +147,7 @@ class Architecture:
 
     @property
     def smallest_input(self) -> int:
-        """The smallest side in pixels: with fewer than `stride`, the pools would leave nothing."""
+        """The smallest side in pixels: the input size; for the gap head `stride`, under which the pools leave nothing."""
         return self.input_size if self.head in ("fc", "conv") else self.stride
 
     @property
@@ -182,7 +182,7 @@ class Architecture:
         return shapes
 
     def dense(self) -> "Architecture":
-        """The view of the same weights that takes any image at least as large as the input size (section 3.2).
+        """The view of the same weights that takes any image of at least `smallest_input` (section 3.2).
 
         The fully connected layers become convolutions. A gap head is dense already: its linear layer on the average
         of all positions equals the average of the linear layer on each.

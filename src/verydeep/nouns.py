@@ -18,7 +18,7 @@ class Engine(Protocol):
         """images: (N, channels, H, W) float32, normalised -> the named outputs, float32.
 
         Names are those of `Architecture.outputs`. Maps are (N, channels, h, w); "logits" is (N, classes), or
-        (N, classes, h, w) where the head is dense. Raises ArchitectureError where images do not fit and UsageError
+        (N, classes, h, w) with the conv head. Raises ArchitectureError where images do not fit and UsageError
         on an unknown name.
         """
 

@@ -8,9 +8,6 @@ from pathlib import Path
 import pytest
 from pages import REPOSITORY, blocks, run_blocks
 
-from verydeep.runtime.open import built_in_models
-from verydeep.weights import read_info
-
 README = REPOSITORY / "README.md"
 TUTORIAL = REPOSITORY / "docs" / "tutorial" / "first-classifier.md"
 
@@ -24,7 +21,7 @@ def one_thread(monkeypatch):
 @pytest.mark.slow
 def test_the_readmes_commands_run(tmp_path):
     printed = run_blocks(README, tmp_path)
-    assert printed.splitlines()[0] in read_info(built_in_models()["cifar10"]).classes
+    assert re.fullmatch(r"cat \d+% (True|False)", printed.splitlines()[0])
     assert (tmp_path / "vgg16.svg").read_text() == (REPOSITORY / "docs" / "pictures" / "vgg-d.svg").read_text()
 
 

@@ -162,7 +162,8 @@ def _read(name: str) -> ModelFile:
 
 
 def _title(architecture: Architecture) -> str:
-    usual = [f" (VGG-{name[3:]})" for name, key in ALIASES.items() if key == architecture.configuration]
+    is_whole = architecture.head != "gap"  # the number in the name counts the paper's three fully connected layers
+    usual = [f" (VGG-{name[3:]})" for name, key in ALIASES.items() if is_whole and key == architecture.configuration]
     return f"VGG {architecture.name}{''.join(usual)}"
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    epilog="Examples: `verydeep evaluate imagenette photos/val`, `verydeep evaluate trained/flowers flowers --json`."
+    epilog="Examples: `verydeep evaluate imagenette photos/val`, "
+    "`verydeep evaluate trained/flowers-modern flowers --json`."
 )
 @click.argument("model")
 @click.argument("data")

@@ -1,4 +1,4 @@
-"""Picture -> input of a network: one way in validation, evaluation, prediction and serving.
+"""Picture -> input of a network: one way in validation, evaluation and prediction.
 
 `fit` makes the size, `normalize` the numbers; `preprocess` is one after the other. Training augments instead of
 fitting, and ends with the same `normalize`.

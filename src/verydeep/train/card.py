@@ -64,11 +64,16 @@ def _confidence(info: ModelInfo, report: Report) -> str:
     calibration = info.calibration
     if not calibration.photos:
         return "There were too few validation photos to learn how far its confidence can be trusted."
+    named = report.right_when_answered
+    rejection = (
+        f"A photo whose best class has less than {calibration.reject_below:.0%} is said to be probably none of the "
+        f"classes; so are {report.n - named.n} of the {report.n} validation photos, and of the others it names "
+        f"{named.successes} of {named.n} right."
+        if calibration.reject_below
+        else "Too few were recognised to learn when it should say that a photo is none of the classes."
+    )
     return (
         f"Its logits are divided by {calibration.temperature:.2f}, so that its confidence matches its accuracy "
-        f"(expected calibration error {report.calibration_error:.3f}, n = {report.n}). A photo whose best class has "
-        f"less than {calibration.reject_below:.0%} is said to be probably none of the classes; so are "
-        f"{report.n - report.answered.successes} of the {report.n} validation photos, and of the others it names "
-        f"{report.right_when_answered.successes} of {report.right_when_answered.n} right. Both figures were fitted on "
-        f"these same photos."
+        f"(expected calibration error {report.calibration_error:.3f}, n = {report.n}). {rejection} All this was "
+        f"fitted on these same photos."
     )

@@ -24,7 +24,7 @@ class Display:
         """title: what is trained on what. epoch: how many are done already."""
         self.note(title)
         if epoch:
-            self.note(f"going on after epoch {epoch} of {epochs}")
+            self.note(f"going on after epoch {epoch} of {epochs}" if epoch < epochs else "all epochs are done already")
         self._epochs, self._first_epoch = epochs, epoch
         self._started = self._last_line = time.monotonic()
         if self.console.is_terminal:

@@ -63,7 +63,7 @@ def train(run: Run, splits: Splits, display: Display, device_name: str = "auto")
     unreadable_validation: set[str] = set()
 
     while progress.epoch < recipe.epochs and not _has_settled(recipe, progress):
-        # One epoch: every photo once.
+        # One epoch: every photo once; one that cannot be read is replaced by its neighbour.
         start, losses, rate = time.perf_counter(), [], 0.0
         for step, batch in _one_epoch(batches, steps):
             rate = learning_rate(recipe, progress.epoch + (step + 1) / steps, progress.top1_history)
@@ -159,7 +159,7 @@ def _checked(loss: Tensor, progress: Progress, rate: float) -> float:
 
 
 def _has_settled(recipe: Recipe, progress: Progress) -> bool:
-    """Whether the last learning rate of the plateau schedule has stopped to help, too."""
+    """Whether the plateau schedule is at its end: its last learning rate helps no longer."""
     return recipe.schedule == "plateau" and plateaus(progress.top1_history, recipe.patience) > recipe.drops
 
 
