@@ -147,7 +147,7 @@ class Architecture:
 
     @property
     def smallest_input(self) -> int:
-        """The smallest side in pixels: the input size; for the gap head `stride`, under which the pools leave nothing."""
+        """The smallest side in pixels: the input size; for the gap head `stride`, below which nothing is left."""
         return self.input_size if self.head in ("fc", "conv") else self.stride
 
     @property
