@@ -26,6 +26,11 @@ def storage_error(path: str | Path, error: OSError) -> StorageError:
     return StorageError(f"cannot write {path}: {reason}.", hint)
 
 
+def is_folder(path: str | Path) -> bool:
+    """Whether there is a folder; False, too, where nothing may be looked up or the name is too long for a file."""
+    return os.path.isdir(path)  # noqa: PTH112, Path.is_dir raises on those
+
+
 def make_folder(path: str | Path) -> Path:
     """Creates `path` and its parents where they are missing. Raises StorageError."""
     folder = Path(path)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from verydeep.errors import ImageError, UsageError
+from verydeep.files import is_folder
 from verydeep.nouns import Failure
 
 STANDARD_INPUT = "-"
@@ -78,7 +79,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
 
 def _expand(argument: str, formats: Sequence[str]) -> Found:
-    if os.path.isdir(argument):  # noqa: PTH112, Path.is_dir raises on a name that is too long
+    if is_folder(argument):
         return _below(argument, _suffixes(formats))
     if argument == STANDARD_INPUT or os.path.lexists(argument) or not glob.has_magic(argument):
         return Found((argument,))
@@ -106,7 +107,7 @@ def _matching(pattern: str, suffixes: tuple[str, ...]) -> Found:
         suffixes = ("",)  # the kind was asked for
     entries: dict[tuple[str, str], str] = {}
     for match in sorted(glob.glob(pattern, recursive=True), key=lambda path: (len(path), path)):  # noqa: PTH207, pathlib's cannot take absolute patterns
-        if match.lower().endswith(suffixes) and not os.path.isdir(match):  # noqa: PTH112
+        if match.lower().endswith(suffixes) and not is_folder(match):
             folder, name = os.path.split(match)
             entries.setdefault((os.path.realpath(folder), name), match)
     nothing = Failure(

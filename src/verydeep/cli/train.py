@@ -1,7 +1,6 @@
 """`verydeep train`: a folder of class folders becomes a model."""
 
 import json
-import os
 import shlex
 import sys
 from dataclasses import replace
@@ -20,6 +19,7 @@ from verydeep.errors import (
     UsageError,
     printable,
 )
+from verydeep.files import is_folder
 
 if TYPE_CHECKING:
     from verydeep.data.datasets import Splits
@@ -114,7 +114,7 @@ def _open_run(folder: Path, data: Path | None) -> "Run":
         )
     if data is not None:
         return replace(run, data=data)
-    if not os.path.isdir(run.data):  # noqa: PTH112, Path.is_dir raises where nothing may be looked up
+    if not is_folder(run.data):
         raise DatasetError(
             f"the photos of this run were in {run.data}; there is no such folder now.",
             f"Say where they are: verydeep train DATA --resume {shlex.quote(str(folder))}",

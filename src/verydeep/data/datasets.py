@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from verydeep.errors import DatasetError, ImageError
+from verydeep.files import is_folder
 from verydeep.image import read_image
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -82,7 +83,7 @@ def open_splits(folder: str | Path, seed: int = 0) -> Splits:
     """The photos of DATA/train and DATA/val, or DATA's with a fifth of each class drawn. Raises DatasetError."""
     folder = _existing(folder)
     validation = _validation_folder(folder)
-    if not _is_folder(folder / "train"):
+    if not is_folder(folder / "train"):
         if validation:
             raise DatasetError(
                 f"{folder} has photos to validate on in {validation.name}, but no folder train.",
@@ -104,7 +105,7 @@ def open_validation(folder: str | Path, drawn_seed: int | None = None) -> tuple[
     folder = _existing(folder)
     if validation := _validation_folder(folder):
         return open_folder(validation), f"the photos in {validation.name}"
-    photos = open_folder(folder / "train" if _is_folder(folder / "train") else folder)
+    photos = open_folder(folder / "train" if is_folder(folder / "train") else folder)
     if drawn_seed is not None:
         return split(photos, drawn_seed).validation, f"the fifth of the photos that training drew (seed {drawn_seed})"
     return photos, "all photos of the folder"
@@ -198,13 +199,9 @@ def _existing(folder: str | Path) -> Path:
     return folder
 
 
-def _is_folder(path: Path) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112, Path.is_dir raises where nothing may be looked up
-
-
 def _validation_folder(folder: Path) -> Path | None:
     """The folder with the classes to validate on; one that holds photos itself is a class of that name."""
-    candidates = [folder / name for name in VALIDATION_FOLDERS if _is_folder(folder / name)]
+    candidates = [folder / name for name in VALIDATION_FOLDERS if is_folder(folder / name)]
     return next((candidate for candidate in candidates if _folders(candidate)), None)
 
 

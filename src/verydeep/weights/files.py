@@ -19,7 +19,7 @@ import safetensors.numpy
 
 from verydeep.architecture import Architecture
 from verydeep.errors import ModelFileError, VerydeepError
-from verydeep.files import atomic_write
+from verydeep.files import atomic_write, is_folder
 from verydeep.nouns import Calibration, Preprocessing, Weights
 
 FORMAT_VERSION = 1
@@ -124,7 +124,7 @@ def read_info(path: str | Path) -> ModelInfo:
 def model_path(path: str | Path) -> Path:
     """The model file at `path`, which is the file itself or the folder that holds it. Raises ModelFileError."""
     path = Path(path)
-    file = path / MODEL_FILE if os.path.isdir(path) else path  # noqa: PTH112, Path.is_dir raises on a long name
+    file = path / MODEL_FILE if is_folder(path) else path
     if not os.path.isfile(file):  # noqa: PTH113
         raise ModelFileError(f"there is no model at {path}.", f"Expected a file, or a folder with {MODEL_FILE}.")
     return file
