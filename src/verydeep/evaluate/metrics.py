@@ -70,11 +70,24 @@ def expected_calibration_error(posteriors: np.ndarray, labels: np.ndarray, bins:
     The photos are put into `bins` equal intervals of the top posterior; each adds |accuracy - mean confidence|,
     weighted by its share of the photos. Source: Guo et al. (2017), "On calibration of modern neural networks".
     """
+    _, right, confidence = calibration_bins(posteriors, labels, bins)
+    return float(np.abs(right - confidence).sum() / len(labels))
+
+
+def calibration_bins(
+    posteriors: np.ndarray, labels: np.ndarray, bins: int = 15
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The photos in equal intervals of their top posterior: how many, how many right, and the sum of the posteriors.
+
+    Each is (bins,) float64.
+    """
     confidence = posteriors.max(axis=1).astype(np.float64)
     is_right = posteriors.argmax(axis=1) == labels
     members = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = np.bincount(members, weights=is_right - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))
+    counts, right, total = (
+        np.bincount(members, weights, bins) for weights in (np.ones(len(labels)), is_right, confidence)
+    )
+    return counts, right, total
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
