@@ -1,6 +1,7 @@
 """What all tests share: the data beside the repository, and shapes of tensors checked at every call."""
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -49,6 +50,12 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return Done(int(exit_.value.code or 0), out, err)
 
     return run_verydeep
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Decoded photos of tests do not fill the cache of whoever runs them."""
+    os.environ["VERYDEEP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

@@ -64,7 +64,11 @@ class CheckpointError(DataError):
 
 
 class TrainingError(VerydeepError):
-    """A training that cannot go on: the loss is no longer a number."""
+    """A training that cannot go on."""
+
+
+class NonFiniteError(TrainingError):
+    """A step of training that met NaN or infinity; nothing of it was kept."""
 
 
 class MissingExtraError(VerydeepError, ImportError):
@@ -76,9 +80,15 @@ class DeviceError(UsageError):
 
 
 class InterruptedRun(VerydeepError):  # noqa: N818, nothing went wrong
-    """A training that was stopped by Ctrl-C, and can be gone on with."""
+    """A training that was stopped by Ctrl-C or SIGTERM, and can be gone on with."""
 
-    exit_code = 130  # as shells count a command that SIGINT ended
+    exit_code = 130  # as shells count a command that SIGINT ended; 143 after SIGTERM
+
+
+class HungRun(VerydeepError):  # noqa: N818, as the one above
+    """A training that showed no sign of life and was ended; it can be gone on with."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: a supervisor may try again
 
 
 class StorageError(VerydeepError, OSError):

@@ -3,9 +3,14 @@
 import contextlib
 import errno
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from verydeep.errors import StorageError
+from verydeep.errors import StorageError, UsageError
+
+_UNFINISHED = ".verydeep-"
 
 _REASONS = {
     errno.ENOSPC: ("the disk is full", "Free some space, or choose another folder."),
@@ -41,29 +46,54 @@ def make_folder(path: str | Path) -> Path:
     return folder
 
 
+def cache_folder() -> Path:
+    """Where files are kept that can be made again: $VERYDEEP_CACHE, or the system's place for them.
+
+    Raises StorageError where the system does not know where this user's home is.
+    """
+    if chosen := os.environ.get("VERYDEEP_CACHE"):
+        return Path(chosen)
+    variable = {"win32": "LOCALAPPDATA", "darwin": ""}.get(sys.platform, "XDG_CACHE_HOME")
+    try:
+        below = {"win32": "AppData/Local", "darwin": "Library/Caches"}.get(sys.platform, ".cache")
+        return Path(os.environ.get(variable) or Path.home() / below) / "verydeep"
+    except RuntimeError as error:
+        raise StorageError(f"there is no folder for caches: {error}", "Name one: VERYDEEP_CACHE=FOLDER") from error
+
+
 def atomic_write(path: str | Path, data: bytes | str, *, is_durable: bool = True) -> None:
     """Replaces the content of `path` as a whole; text is written as UTF-8. Raises StorageError, the old file intact.
 
-    A temporary file in the same folder is written, flushed to the disk and renamed; then the folder is flushed, since
-    a rename is on the disk only when its folder is. A link stays one: the file that it names is replaced.
     is_durable: False for what can be made again: nothing is flushed, and a power cut may lose it.
     """
-    path = Path(path)
     # A file name that is no text may be part of it: its bytes are spelt out.
     content = data.encode(errors="backslashreplace") if isinstance(data, str) else data
+    with replacing(path, is_durable=is_durable) as temporary, temporary.open("xb") as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path, *, is_durable: bool = True) -> Iterator[Path]:
+    """The path of a temporary file to write; at the block's end it takes the place of `path`. Raises StorageError.
+
+    It lies in the same folder, and is flushed to the disk before it is renamed; then the folder is flushed, since a
+    rename is on the disk only when its folder is. A link stays one: the file that it names is replaced. Where the
+    block fails, the old file is intact.
+    """
+    path = Path(path)
     make_folder(path.parent)
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".verydeep-{os.urandom(8).hex()}.tmp")
+    temporary = target.with_name(f"{_UNFINISHED}{os.urandom(8).hex()}.tmp")
     try:
         _refuse_device(target)
-        with temporary.open("xb") as file:
-            file.write(content)
-            if is_durable:
-                file.flush()
-                os.fsync(file.fileno())
+        yield temporary
+        if is_durable:
+            _flush(temporary)
         temporary.replace(target)
         if is_durable:
             _flush_folder(target.parent)
+    except StorageError:
+        raise
     except OSError as error:
         raise storage_error(path, error) from error
     finally:  # also at Ctrl-C; after the rename there is none
@@ -71,10 +101,74 @@ def atomic_write(path: str | Path, data: bytes | str, *, is_durable: bool = True
             temporary.unlink(missing_ok=True)
 
 
+def remove_unfinished(folder: Path, *prefixes: str) -> None:
+    """Deletes what a process that was killed left of the files it was writing into `folder`.
+
+    prefixes: what other names begin with that are temporary.
+    """
+    for prefix in (_UNFINISHED, *prefixes):
+        for path in folder.glob(f"{prefix}*"):
+            with contextlib.suppress(OSError):  # it takes room, and harms nothing
+                path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def sole_use(path: str | Path, what: str) -> Iterator[None]:
+    """Holds the lock file at `path` within the block. Raises UsageError where another process holds it.
+
+    The system gives a lock back however its process ends, so that none is left behind. what: is in use, for the error.
+    """
+    path = Path(path)
+    make_folder(path.parent)
+    name = os.path.realpath(path)
+    refusal = UsageError(f"{what} is in use by another process.", "Wait for its end, or stop it.")
+    try:
+        file = path.open("ab+")
+    except OSError as error:
+        raise storage_error(path, error) from error
+    with file:
+        if name in _locked:  # the system would grant it to the same process twice
+            raise refusal
+        try:
+            _lock(file)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+                raise storage_error(path, error) from error
+            raise refusal from error
+        _locked.add(name)
+        try:
+            yield
+        finally:
+            _locked.remove(name)
+
+
+_locked: set[str] = set()  # the lock files that this process holds
+
+if os.name == "nt":
+    import msvcrt
+
+    def _lock(file: BinaryIO) -> None:
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock(file: BinaryIO) -> None:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, child processes do not inherit it
+
+
 def _refuse_device(path: Path) -> None:
     """A rename would put a file in the place of /dev/null, for every program of this machine."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise OSError(errno.EINVAL, "it is a device or a pipe, not a file")
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDWR)  # Windows flushes only what it may write
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -216,7 +216,8 @@ def test_a_run_stopped_by_ctrl_c_goes_on_to_the_same_weights_as_one_that_was_not
     out, err = training.communicate(timeout=60)
     assert (training.returncode, out) == (130, "")
     *_, error, hint = err.splitlines()
-    assert re.fullmatch(rf"error: interrupted; \d+ of 40 epochs are saved in {tmp_path / 'stopped'}\.", error)
+    place = r"in epoch \d+ of 40, step \d+ of it"
+    assert re.fullmatch(rf"error: stopped by SIGINT {place}; all of it is saved in {tmp_path / 'stopped'}\.", error)
     assert hint == f"hint: Go on with: verydeep train --resume {tmp_path / 'stopped'}"
     assert "Traceback" not in err
     assert not list(tmp_path.glob("stopped/**/.*"))  # no temporary file is left

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import tempfile
 from dataclasses import replace
@@ -14,16 +15,26 @@ import torch
 from PIL import Image
 
 from verydeep.data.datasets import open_splits
-from verydeep.data.loader import Batch
-from verydeep.errors import CheckpointError, DatasetError, ModelFileError, TrainingError, UsageError
+from verydeep.data.loader import Batch, load_batches
+from verydeep.errors import (
+    CheckpointError,
+    DatasetError,
+    InterruptedRun,
+    ModelFileError,
+    NonFiniteError,
+    UsageError,
+)
 from verydeep.evaluate import evaluate
 from verydeep.image import normalize, read_image
 from verydeep.predict import Predictor
 from verydeep.runtime import open_model
 from verydeep.train import loop
-from verydeep.train.checkpoint import STATE_FILE, save_state
+from verydeep.train.checkpoint import load_state, save_state, state_files
 from verydeep.train.display import Display
-from verydeep.train.loop import _prepare, train
+from verydeep.train.finish import validate
+from verydeep.train.guards import checked_loss
+from verydeep.train.interrupt import Interruption, Stopped
+from verydeep.train.loop import _prepare, begin, learn_batch, train
 from verydeep.train.recipe import Recipe
 from verydeep.train.run import Run, create_run, open_run
 
@@ -100,36 +111,155 @@ def test_training_evaluation_and_prediction_agree_to_the_last_photo(photos, tmp_
             assert prediction.probability == pytest.approx(row.max(), abs=1e-5)
 
 
-@pytest.mark.parametrize("moment", ["after the epoch", "in mid-epoch", "before the state is saved"])
-def test_a_resumed_run_ends_with_the_same_state_as_an_uninterrupted_one(moment, photos, tmp_path, monkeypatch):
-    fields = {"head": "fc", "width": 1 / 64, "momentum": 0.9, "mixup": 0.2}  # with dropout, which draws random numbers
+@pytest.mark.parametrize("moment", ["after the epoch", "in mid-epoch", "before the state is saved", "in validation"])
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_a_resumed_run_ends_with_the_same_state_as_an_uninterrupted_one(
+    moment, batch_norm, photos, tmp_path, monkeypatch
+):
+    # with dropout, which draws random numbers
+    fields = {"head": "fc", "width": 1 / 64, "momentum": 0.9, "mixup": 0.2, "batch_norm": batch_norm}
     go(start(photos, tmp_path / "whole", **fields))
-    broken = start(photos, tmp_path / "broken", **fields)
+    broken = start(photos, tmp_path / "broken", **fields, checkpoint_minutes=0)
 
     class Stop(Display):
         def step(self, epoch, step, steps, loss, photos):
             if (epoch, step, moment) == (1, 3, "in mid-epoch"):
-                raise KeyboardInterrupt
+                raise Stopped
 
         def epoch(self, row):
             if (row["epoch"], moment) == (2, "after the epoch"):
-                raise KeyboardInterrupt
+                raise Stopped
 
-    def save(run, progress, *rest):
-        if (progress.epoch, moment) == (2, "before the state is saved"):
+    def save(run, state):
+        if (state.progress.epoch, moment) == (2, "before the state is saved"):
             raise KeyboardInterrupt
-        save_state(run, progress, *rest)
+        save_state(run, state)
+
+    def validate_or_stop(*arguments):
+        if moment == "in validation":
+            raise Stopped
+        return validate(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr("verydeep.train.loop.save_state", save)
+        patched.setattr(loop, "save_state", save)
+        patched.setattr(loop, "validate", validate_or_stop)
         with pytest.raises(KeyboardInterrupt):
             train(broken, open_splits(photos, RECIPE.seed), Stop(), "cpu")
     assert not (broken.folder / "model.safetensors").exists()
     go(open_run(broken.folder))
-    assert arrays(tmp_path / "whole" / STATE_FILE) == arrays(tmp_path / "broken" / STATE_FILE)
-    assert arrays(tmp_path / "whole" / "model.safetensors") == arrays(tmp_path / "broken" / "model.safetensors")
-    epochs = [[(row["epoch"], row["loss"]) for row in open_run(tmp_path / n).metrics()] for n in ("whole", "broken")]
+    whole = open_run(tmp_path / "whole")
+    assert arrays(state_files(whole.folder)[0]) == arrays(state_files(broken.folder)[0])
+    assert arrays(whole.folder / "model.safetensors") == arrays(broken.folder / "model.safetensors")
+    epochs = [[(row["epoch"], row["loss"]) for row in run.metrics()] for run in (whole, broken)]
     assert epochs[0] == epochs[1]
+
+
+def test_a_step_that_is_stopped_half_way_leaves_the_state_as_it_was(photos, tmp_path, monkeypatch):
+    """Batch norm has seen the batch by then."""
+    splits = open_splits(photos, RECIPE.seed)
+    state = begin(RECIPE, splits, torch.device("cpu"))
+    before = {name: array.clone() for name, array in state.arrays().items()}
+    batches = load_batches(splits.training, RECIPE.augmentation, batch_size=8, seed=0, start=(0, 0), epochs=1)
+
+    def stop(*arguments):
+        assert not torch.equal(state.network.bn1_1.running_mean, before["network.bn1_1.running_mean"])
+        raise Stopped
+
+    monkeypatch.setattr(loop, "checked_loss", stop)
+    with pytest.raises(Stopped):
+        learn_batch(
+            state, next(batches), RECIPE, rate=0.1, random=np.random.default_rng(0), interruption=Interruption()
+        )
+    assert state.progress.step == 0
+    assert all(torch.equal(array, before[name]) for name, array in state.arrays().items())
+
+
+@pytest.mark.parametrize("moment", ["in the step", "in mid-epoch"])
+def test_a_signal_stops_the_run_with_all_of_its_work_saved(moment, photos, tmp_path, monkeypatch):
+    run = start(photos, tmp_path / "run", checkpoint_minutes=1000)
+    saved = []
+
+    class Send(Display):
+        def step(self, epoch, step, steps, loss, photos):
+            if (epoch, step, moment) == (1, 2, "in mid-epoch"):
+                signal.raise_signal(signal.SIGTERM)
+
+    def update(self, network, step):
+        if (step, moment) == (8, "in the step"):
+            signal.raise_signal(signal.SIGTERM)
+            saved.append(step)  # the step is finished first
+
+    monkeypatch.setattr(loop.AveragedWeights, "update", update)
+    before = signal.getsignal(signal.SIGTERM)
+    expected = r"stopped by SIGTERM in epoch 2 of 3, step 3 of it; all of it is saved"
+    with pytest.raises(InterruptedRun, match=expected) as caught:
+        train(run, open_splits(photos), Send(), "cpu")
+    assert caught.value.exit_code == 143
+    assert saved == ([8] if moment == "in the step" else [])
+    assert signal.getsignal(signal.SIGTERM) is before
+    state = begin(run.recipe, open_splits(photos), torch.device("cpu"))
+    load_state(run.folder, state, open_splits(photos))
+    assert (state.progress.epoch, state.progress.batch) == (1, 3)
+
+
+def test_parts_of_a_batch_make_the_step_of_the_whole(photos, tmp_path):
+    """Without batch norm, whose statistics are those of a part; up to rounding."""
+    fields = {"batch_norm": False, "cutmix": 0.5, "learning_rate": 0.01}
+    whole = trained(start(photos, tmp_path / "whole", **fields))
+    parts = trained(start(photos, tmp_path / "parts", **fields, micro_batch=3))
+    for name, array in whole.items():
+        np.testing.assert_allclose(parts[name], array, rtol=1e-3, atol=1e-5)
+
+
+def trained(run: Run) -> dict[str, np.ndarray]:
+    go(run)
+    with safetensors.safe_open(state_files(run.folder)[0], framework="np") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+
+
+def test_a_run_in_use_is_refused(photos, tmp_path):
+    run = start(photos, tmp_path / "run")
+
+    class Again(Display):
+        def epoch(self, row):
+            with pytest.raises(UsageError, match="the run in .*run is in use by another process"):
+                go(run)
+
+    train(run, open_splits(photos), Again(), "cpu")
+
+
+def test_rolling_back_halves_the_learning_rate_and_goes_on(photos, tmp_path, monkeypatch):
+    run = start(photos, tmp_path / "run", on_nonfinite="roll back")
+    spoilt = []
+
+    def spoil(loss, network):
+        if len(spoilt) < 2 and float(loss) < 0.6:
+            spoilt.append(loss)
+            return float("nan")
+        return checked_loss(loss, network)
+
+    monkeypatch.setattr(loop, "checked_loss", spoil)
+    notes = []
+
+    class Listen(Display):
+        def note(self, message):
+            notes.append(message)
+
+    train(run, open_splits(photos), Listen(), "cpu")
+    assert sum("at half the learning rate" in note for note in notes) == 2
+    assert [row["epoch"] for row in run.metrics()] == [1, 2, 3]
+    assert run.metrics()[0]["learning_rate"] <= 0.1 / 2
+    assert Predictor(run.folder).classes == ("blue", "red")
+
+
+def test_a_run_that_rolls_back_for_ever_stops(photos, tmp_path, monkeypatch):
+    run = start(photos, tmp_path / "run", on_nonfinite="roll back")
+    monkeypatch.setattr(loop, "checked_loss", lambda loss, network: float("nan"))
+    with pytest.raises(NonFiniteError):
+        go(run)
+    state = begin(run.recipe, open_splits(photos), torch.device("cpu"))
+    load_state(run.folder, state, open_splits(photos))
+    assert state.progress.rollbacks == 3
 
 
 def arrays(path: Path) -> dict[str, bytes]:
@@ -192,7 +322,7 @@ def test_the_last_rate_of_the_plateau_schedule_ends_the_run(photos, tmp_path):
 
 def test_a_diverging_loss_stops_the_run_at_the_step(photos, tmp_path):
     run = start(photos, tmp_path / "run", learning_rate=1000.0, batch_norm=False, warmup_epochs=0)
-    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d+"):
+    with pytest.raises(NonFiniteError, match=r"is not finite at step \d+"):
         go(run)
     assert not (run.folder / "model.safetensors").exists()
 
@@ -212,8 +342,9 @@ def test_a_few_damaged_photos_are_named_and_many_stop_the_run(photos, tmp_path, 
 def test_a_damaged_state_is_refused_with_its_name(photos, tmp_path):
     run = start(photos, tmp_path / "run", epochs=1)
     go(run)
-    (run.folder / STATE_FILE).write_bytes(b"\x10\0\0\0\0\0\0\0{broken")
-    with pytest.raises(CheckpointError, match=r"state\.safetensors cannot be resumed from"):
+    for path in state_files(run.folder):
+        path.write_bytes(b"\x10\0\0\0\0\0\0\0{broken")
+    with pytest.raises(CheckpointError, match=r"state-.* is damaged .*no other is there"):
         go(open_run(run.folder))
 
 

@@ -3,12 +3,14 @@
 import json
 import shlex
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from verydeep.cli.train_plan import make_plan, search_rate, show_plan, show_rates
 from verydeep.errors import (
     CheckpointError,
     DatasetError,
@@ -37,7 +39,12 @@ if TYPE_CHECKING:
 @click.option("--resume", metavar="FOLDER", type=click.Path(path_type=Path), help="Go on with the run in FOLDER.")
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change the recipe; may be repeated.")
 @click.option("--show-recipe", is_flag=True, help="Print every field of the recipe, and do nothing.")
+@click.option("--minutes", metavar="N", type=click.FloatRange(min=0, min_open=True), help="As many epochs as fit in.")
+@click.option("--plan", "is_planned", is_flag=True, help="Say what it will take, from ten steps; do nothing else.")
+@click.option("--find-lr", "finds_rate", is_flag=True, help="Find a learning rate in a hundred steps; do nothing else.")
 @click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.  [auto]")
+@click.option("--threads", metavar="N", type=click.IntRange(min=1), help="Of the processor.  [one a core]")
+@click.option("--log-to", "logs", multiple=True, metavar="NAME", help="tensorboard, wandb or mlflow; may be repeated.")
 @click.option("--source", metavar="TEXT", help="Where the photos come from, for the model card.")
 @click.option("--licence", metavar="TEXT", help="On what terms they may be used, for the model card.")
 @click.option("--json", "as_json", is_flag=True, help="Print the final validation as JSON.")
@@ -48,7 +55,12 @@ def train(
     resume: Path | None,
     settings: tuple[str, ...],
     show_recipe: bool,
+    minutes: float | None,
+    is_planned: bool,
+    finds_rate: bool,
     device: str,
+    threads: int | None,
+    logs: tuple[str, ...],
     source: str | None,
     licence: str | None,
     as_json: bool,
@@ -56,19 +68,21 @@ def train(
     """Train a network on the photos in DATA: DATA/<class>/<photo>, or DATA/train/... and DATA/val/...
 
     The run's folder gets model.safetensors, its card README.md, recipe.json, metrics.jsonl and the state to resume
-    from. Where there is no folder of validation photos, a fifth of each class is drawn for it. Ctrl-C stops a run;
-    --resume goes on with it, and takes DATA where the photos have moved.
+    from. Where there is no folder of validation photos, a fifth of each class is drawn for it. Ctrl-C saves a run and
+    stops it; --resume goes on with it to the very same end, and takes DATA where the photos have moved.
     """
+    started = time.monotonic()
     _require_torch()
     from verydeep.data.datasets import open_splits
     from verydeep.recipes import load_recipe
     from verydeep.runtime.torch_engine import find_device
     from verydeep.train.run import create_run
 
-    if resume is not None and (recipe_name or settings or out or source or licence):
+    fixed = (recipe_name, settings, out, source, licence, minutes, threads, is_planned, finds_rate)
+    if resume is not None and any(fixed):
         raise UsageError(
-            "--resume goes on as it was begun: --recipe, --set, --out, --source and --licence do not go with it.",
-            "Leave them out, or begin another run.",
+            "--resume goes on as it was begun: DATA, --device, --log-to and --json go with it, and no other option.",
+            "Leave the others out, or begin another run.",
         )
     run = _open_run(resume, data) if resume is not None else None
     recipe_name = recipe_name or "modern"
@@ -80,16 +94,32 @@ def train(
     data = run.data if run else data
     if data is None:
         raise UsageError("no folder of photos was given.", "verydeep train DATA, or verydeep train --resume FOLDER")
+    _set_threads(threads)
     splits = open_splits(data, recipe.seed)
+    if finds_rate:
+        show_rates(search_rate(recipe, splits, device), as_json)
+        return
+    if is_planned or minutes is not None:
+        recipe, plan = make_plan(recipe, splits, device, minutes, started)
+        if is_planned:
+            show_plan(plan, as_json)
+            return
     if run is None:
         out = out or Path("trained") / f"{data.resolve().name}-{recipe_name}"
         notes = {name: text for name, text in (("source", source), ("licence", licence)) if text}
         run = create_run(out, recipe, data, ("verydeep", *sys.argv[1:]), notes)
-    report = _train(run, splits, device)
+    report = _train(run, splits, device, logs)
     if as_json:
         click.echo(json.dumps(report.to_dict()))
     else:
         _print_result(run, report)
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
 
 
 def _require_torch() -> None:
@@ -122,7 +152,7 @@ def _open_run(folder: Path, data: Path | None) -> "Run":
     return run
 
 
-def _train(run: "Run", splits: "Splits", device: str) -> "Report":
+def _train(run: "Run", splits: "Splits", device: str, logs: tuple[str, ...]) -> "Report":
     """The training, its errors completed by how to go on."""
     from verydeep.train.display import Display
     from verydeep.train.loop import train as run_training
@@ -130,10 +160,10 @@ def _train(run: "Run", splits: "Splits", device: str) -> "Report":
     go_on = f"verydeep train --resume {shlex.quote(str(run.folder))}"
     display = Display()
     try:
-        return run_training(run, splits, display, device)
-    except KeyboardInterrupt as error:
-        saved = f"{len(run.metrics())} of {run.recipe.epochs} epochs are saved"
-        raise InterruptedRun(f"interrupted; {saved} in {run.folder}.", f"Go on with: {go_on}") from error
+        return run_training(run, splits, display, device, logs)
+    except InterruptedRun as error:
+        error.hint = f"Go on with: {go_on}"
+        raise
     except StorageError as error:
         raise StorageError(error.message, f"{error.hint} Then go on with: {go_on}") from error
     finally:

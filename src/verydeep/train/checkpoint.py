@@ -1,96 +1,197 @@
-"""The state of a run between two epochs, in one safetensors file: no pickle, so that loading it runs no code."""
+"""The state of a run in the midst of its work, in safetensors files: no pickle, so that loading one runs no code.
 
+The newest two are kept. Each is written whole or not at all, and holds a checksum over everything in it: one that was
+damaged later is stepped over.
+"""
+
+import contextlib
+import hashlib
 import json
+import os
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from verydeep.data.datasets import Splits
 from verydeep.errors import CheckpointError
-from verydeep.files import atomic_write
+from verydeep.files import remove_unfinished, replacing
 from verydeep.network import Network
+from verydeep.train.guards import check_saveable
 from verydeep.train.optimize import AveragedWeights
 
-STATE_FILE = Path("training") / "state.safetensors"
+STATE_FOLDER = "training"
+_UNFINISHED = ".tmp"  # what the names begin with that safetensors writes to before it renames
+_KEPT = 2  # the last, and the one before in case that the last is damaged
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands."""
+    """Where a run stands, and what was chosen for it when it began."""
 
-    epoch: int  # how many are done
-    step: int  # of the optimiser, in all
-    precision: str  # chosen at the start, kept for the whole run
+    # Chosen once and kept: another choice would make other numbers.
+    precision: str
+    micro_batch: int
+    threads: int
+    versions: Mapping[str, str]  # of what computes
+    classes: list[str]  # of the photos, in the order of the network's outputs
+    photos: str  # Splits.fingerprint: which photos are trained on and which validate
+
+    # How far it is
+    epoch: int = 0  # how many are done
+    batch: int = 0  # how many of the epoch's are done
+    step: int = 0  # of the optimiser, in all
+    losses: list[float] = field(default_factory=list)  # of the epoch's batches so far
     top1_history: list[float] = field(default_factory=list)  # of validation, after each epoch
-    seconds: float = 0.0  # of training so far
-    classes: list[str] = field(default_factory=list)  # of the photos, in the order of the network's outputs
-    photos: str = ""  # Splits.fingerprint: which photos are trained on and which validate
+    unreadable: list[str] = field(default_factory=list)  # what was said of training photos that could not be read
+    unreadable_validation: list[str] = field(default_factory=list)
+    rollbacks: int = 0  # how often the run went back and halved the learning rate
+
+    # Seconds
+    seconds: float = 0.0  # of training, in all
+    epoch_seconds: float = 0.0  # of training, in the epoch so far
+    waiting_seconds: float = 0.0  # of those, waiting for photos
+    saving_seconds: float = 0.0  # in the epoch so far
 
 
-def save_state(
-    run: Path, progress: Progress, network: Network, optimizer: torch.optim.Optimizer, average: AveragedWeights
-) -> None:
-    """Writes the state whole or not at all. Raises StorageError."""
-    arrays = {f"network.{name}": value for name, value in network.state_dict().items()}
-    if average.network is not network:
-        arrays |= {f"average.{name}": value for name, value in average.network.state_dict().items()}
-    for name, parameter in network.named_parameters():
-        if "momentum_buffer" in optimizer.state[parameter]:
-            arrays[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"]
-    content = {name: value.detach().cpu().contiguous() for name, value in arrays.items()}
-    atomic_write(run / STATE_FILE, safetensors.torch.save(content, {"progress": json.dumps(asdict(progress))}))
+@dataclass
+class State:
+    """All that changes while a network is trained."""
+
+    network: Network
+    optimizer: torch.optim.Optimizer
+    average: AveragedWeights
+    progress: Progress
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Every number to save, by name. They are not copied: a step changes them."""
+        arrays = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        if self.average.network is not self.network:
+            arrays |= {f"average.{name}": value for name, value in self.average.network.state_dict().items()}
+        for name, parameter in self.network.named_parameters():
+            if "momentum_buffer" in self.optimizer.state[parameter]:
+                arrays[f"momentum.{name}"] = self.optimizer.state[parameter]["momentum_buffer"]
+        return {name: value.detach() for name, value in arrays.items()}
 
 
-def load_state(
-    run: Path, splits: Splits, network: Network, optimizer: torch.optim.Optimizer, average: AveragedWeights
-) -> Progress | None:
-    """Puts the saved state into place; None where the run has not saved one yet.
+def save_state(run: Path, state: State) -> None:
+    """Writes the state whole or not at all. Raises StorageError, and TrainingError where a number is not finite."""
+    arrays = {name: value.cpu().contiguous() for name, value in state.arrays().items()}
+    check_saveable(arrays)
+    progress = json.dumps(asdict(state.progress))
+    metadata = {"progress": progress, "checksum": _checksum(progress, arrays)}
+    path = _path(run, state.progress)
+    with replacing(path) as temporary, _as_os_error():
+        safetensors.torch.save_file(arrays, temporary, metadata)
+    for old in state_files(run)[_KEPT:]:
+        with contextlib.suppress(OSError):  # it takes room, and harms nothing
+            old.unlink()
 
-    Raises CheckpointError where the state is damaged, or was trained on other photos than those of `splits`.
+
+def load_state(run: Path, state: State, splits: Splits) -> list[str]:
+    """Puts the newest whole state into place; where there is none, `state` stays as it is.
+
+    Returns what is to be told: a sentence for each state that was stepped over. Raises CheckpointError where there are
+    states and all are damaged, or where the state is of other photos than `splits`.
     """
-    path = run / STATE_FILE
-    if not path.exists():
-        return None
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            progress = Progress(**json.loads(file.metadata()["progress"]))
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    remove_unfinished(run / STATE_FOLDER, _UNFINISHED)
+    told = []
+    for path in state_files(run):
+        try:
+            progress, arrays = _read(path)
+        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+            told.append(f"{path} is damaged ({_reason(error)})")
+            continue
         _check_photos(path, progress, splits)
-        network.load_state_dict(_part(arrays, "network."))
-        if average.network is not network:
-            average.network.load_state_dict(_part(arrays, "average."))
-        momentum = _part(arrays, "momentum.")
-        for name, parameter in network.named_parameters():
-            if name in momentum:
-                optimizer.state[parameter]["momentum_buffer"] = momentum[name].to(parameter)
-    except CheckpointError:
-        raise
-    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
+        _restore(path, state, progress, arrays)
+        for damaged in state_files(run)[: len(told)]:  # no longer among those that are counted
+            damaged.replace(damaged.with_suffix(".damaged"))
+        return [f"{sentence}; going on from the state before it." for sentence in told]
+    if told:
+        raise CheckpointError(f"{'; '.join(told)}; no other is there.", "Start the training anew in another folder.")
+    return []
+
+
+def state_files(run: Path) -> list[Path]:
+    """Those of a run, the newest first."""
+    return sorted((run / STATE_FOLDER).glob("state-*.safetensors"), reverse=True)
+
+
+def _path(run: Path, progress: Progress) -> Path:
+    return run / STATE_FOLDER / f"state-{progress.epoch:06}-{progress.batch:09}.safetensors"
+
+
+def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:
+    with safetensors.safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    if _checksum(metadata["progress"], arrays) != metadata["checksum"]:
+        raise ValueError("its checksum differs")
+    return Progress(**json.loads(metadata["progress"])), arrays
+
+
+def _checksum(progress: str, arrays: Mapping[str, Tensor]) -> str:
+    """SHA-256 over where the run stands and every number, with their names, types and shapes."""
+    digest = hashlib.sha256(progress.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"\0{name} {array.dtype} {tuple(array.shape)}\0".encode())
+        digest.update(array.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _restore(path: Path, state: State, progress: Progress, arrays: Mapping[str, Tensor]) -> None:
+    try:
+        state.network.load_state_dict(_part(arrays, "network."))
+        if state.average.network is not state.network:
+            state.average.network.load_state_dict(_part(arrays, "average."))
+    except RuntimeError as error:  # whole, but of another network
         raise CheckpointError(
-            f"{path} cannot be resumed from: {reason}.", "Start the training anew in another folder."
+            f"{path} cannot be resumed from: {_reason(error)}.", "Start the training anew in another folder."
         ) from error
-    return progress
+    momentum = _part(arrays, "momentum.")
+    state.optimizer.state.clear()
+    for name, parameter in state.network.named_parameters():
+        if name in momentum:
+            state.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum[name])
+    state.progress = progress
 
 
 def _check_photos(path: Path, progress: Progress, splits: Splits) -> None:
     expected, got = progress.classes, list(splits.training.classes)
-    if expected and expected != got:  # states of the first versions hold neither classes nor fingerprint
+    if expected != got:
         changed = ", ".join(sorted(set(expected) ^ set(got))) or "their order"
         raise CheckpointError(
             f"{path} was trained on other classes than the photos have now: {changed} differs.",
             "Put the class folders back as they were, or start the training anew in another folder.",
         )
-    if progress.photos and progress.photos != splits.fingerprint():
+    if progress.photos != splits.fingerprint():
         raise CheckpointError(
             f"{path} was trained on other photos than are there now: some were added, removed or renamed.",
             "Put them back as they were, or start the training anew in another folder.",
         )
 
 
-def _part(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:
+@contextlib.contextmanager
+def _as_os_error() -> Iterator[None]:
+    """What safetensors says of a failed write, as the OSError that it was."""
+    try:
+        yield
+    except safetensors.SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200].rstrip(".")
+
+
+def _part(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}

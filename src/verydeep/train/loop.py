@@ -1,133 +1,356 @@
-"""The training loop, top to bottom: photos and a recipe in, a run folder with a model out."""
+"""The training loop, top to bottom: photos and a recipe in, a run folder with a model out.
+
+A step is a pure function of the state before it: order, augmentation, mixing and dropout draw from the seed, the epoch
+and the step alone. So a run that was stopped anywhere, by whatever, goes on to the very numbers it would have reached.
+"""
 
 import math
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812, torch's own custom
 from torch import Tensor
 
-from verydeep.data.datasets import Dataset, Splits, check_readable
+from verydeep import machine
+from verydeep.data.cache import PhotoCache, open_cache
+from verydeep.data.datasets import Splits, check_readable
 from verydeep.data.loader import Batch, batch_random, load_batches, steps_per_epoch
 from verydeep.data.mix import cutmix, mixup
-from verydeep.errors import DatasetError, TrainingError, printable
+from verydeep.errors import NonFiniteError, printable
 from verydeep.evaluate import Report
+from verydeep.files import sole_use
 from verydeep.network import Network, initialize, weights_of
 from verydeep.runtime.torch_engine import find_device
-from verydeep.train.checkpoint import Progress, load_state, save_state
+from verydeep.train.checkpoint import STATE_FOLDER, Progress, State, load_state, save_state
 from verydeep.train.display import Display
 from verydeep.train.finish import finish, validate
+from verydeep.train.guards import (
+    MOST_ROLLBACKS,
+    KeptBuffers,
+    StuckLoss,
+    Unreadable,
+    checked_loss,
+    find_nonfinite,
+    nonfinite_error,
+    rate_factor,
+)
+from verydeep.train.interrupt import Interruption, Stopped
+from verydeep.train.logs import Log, open_logs
+from verydeep.train.memory import explain_memory, fitting_micro_batch, is_out_of_memory
 from verydeep.train.optimize import AveragedWeights, learning_rate, make_optimizer, plateaus
 from verydeep.train.precision import autocast, choose_precision
 from verydeep.train.recipe import Recipe
 from verydeep.train.run import Run
+from verydeep.train.watchdog import STACKS_FILE, Watchdog
 
 MOST_LISTED = 10  # classes that are shown with their number of photos
-MOST_UNREADABLE = 0.05  # the share of photos that may be unreadable before the training stops
+COST_OF_SAVING = 0.01  # the share of the time that saving may take, so long as the recipe's `checkpoint_minutes` allow
 
 
-def train(run: Run, splits: Splits, display: Display, device_name: str = "auto") -> Report:
+@dataclass
+class Session:
+    """One process's work on a run."""
+
+    run: Run
+    splits: Splits
+    display: Display
+    device: torch.device
+    interruption: Interruption
+    watchdog: Watchdog
+    state: State
+    unreadable: Unreadable  # of the training photos
+    unreadable_validation: Unreadable
+    cache: PhotoCache | None
+    saved: float = 0.0  # when the state was last saved, by time.monotonic
+    seconds_between_saves: float = 0.0
+
+
+def train(
+    run: Run, splits: Splits, display: Display, device_name: str = "auto", logs: Sequence[str] | None = None
+) -> Report:
     """Trains until the recipe's end, from where the run's folder stands, and writes the model into it.
 
-    Returns the validation of the model as written. Raises TrainingError where the loss is no longer finite,
-    DatasetError where too many photos are unreadable, CheckpointError and StorageError.
+    logs: names of `train.logs` besides metrics.jsonl. Returns the validation of the model as written.
+    Raises InterruptedRun at Ctrl-C or SIGTERM, the state saved; UsageError where another process trains this run;
+    TrainingError where it cannot go on; DatasetError where too many photos are unreadable; CheckpointError and
+    StorageError.
     """
     recipe, device = run.recipe, find_device(device_name)
-    photos, validation = splits.training, splits.validation
-    network = Network(recipe.architecture(len(photos.classes)), recipe.dropout)
+    lock = sole_use(run.folder / STATE_FOLDER / "lock", f"the run in {run.folder}")
+    with lock, Interruption() as interruption, Watchdog(run.folder) as watchdog:
+        check_readable(splits.validation)
+        state = begin(recipe, splits, device)
+        for sentence in load_state(run.folder, state, splits):
+            display.note(sentence)
+        torch.set_num_threads(state.progress.threads)
+        run.forget_after(state.progress.epoch)
+        with watchdog.phase("reading the photos"):
+            cache = open_training_cache(recipe, splits, display)
+        session = Session(
+            run=run,
+            splits=splits,
+            display=display,
+            device=device,
+            interruption=interruption,
+            watchdog=watchdog,
+            state=state,
+            unreadable=Unreadable(len(splits.training), state.progress.unreadable),
+            unreadable_validation=Unreadable(len(splits.validation), state.progress.unreadable_validation),
+            cache=cache,
+        )
+        _save(session)  # a disk that is full is better noticed now than in an hour
+        display.start(_title(recipe, splits, device, state.progress), recipe.epochs, state.progress.epoch)
+        with open_logs(logs, run, state.progress.step, display.note) as log:
+            try:
+                _learn(session, log)
+            except Stopped as stopped:
+                _save(session)
+                stopped.where = f" in {_place(recipe, state.progress)}; all of it is saved in {run.folder}"
+                raise
+        _save(session)
+        with watchdog.phase("writing the model"):
+            return finish(run, weights_of(state.average.network), splits, state.progress, device.type)
+
+
+def begin(recipe: Recipe, splits: Splits, device: torch.device) -> State:
+    """The state before the first step."""
+    network = Network(recipe.architecture(len(splits.training.classes)), recipe.dropout)
     initialize(network, recipe.initialization, recipe.seed, recipe.initial_std)
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # an overload lacks
-    optimizer = make_optimizer(network, recipe)
-    average = AveragedWeights(network, recipe.ema_decay)
+    precision = choose_precision(recipe.precision, device)
+    progress = Progress(
+        precision=precision,
+        micro_batch=recipe.micro_batch or fitting_micro_batch(recipe, network.architecture, device, precision),
+        threads=torch.get_num_threads(),
+        versions=machine.versions("torch", "numpy", "pillow"),
+        classes=list(splits.training.classes),
+        photos=splits.fingerprint(),
+    )
+    return State(network, make_optimizer(network, recipe), AveragedWeights(network, recipe.ema_decay), progress)
 
-    progress = load_state(run.folder, splits, network, optimizer, average)
-    if progress is None:
-        progress = Progress(epoch=0, step=0, precision=choose_precision(recipe.precision, device))
-    progress = replace(progress, classes=list(photos.classes), photos=splits.fingerprint())
-    check_readable(validation)
-    run.forget_after(progress.epoch)
-    steps = steps_per_epoch(len(photos), recipe.batch_size)
-    batches = load_batches(
-        photos,
+
+def _learn(session: Session, log: Log) -> None:
+    """Epoch after epoch, to the recipe's end."""
+    recipe, state = session.run.recipe, session.state
+    batches = _batches(session)
+    stuck = StuckLoss(recipe, session.splits.training.counts())
+    while state.progress.epoch < recipe.epochs and not _has_settled(recipe, state.progress):
+        try:
+            _learn_epoch(session, batches, stuck)
+        except NonFiniteError as error:
+            _roll_back(session, error)
+            batches = _batches(session)
+        else:
+            _end_epoch(session, log)
+
+
+def _batches(session: Session) -> Iterator[Batch]:
+    """From where the state stands to the recipe's end."""
+    recipe, progress = session.run.recipe, session.state.progress
+    return load_batches(
+        session.splits.training,
         recipe.augmentation,
         batch_size=recipe.batch_size,
         seed=recipe.seed,
-        epochs=range(progress.epoch, recipe.epochs),
-        pin_memory=device.type == "cuda",
+        start=(progress.epoch, progress.batch),
+        epochs=recipe.epochs,
+        cache=session.cache,
+        pin_memory=session.device.type == "cuda",
+        stacks=session.run.folder / STACKS_FILE,
     )
-    display.start(_title(recipe, photos, validation, device, progress), recipe.epochs, progress.epoch)
-    unreadable: set[str] = set()
-    unreadable_validation: set[str] = set()
 
-    while progress.epoch < recipe.epochs and not _has_settled(recipe, progress):
-        # One epoch: every photo once; one that cannot be read is replaced by its neighbour.
-        start, losses, rate = time.perf_counter(), [], 0.0
-        for step, batch in _one_epoch(batches, steps):
-            rate = learning_rate(recipe, progress.epoch + (step + 1) / steps, progress.top1_history)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            torch.manual_seed(recipe.seed * 1_000_003 + progress.step)  # dropout: the same after a restart
-            images, targets = _prepare(batch, recipe, len(photos.classes), device)
-            random = batch_random(len(photos), recipe.seed, progress.epoch, step)
-            images, targets = _mix(images, targets, recipe, random)
 
-            # One step: forward, backward, update, average.
-            with autocast(device, progress.precision):
-                logits = network(images)
-            loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
-            optimizer.zero_grad()
-            loss.backward()
-            losses.append(_checked(loss, progress, rate))
-            optimizer.step()
-            average.update(network, progress.step)
+def _learn_epoch(session: Session, batches: Iterator[Batch], stuck: StuckLoss) -> None:
+    """Every photo once; one that cannot be read is replaced by its neighbour."""
+    recipe, state, display = session.run.recipe, session.state, session.display
+    photos = len(session.splits.training)
+    steps = steps_per_epoch(photos, recipe.batch_size)
+    while (progress := state.progress).batch < steps:
+        start = time.perf_counter()
+        batch = next(batches)
+        waited = time.perf_counter() - start
+        for message in session.unreadable.note(batch.failures):
+            display.note(f"left out: {message}")
+        session.unreadable.check()
 
-            progress = replace(progress, step=progress.step + 1)
-            _note_unreadable(batch, unreadable, len(photos), display)
-            display.step(progress.epoch, step, steps, float(np.mean(losses[-50:])), len(batch.labels))
+        random = batch_random(recipe.seed, progress.epoch, progress.batch)
+        rate = _rate(recipe, progress, steps)
+        learn_batch(state, batch, recipe, rate=rate, random=random, interruption=session.interruption)
+        session.watchdog.step()
+
         seconds = time.perf_counter() - start
-
-        # The epoch's end: validate the averaged weights, write down how it went, save the state.
-        report = validate(recipe, weights_of(average.network), validation, device.type)
-        _note_new((failure.reason for failure in report.failures), unreadable_validation, display)
-        progress = replace(
-            progress,
-            epoch=progress.epoch + 1,
-            top1_history=[*progress.top1_history, report.top1.successes / report.n],
+        state.progress = replace(
+            state.progress,
+            unreadable=session.unreadable.messages,
             seconds=progress.seconds + seconds,
+            epoch_seconds=progress.epoch_seconds + seconds,
+            waiting_seconds=progress.waiting_seconds + waited,
         )
-        row = {
-            "epoch": progress.epoch,
-            "step": progress.step,
-            "learning_rate": rate,
-            "loss": float(np.mean(losses)),
-            "validation_loss": report.loss,
-            "validation_top1": progress.top1_history[-1],
-            "photos_per_second": len(photos) / seconds,
-            "seconds": progress.seconds,
-        }
-        run.append_metrics(row)
-        save_state(run.folder, progress, network, optimizer, average)
-        display.epoch(row)
-
-    return finish(run, weights_of(average.network), splits, progress, device.type)
+        losses = state.progress.losses
+        display.step(progress.epoch, progress.batch, steps, float(np.mean(losses[-50:])), len(batch.labels))
+        if advice := stuck.add(losses[-1]):
+            display.note(advice)
+        if time.monotonic() - session.saved >= session.seconds_between_saves:
+            _save(session)
 
 
-def _title(recipe: Recipe, photos: Dataset, validation: Dataset, device: torch.device, progress: Progress) -> str:
+def learn_batch(
+    state: State, batch: Batch, recipe: Recipe, *, rate: float, random: np.random.Generator, interruption: Interruption
+) -> None:
+    """One step: forward and backward, in parts where the batch does not fit into memory, then update and average.
+
+    rate: the learning rate. random: for mixing the photos. The step is taken whole or not at all: where it raises, the
+    state is as before. Raises NonFiniteError where the loss or a gradient is not finite, TrainingError where memory is
+    short.
+    """
+    network, optimizer, progress = state.network, state.optimizer, state.progress
+    device = next(network.parameters()).device
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    kept = KeptBuffers(network)
+    try:
+        images, targets = _mix(*_prepare(batch, recipe, network.architecture.classes, device), recipe, random)
+        parts = list(zip(images.split(progress.micro_batch), targets.split(progress.micro_batch), strict=True))
+        optimizer.zero_grad()
+        _seed_dropout(recipe, progress)
+        loss = sum(_backward(network, part, recipe, progress, len(part[0]) / len(images)) for part in parts)
+        if not math.isfinite(value := checked_loss(loss, network)):
+            kept.restore()
+            _seed_dropout(recipe, progress)
+            what = find_nonfinite(network, optimizer, parts, float(loss), progress.precision)
+            raise nonfinite_error(what, recipe, progress.precision, progress.step, progress.epoch, rate)
+        with interruption.deferred():
+            optimizer.step()
+            state.average.update(network, progress.step)
+            losses = [*progress.losses, value]
+            state.progress = replace(progress, batch=progress.batch + 1, step=progress.step + 1, losses=losses)
+    except BaseException as error:
+        if state.progress is progress:  # batch norm has seen the batch already
+            kept.restore()
+        if is_out_of_memory(error):
+            raise explain_memory(recipe, network.architecture, progress, device) from error
+        raise
+
+
+def _seed_dropout(recipe: Recipe, progress: Progress) -> None:
+    torch.manual_seed(recipe.seed * 1_000_003 + progress.step)
+
+
+def _backward(
+    network: Network, part: tuple[Tensor, Tensor], recipe: Recipe, progress: Progress, share: float
+) -> Tensor:
+    """Adds the gradients of a part of a batch, of which it is this share, and returns its part of the loss."""
+    images, targets = part
+    with autocast(images.device, progress.precision):
+        logits = network(images)
+    loss = share * F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+    loss.backward()
+    return loss.detach()
+
+
+def _end_epoch(session: Session, log: Log) -> None:
+    """Validates the averaged weights, writes down how it went, saves the state where it is time to."""
+    recipe, state, photos = session.run.recipe, session.state, session.splits.training
+    progress = state.progress
+    start = time.perf_counter()
+    with session.watchdog.phase("validation"):
+        report = validate(recipe, weights_of(state.average.network), session.splits.validation, session.device.type)
+    for message in session.unreadable_validation.note(failure.reason for failure in report.failures):
+        session.display.note(f"left out: {message}")
+    top1 = report.top1.successes / report.n
+    row = {
+        "epoch": progress.epoch + 1,
+        "step": progress.step,
+        "learning_rate": _rate(recipe, replace(progress, batch=progress.batch - 1), progress.batch),
+        "loss": float(np.mean(progress.losses)),
+        "validation_loss": report.loss,
+        "validation_top1": top1,
+        "photos_per_second": len(photos) / progress.epoch_seconds,
+        "seconds": progress.seconds,
+        "training_seconds": progress.epoch_seconds,
+        "waiting_seconds": progress.waiting_seconds,
+        "saving_seconds": progress.saving_seconds,
+        "validation_seconds": time.perf_counter() - start,
+    }
+    session.run.append_metrics(row)
+    state.progress = replace(
+        progress,
+        epoch=progress.epoch + 1,
+        batch=0,
+        losses=[],
+        top1_history=[*progress.top1_history, top1],
+        unreadable_validation=session.unreadable_validation.messages,
+        epoch_seconds=0.0,
+        waiting_seconds=0.0,
+        saving_seconds=0.0,
+    )
+    log.row(row)
+    session.display.epoch(row)
+    if time.monotonic() - session.saved >= session.seconds_between_saves:
+        _save(session)
+
+
+def _save(session: Session) -> None:
+    """Saves the state. The next is due when this one has cost COST_OF_SAVING of the time, or in the minutes set."""
+    start = time.monotonic()
+    with session.watchdog.phase("saving"):
+        save_state(session.run.folder, session.state)
+    session.saved = time.monotonic()
+    seconds = session.saved - start
+    session.seconds_between_saves = min(60 * session.run.recipe.checkpoint_minutes, seconds / COST_OF_SAVING)
+    progress = session.state.progress
+    session.state.progress = replace(progress, saving_seconds=progress.saving_seconds + seconds)
+
+
+def _roll_back(session: Session, error: NonFiniteError) -> None:
+    """To the last state saved, to go on from it at half the learning rate. Raises `error` where that is not wanted."""
+    state, recipe = session.state, session.run.recipe
+    rollbacks = state.progress.rollbacks + 1
+    if recipe.on_nonfinite == "stop" or rollbacks > MOST_ROLLBACKS:
+        raise error
+    load_state(session.run.folder, state, session.splits)
+    state.progress = replace(state.progress, rollbacks=rollbacks)
+    _save(session)  # so that a restart goes back to here, and not once more
+    session.run.forget_after(state.progress.epoch)
+    session.display.note(
+        f"{error.message} Back to {_place(recipe, state.progress)}, at half the learning rate "
+        f"({rollbacks} of at most {MOST_ROLLBACKS} times)."
+    )
+
+
+def open_training_cache(recipe: Recipe, splits: Splits, display: Display) -> PhotoCache | None:
+    """The training photos, decoded once for all epochs; None where they are too many, or nothing can be kept."""
+    if not recipe.cache_gib:
+        return None
+    limit = round(recipe.cache_gib * 2**30)
+    side = recipe.augmentation.reading_side
+    return open_cache(splits.training, side, limit_bytes=limit, note=display.note, progress=display.reading)
+
+
+def _title(recipe: Recipe, splits: Splits, device: torch.device, progress: Progress) -> str:
+    photos = splits.training
     classes = len(photos.classes)
     counts = [f"{printable(name)} {count}" for name, count in zip(photos.classes, photos.counts(), strict=True)]
     listing = ", ".join(counts[:MOST_LISTED]) + (", ..." if classes > MOST_LISTED else "")
+    parts = f" in parts of {progress.micro_batch}" if progress.micro_batch < recipe.batch_size else ""
     return (
-        f"{len(photos)} photos to train on, of {classes} classes: {listing}; {len(validation)} to validate on\n"
+        f"{len(photos)} photos to train on, of {classes} classes: {listing}; {len(splits.validation)} to validate on\n"
         f"{recipe.architecture(classes).name} at {recipe.input_size} pixels, {recipe.epochs} epochs; "
-        f"{device.type}, {progress.precision}"
+        f"{device.type}, {progress.precision}, batch {recipe.batch_size}{parts}"
     )
 
 
-def _one_epoch(batches: Iterator[Batch], steps: int) -> Iterator[tuple[int, Batch]]:
-    return zip(range(steps), batches, strict=False)  # range first: it must not take a batch of the next epoch
+def _place(recipe: Recipe, progress: Progress) -> str:
+    return f"epoch {min(progress.epoch + 1, recipe.epochs)} of {recipe.epochs}, step {progress.batch} of it"
+
+
+def _rate(recipe: Recipe, progress: Progress, steps: int) -> float:
+    """The learning rate of the step that comes next."""
+    rate = learning_rate(recipe, progress.epoch + (progress.batch + 1) / steps, progress.top1_history)
+    return float(rate * rate_factor(progress.rollbacks))
 
 
 def _prepare(batch: Batch, recipe: Recipe, classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -148,32 +371,6 @@ def _mix(images: Tensor, targets: Tensor, recipe: Recipe, random: np.random.Gene
     return images, targets
 
 
-def _checked(loss: Tensor, progress: Progress, rate: float) -> float:
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise TrainingError(
-            f"the loss is {value} at step {progress.step} (epoch {progress.epoch + 1}, learning rate {rate:.3g}).",
-            "Train anew with a lower learning rate, --set learning_rate=..., or with batch norm: --set batch_norm=true",
-        )
-    return value
-
-
 def _has_settled(recipe: Recipe, progress: Progress) -> bool:
     """Whether the plateau schedule is at its end: its last learning rate helps no longer."""
     return recipe.schedule == "plateau" and plateaus(progress.top1_history, recipe.patience) > recipe.drops
-
-
-def _note_unreadable(batch: Batch, known: set[str], photos: int, display: Display) -> None:
-    _note_new(batch.failures, known, display)
-    if len(known) > MOST_UNREADABLE * photos:
-        raise DatasetError(
-            f"{len(known)} of {photos} photos cannot be read, more than {MOST_UNREADABLE:.0%}: see the lines above.",
-            "Replace or remove them.",
-        )
-
-
-def _note_new(messages: Iterable[str], known: set[str], display: Display) -> None:
-    for message in messages:
-        if message not in known:
-            known.add(message)
-            display.note(f"left out: {message}")

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from verydeep.network import Network
 from verydeep.train.recipe import Recipe
@@ -60,9 +61,14 @@ class AveragedWeights:
         if self.network is network:
             return
         decay = min(self.decay, (1 + step) / (10 + step))
-        values = network.state_dict()
-        for name, average in self.network.state_dict().items():
-            if average.is_floating_point():
-                average.lerp_(values[name], 1 - decay)
-            else:  # how many batches batch norm has seen
-                average.copy_(values[name])
+        pairs = list(zip(_values(self.network), _values(network), strict=True))
+        numbers = [pair for pair in pairs if pair[0].is_floating_point()]
+        averages, values = (list(side) for side in zip(*numbers, strict=True))
+        torch._foreach_lerp_(averages, values, 1 - decay)  # a few calls for all the arrays
+        for average, value in pairs:
+            if not average.is_floating_point():  # how many batches batch norm has seen
+                average.copy_(value)
+
+
+def _values(network: Network) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]

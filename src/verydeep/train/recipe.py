@@ -30,6 +30,7 @@ class Recipe:
     # The optimiser: stochastic gradient descent with momentum
     epochs: int = 40
     batch_size: int = 64  # photos a step
+    micro_batch: int | None = None  # photos at once, their gradients added up to the batch's; none: as many as fit
     learning_rate: float = 0.05  # for this batch size
     momentum: float = 0.9
     nesterov: bool = True
@@ -55,6 +56,9 @@ class Recipe:
     # The run
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where it is faster
+    on_nonfinite: Literal["stop", "roll back"] = "stop"  # roll back: to the last checkpoint, at half the learning rate
+    cache_gib: float = 4.0  # of photos decoded once for all epochs, at most; 0: decoded in each
+    checkpoint_minutes: float = 10.0  # between two saves of the state at most; less where saving is quick
     save_as: Literal["float32", "float16"] = "float16"  # of the numbers in the model file
 
     def __post_init__(self) -> None:
@@ -66,6 +70,7 @@ class Recipe:
         for name, value, smallest, largest in (
             ("epochs", self.epochs, 1, 100_000),
             ("batch_size", self.batch_size, 1, 1_000_000),
+            ("micro_batch", self.micro_batch or self.batch_size, 1, self.batch_size),
             ("learning_rate", self.learning_rate, 0, 1000),
             ("momentum", self.momentum, 0, 1),
             ("weight_decay", self.weight_decay, 0, 1),
@@ -79,6 +84,8 @@ class Recipe:
             ("color_shift", self.color_shift, 0, 10),
             ("mixup", self.mixup, 0, 100),
             ("cutmix", self.cutmix, 0, 1),
+            ("cache_gib", self.cache_gib, 0, 1_000_000),
+            ("checkpoint_minutes", self.checkpoint_minutes, 0, 1_000_000),
             ("seed", self.seed, 0, 2**32 - 1),
             ("test_resize", self.test_resize, 1, 4096),
             ("test_crop", self.test_crop, 1, self.test_resize),

@@ -1,0 +1,98 @@
+"""`verydeep train --plan`, `--minutes` and `--find-lr`: what is measured before a training starts."""
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from verydeep.data.datasets import Splits
+    from verydeep.train.find_rate import RateSearch
+    from verydeep.train.plan import Plan
+    from verydeep.train.recipe import Recipe
+
+_ROWS = 16  # of the table of learning rates
+_BAR = 30  # characters
+
+
+def make_plan(
+    recipe: "Recipe", splits: "Splits", device: str, minutes: float | None, started: float
+) -> tuple["Recipe", "Plan"]:
+    """The recipe, its epochs fitted into the minutes where they are given, and what it will take.
+
+    started: when the minutes began, by time.monotonic. Raises UsageError where they hold not one epoch.
+    """
+    from dataclasses import replace
+
+    from verydeep.runtime.torch_engine import find_device
+    from verydeep.train.display import Display
+    from verydeep.train.loop import begin, open_training_cache
+    from verydeep.train.plan import fit_into, measure
+
+    display = Display()
+    cache = open_training_cache(recipe, splits, display)
+    plan = measure(recipe, splits, begin(recipe, splits, find_device(device)), cache)
+    if minutes is None:
+        return recipe, plan
+    recipe = fit_into(recipe, plan, minutes - (time.monotonic() - started) / 60)
+    display.note(f"{recipe.epochs} epochs fit into {minutes:g} minutes")
+    return recipe, replace(plan, epochs=recipe.epochs)
+
+
+def search_rate(recipe: "Recipe", splits: "Splits", device: str) -> "RateSearch":
+    """Raises TrainingError where no learning rate makes the loss fall."""
+    from verydeep.runtime.torch_engine import find_device
+    from verydeep.train.display import Display
+    from verydeep.train.find_rate import find_rate
+    from verydeep.train.loop import begin, open_training_cache
+
+    display = Display()
+    cache = open_training_cache(recipe, splits, display)
+    display.note("training for a hundred steps, the learning rate rising from step to step")
+    return find_rate(recipe, splits, begin(recipe, splits, find_device(device)), cache)
+
+
+def show_plan(plan: "Plan", as_json: bool) -> None:
+    """On stdout."""
+    if as_json:
+        click.echo(json.dumps(plan.to_dict()))
+        return
+    waiting = f", {plan.waiting_share:.0%} of the time waiting for photos"
+    free = "" if plan.free_bytes is None else f"; {_gib(plan.free_bytes)} can be had"
+    rows = {
+        "photos": f"{plan.photos:,} an epoch, {plan.epochs} epochs",
+        "speed": f"{plan.photos_per_second:.0f} photos a second in {plan.precision}{waiting}",
+        "an epoch": f"{_duration(plan.epoch_seconds)}, and {_duration(plan.validation_seconds)} of validation",
+        "in all": _duration(plan.total_seconds),
+        "arithmetic": f"{plan.epoch_macs / 1e12:.3g} T multiply-adds an epoch",
+        "memory": f"{_gib(plan.memory_bytes)} a step, {plan.micro_batch} photos at once{free}",
+        "disk": f"{_gib(2 * plan.checkpoint_bytes)} for the state of the run, kept twice",
+    }
+    for name, text in rows.items():
+        click.echo(f"{name:12}{text}")
+
+
+def show_rates(search: "RateSearch", as_json: bool) -> None:
+    """On stdout: the loss at some of the rates, and the suggestion."""
+    if as_json:
+        click.echo(json.dumps(search.to_dict()))
+        return
+    lowest, highest = min(search.losses), max(search.losses)
+    click.echo("learning rate    loss")
+    for position in range(0, len(search.rates), max(1, len(search.rates) // _ROWS)):
+        rate, loss = search.rates[position], search.losses[position]
+        bar = "#" * round(_BAR * (loss - lowest) / max(1e-9, highest - lowest))
+        click.echo(f"{rate:13.2g}   {loss:5.3f}  {bar}".rstrip())
+    click.echo(f"take --set learning_rate={search.suggestion:g}")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2g} GiB" if size >= 2**30 else f"{size / 2**20:.3g} MiB"

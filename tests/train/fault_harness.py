@@ -1,0 +1,252 @@
+"""Trains in child processes and kills them: what test_kills.py runs, in a process of its own.
+
+    LD_PRELOAD=faults.so FAULT_FOLDER=WORK python tests/train/fault_harness.py WORK kills N SEED
+    LD_PRELOAD=faults.so FAULT_FOLDER=WORK python tests/train/fault_harness.py WORK faults
+    LD_PRELOAD=faults.so FAULT_FOLDER=WORK python tests/train/fault_harness.py WORK trace [DAMAGE]
+
+This process imports torch once and never computes: a child is forked for each piece of work, so that it starts at once.
+It prints JSON.
+"""
+
+import contextlib
+import ctypes
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import torch
+from PIL import Image
+
+from verydeep import files
+from verydeep.data.datasets import open_splits
+from verydeep.errors import StorageError
+from verydeep.train import checkpoint
+from verydeep.train.display import Display
+from verydeep.train.loop import begin, train
+from verydeep.train.recipe import Recipe
+from verydeep.train.run import RECIPE_FILE, create_run, open_run
+
+ERRNOS = ("ENOSPC", "EIO", "EDQUOT", "EROFS", "EACCES")
+RECIPE = Recipe(
+    width=1 / 64,
+    head="fc",  # with dropout, which draws random numbers
+    input_size=32,
+    test_resize=36,
+    test_crop=32,
+    epochs=5,
+    batch_size=8,
+    mixup=0.2,
+    train_areas=(0.5, 1.0),
+    checkpoint_minutes=0,  # after each step
+    precision="float32",
+)
+MOST_KILLS_A_RUN = 6
+
+library = ctypes.CDLL(os.environ.get("LD_PRELOAD"))  # the functions of faults.c
+
+
+class Silent(Display):
+    def note(self, message: str) -> None:
+        pass
+
+
+def main() -> None:
+    work, what, *arguments = sys.argv[1:]
+    torch.set_num_threads(1)
+    photos = make_photos(Path(work) / "photos")
+    if what == "kills":
+        result = kill_runs(Path(work), photos, int(arguments[0]), int(arguments[1]))
+    elif what == "faults":
+        result = fail_each_call(Path(work), photos)
+    else:
+        result = trace_a_save(Path(work), photos, *arguments)
+    print(json.dumps(result))
+
+
+def make_photos(folder: Path) -> Path:
+    """24 pictures of noise in two colours."""
+    noise = np.random.default_rng(0)
+    for name, channel in (("red", 0), ("blue", 2)):
+        (folder / name).mkdir(parents=True)
+        for i in range(12):
+            pixels = noise.integers(0, 128, (40, 44, 3), np.uint8)
+            pixels[..., channel] += 100
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+# Killed runs
+
+
+def kill_runs(work: Path, photos: Path, kills: int, seed: int) -> dict[str, object]:
+    """Runs that are killed again and again, half of the kills at a call that writes; how each of them ended."""
+    calm = work / "calm"
+    calls, start = work / "calls", time.monotonic()
+    assert in_child(lambda: (go(calm, photos), calls.write_text(str(library.fault_count())))).code == 0
+    seconds, total = time.monotonic() - start, int(calls.read_text())
+    choices = random.Random(seed)
+    ends: list[str] = []
+    done = {"in time": 0, "at a call": 0}
+    while sum(done.values()) < kills:
+        folder = work / f"run{len(ends)}"
+        for _ in range(choices.randint(1, MOST_KILLS_A_RUN)):
+            if sum(done.values()) == kills:
+                break
+            kind = min(done, key=lambda kind: done[kind])
+            at, delay = choices.randint(1, total), choices.uniform(0, seconds)
+            if kind == "in time":
+                child = in_child(lambda: go(folder, photos), kill_after=delay)  # noqa: B023, run at once
+            else:
+                child = in_child(lambda: go(folder, photos, kill_at=at))  # noqa: B023
+            assert child.signal == signal.SIGKILL or child.code == 0, child
+            done[kind] += child.signal == signal.SIGKILL
+        assert in_child(lambda: go(folder, photos)).code == 0  # noqa: B023
+        ends.append(digest(folder))
+        shutil.rmtree(folder)
+    return {"calm": digest(calm), "ends": ends, "kills": done, "calls": total}
+
+
+def go(folder: Path, photos: Path, kill_at: int = 0) -> None:
+    """Trains in `folder` to the end, from wherever it stands."""
+    library.fault_arm(kill_at, -1)
+    if (folder / RECIPE_FILE).exists():
+        run = open_run(folder)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)  # killed before there was a run
+        run = create_run(folder, RECIPE, photos, ("harness",), {})
+    train(run, open_splits(photos), Silent(), "cpu")
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 over the weights of the model and the last state of the run."""
+    result = hashlib.sha256()
+    for path in (folder / "model.safetensors", checkpoint.state_files(folder)[0]):
+        with safetensors.safe_open(path, framework="np") as file:
+            for name in sorted(file.keys()):
+                result.update(name.encode())
+                result.update(file.get_tensor(name).tobytes())
+    result.update(json.dumps([row["loss"] for row in open_run(folder).metrics()]).encode())
+    return result.hexdigest()
+
+
+class Child:
+    """How a child process ended."""
+
+    def __init__(self, status: int) -> None:
+        self.signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        self.code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
+
+    def __repr__(self) -> str:
+        return f"Child(signal={self.signal}, code={self.code})"
+
+
+def in_child(work: Callable[[], object], kill_after: float | None = None) -> Child:
+    process = os.fork()
+    if process == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    if kill_after is not None:
+        time.sleep(kill_after)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    return Child(os.waitpid(process, 0)[1])
+
+
+# Calls that fail
+
+
+def fail_each_call(work: Path, photos: Path) -> dict[str, object]:
+    """A save in which one call fails, for each call and each reason; what came of it."""
+    splits = open_splits(photos)
+    state = begin(RECIPE, splits, torch.device("cpu"))
+    folder = work / "run"
+    checkpoint.save_state(folder, state)
+    advance(state, 1)
+    checkpoint.save_state(folder, state)
+    shutil.copytree(folder, work / "before")
+    advance(state, 2)
+    library.fault_arm(0, 0)
+    checkpoint.save_state(folder, state)
+    calls = library.fault_count()
+    outcomes = []
+    for at in range(1, calls + 1):
+        for name in ERRNOS:
+            shutil.rmtree(folder)
+            shutil.copytree(work / "before", folder)
+            library.fault_arm(at, getattr(__import__("errno"), name))
+            said = ""
+            try:
+                checkpoint.save_state(folder, state)
+            except StorageError as error:
+                said = str(error)
+            library.fault_arm(0, 0)
+            restored = begin(RECIPE, splits, torch.device("cpu"))
+            told = checkpoint.load_state(folder, restored, splits)
+            outcomes.append({"errno": name, "at": at, "said": said, "batch": restored.progress.batch, "told": told})
+    return {"calls": calls, "outcomes": outcomes}
+
+
+def advance(state: checkpoint.State, batch: int) -> None:
+    from dataclasses import replace
+
+    state.progress = replace(state.progress, batch=batch, step=batch)
+
+
+# What a power cut may leave
+
+
+def trace_a_save(work: Path, photos: Path, damage: str = "") -> dict[str, object]:
+    """Records the calls of one save, after two that are safe on the disk. damage: of `plant`."""
+    splits = open_splits(photos)
+    state = begin(RECIPE, splits, torch.device("cpu"))
+    folder = work / "run"
+    for batch in range(2):
+        advance(state, batch)
+        checkpoint.save_state(folder, state)
+    shutil.copytree(folder, work / "before")
+    plant(damage)
+    advance(state, 2)
+    library.fault_trace(os.fsencode(work / "trace"))
+    checkpoint.save_state(folder, state)
+    library.fault_trace(None)
+    return {}
+
+
+def plant(damage: str) -> None:
+    """A fault in the way files are written; damage: "" for none."""
+    if damage == "file is not flushed":
+        files._flush = lambda path: None
+    elif damage == "folder is not flushed":
+        files._flush_folder = lambda path: None
+    elif damage == "renamed before it is written":
+
+        @contextlib.contextmanager
+        def replacing(path, *, is_durable=True):
+            temporary = path.with_name(".verydeep-early.tmp")
+            temporary.touch()
+            temporary.replace(path)
+            yield path
+            files._flush(path)
+            files._flush_folder(path.parent)
+
+        checkpoint.replacing = replacing
+    else:
+        assert not damage, damage
+
+
+if __name__ == "__main__":
+    main()

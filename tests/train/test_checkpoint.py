@@ -1,0 +1,135 @@
+"""What is saved of a run, and what becomes of it when the disk damages it."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from verydeep.data.datasets import open_splits
+from verydeep.errors import CheckpointError, TrainingError
+from verydeep.train.checkpoint import State, load_state, save_state, state_files
+from verydeep.train.loop import begin
+from verydeep.train.recipe import Recipe
+
+RECIPE = Recipe(configuration="toy", input_size=16, test_resize=18, test_crop=16, precision="float32")
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    for name in ("red", "blue"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(4):
+            Image.new("RGB", (20, 20), name).save(tmp_path / "photos" / name / f"{i}.png")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def state(photos) -> State:
+    """A state whose every array holds other numbers than a new one's."""
+    state = begin(RECIPE, open_splits(photos), torch.device("cpu"))
+    for parameter in state.network.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    state.optimizer.step()
+    state.average.update(state.network, 0)
+    return state
+
+
+def advance(state: State, batch: int) -> None:
+    state.progress = replace(state.progress, batch=batch, step=batch, losses=[0.1 * i for i in range(batch)])
+
+
+def loaded(folder: Path, photos: Path) -> tuple[State, list[str]]:
+    state = begin(RECIPE, open_splits(photos), torch.device("cpu"))
+    return state, load_state(folder, state, open_splits(photos))
+
+
+def test_a_state_comes_back_to_the_last_bit(state, photos, tmp_path):
+    advance(state, 7)
+    save_state(tmp_path, state)
+    back, told = loaded(tmp_path, photos)
+    assert told == []
+    assert back.progress == state.progress
+    arrays = state.arrays()
+    assert any(name.startswith("momentum.") for name in arrays)
+    assert back.arrays().keys() == arrays.keys()
+    for name, array in back.arrays().items():
+        assert torch.equal(array, arrays[name]), name
+        assert array.stride() == arrays[name].stride(), name  # channels last, or a resumed run would be slower
+
+
+def test_the_newest_two_are_kept(state, tmp_path):
+    for batch in (0, 5, 30, 200):
+        advance(state, batch)
+        save_state(tmp_path, state)
+    assert [path.name for path in state_files(tmp_path)] == [
+        "state-000000-000000200.safetensors",
+        "state-000000-000000030.safetensors",
+    ]
+
+
+def test_any_damage_is_noticed_and_stepped_over(state, photos, tmp_path):
+    """Bits flipped anywhere in the file, or its end cut off."""
+    for batch in (3, 4):
+        advance(state, batch)
+        save_state(tmp_path, state)
+    path = state_files(tmp_path)[0]
+    whole = path.read_bytes()
+    choices = random.Random(0)
+    for trial in range(100):
+        damaged = bytearray(whole)
+        if trial % 10 == 0:
+            del damaged[choices.randrange(len(damaged)) :]
+        else:
+            # half of them in the header, which is the smaller part
+            at = choices.randrange(2000 if trial % 2 else len(damaged))
+            damaged[at] ^= 1 << choices.randrange(8)
+        path.write_bytes(damaged)
+        back, told = loaded(tmp_path, photos)
+        assert back.progress.batch == 3, trial
+        assert len(told) == 1
+        assert f"{path} is damaged" in told[0]
+        assert "going on from the state before it" in told[0]
+        assert not path.exists()  # or it would be counted as one of the two that are kept
+
+
+def test_a_run_whose_states_are_all_damaged_is_refused(state, photos, tmp_path):
+    for batch in (3, 4):
+        advance(state, batch)
+        save_state(tmp_path, state)
+    for path in state_files(tmp_path):
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="no other is there"):
+        loaded(tmp_path, photos)
+
+
+def test_what_a_killed_save_left_is_removed(state, photos, tmp_path):
+    save_state(tmp_path, state)
+    leftovers = [tmp_path / "training" / name for name in (".verydeep-0123.tmp", ".tmpA1b2C3")]
+    for path in leftovers:
+        path.write_bytes(b"half")
+    loaded(tmp_path, photos)
+    assert not any(path.exists() for path in leftovers)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nothing_that_is_not_finite_is_ever_saved(value, state, photos, tmp_path):
+    advance(state, 3)
+    save_state(tmp_path, state)
+    advance(state, 4)
+    with torch.no_grad():
+        next(state.network.parameters())[0, 0, 0, 0] = value
+    with pytest.raises(TrainingError, match=r"network\.conv1_1\.weight"):
+        save_state(tmp_path, state)
+    back, told = loaded(tmp_path, photos)
+    assert (back.progress.batch, told) == (3, [])
+
+
+def test_a_state_of_another_network_is_refused(state, photos, tmp_path):
+    save_state(tmp_path, state)
+    other = begin(replace(RECIPE, width=2.0), open_splits(photos), torch.device("cpu"))
+    with pytest.raises(CheckpointError, match="cannot be resumed from"):
+        load_state(tmp_path, other, open_splits(photos))
