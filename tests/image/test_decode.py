@@ -18,6 +18,8 @@ from test_orientation import STORED
 
 from verydeep.errors import ImageError, UsageError
 from verydeep.image import ALL_FORMATS, Limits, decode, read_image
+from verydeep.image.decode import read_file, stored_size
+from verydeep.image.readers import JpegReader
 
 LOSSLESS = {"PNG": {}, "WEBP": {"lossless": True, "exact": True}, "TIFF": {}}
 
@@ -291,3 +293,113 @@ def test_many_threads_decode_the_same_and_leave_the_switches_of_the_process_alon
     assert before == (
         list(warnings.filters), warnings.showwarning, Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
     )  # fmt: skip
+
+
+def smooth(height: int, width: int) -> np.ndarray:
+    """Blurred noise, which a photo resembles more than noise does."""
+    coarse = Image.fromarray(noise(height // 40 + 2, width // 40 + 2, 3))
+    return np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize("is_progressive", [False, True])
+@pytest.mark.parametrize("at_most", [479, 300, 240, 239, 120, 100, 60, 50, 7])
+@pytest.mark.parametrize(("height", "width"), [(480, 643), (643, 480), (481, 481)])
+def test_a_jpeg_is_reduced_to_nearly_the_pixels_of_the_whole_one_resized(height, width, at_most, is_progressive):
+    data = encode(Image.fromarray(smooth(height, width)), "JPEG", quality=92, progressive=is_progressive)
+    reduced = decode(data, "photo", at_most=at_most)
+    shorter = min(height, width)
+    assert min(reduced.shape[:2]) == at_most
+    assert max(reduced.shape[:2]) == at_most * max(height, width) // shorter
+    size = reduced.shape[1::-1]
+    is_cut = at_most in (240, 120, 60) and shorter == 480  # at whole pixels of the draft; else a little stretched
+    shown = tuple(side * shorter // at_most for side in size) if is_cut else (width, height)
+    whole = Image.fromarray(decode(data, "photo"))
+    resized = whole.resize(size, Image.Resampling.BILINEAR, box=(0, 0, *shown))
+    assert np.abs(reduced.astype(int) - np.asarray(resized)).mean() < 3
+    assert not reduced.flags.writeable
+
+
+def test_a_large_jpeg_is_not_decoded_whole(monkeypatch):
+    data = encode(Image.fromarray(smooth(480, 643)), "JPEG")
+    heights = []
+    draft = JpegReader.draft
+
+    def record(picture, mode, size):
+        drafted = draft(picture, mode, size)
+        heights.append(picture.size[1])
+        return drafted
+
+    monkeypatch.setattr(JpegReader, "draft", record)
+    for at_most in (481, 480, 241, 240, 121, 120, 61, 60, 1):
+        decode(data, "photo", at_most=at_most)
+    assert heights == [480, 480, 480, 240, 240, 120, 120, 60, 60]
+
+
+@pytest.mark.parametrize("at_most", [400, 401, 5000])
+@pytest.mark.parametrize("name", ["JPEG", "PNG"])
+def test_a_picture_that_is_no_larger_keeps_every_pixel(name, at_most):
+    data = encode(Image.fromarray(smooth(400, 420)), name)
+    assert np.array_equal(decode(data, "photo"), decode(data, "photo", at_most=at_most))
+    assert decode(data, "photo").shape == (400, 420, 3)
+
+
+@pytest.mark.parametrize("name", ["PNG", "WEBP"])
+def test_other_formats_are_decoded_whole_and_resized(name):
+    data = encode(Image.fromarray(smooth(160, 250)), name)
+    resized = Image.fromarray(decode(data, "photo")).resize((46, 30), Image.Resampling.BILINEAR)
+    assert np.array_equal(decode(data, "photo", at_most=30), np.asarray(resized))
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+@pytest.mark.parametrize("name", ["JPEG", "PNG"])
+def test_a_reduced_picture_is_upright_as_well(name, value):
+    upright = smooth(320, 480)
+    stored = Image.fromarray(np.ascontiguousarray(STORED[value](upright)))
+    data = encode(stored, name, exif=with_orientation(value))
+    reduced = decode(data, "photo", at_most=70)
+    assert reduced.shape == (70, 105, 3)
+    resized = Image.fromarray(decode(data, "photo")).resize((105, 70), Image.Resampling.BILINEAR)
+    assert np.abs(reduced.astype(int) - np.asarray(resized)).mean() < 3
+
+
+@pytest.mark.parametrize(("mode", "colour"), [("L", 90), ("CMYK", (0, 200, 100, 50))])
+def test_a_reduced_jpeg_keeps_its_kind_of_pixels(mode, colour):
+    data = encode(Image.new(mode, (320, 320), colour), "JPEG", quality=100)
+    assert np.array_equal(decode(data, "photo", at_most=40), decode(data, "photo")[::8, ::8])
+
+
+def test_limits_are_about_the_size_in_the_file():
+    data = encode(Image.fromarray(smooth(160, 160)), "JPEG")
+    with pytest.raises(ImageError, match="160 x 160 pixels; the limit is 25,599 pixels"):
+        decode(data, "photo", Limits(pixels=160 * 160 - 1), at_most=20)
+
+
+def test_a_jpeg_of_too_many_scans_is_refused_at_any_size(monkeypatch):
+    monkeypatch.setattr("verydeep.image.readers._MAX_SCAN_PIXELS", 10 * 160 * 160 - 1)
+    data = encode(Image.fromarray(smooth(160, 160)), "JPEG", progressive=True)  # 10 scans
+    with pytest.raises(ImageError, match="too many scans"):
+        decode(data, "photo", at_most=20)
+
+
+def test_a_jpeg_that_is_cut_off_is_refused_at_any_size():
+    data = encode(Image.fromarray(smooth(160, 160)), "JPEG")
+    for length in range(200, len(data) - 16, 97):
+        with pytest.raises(ImageError, match=r"cut\.jpg"):
+            decode(data[:length], "cut.jpg", at_most=20)
+
+
+def test_the_size_of_a_photo_is_told_without_decoding_it(monkeypatch):
+    data = encode(Image.fromarray(noise(7, 12, 3)), "JPEG")
+    monkeypatch.setattr(Image.core, "new", lambda *_: pytest.fail("memory for the pixels was asked for"))
+    assert stored_size(data, "photo") == (12, 7)
+    with pytest.raises(ImageError, match="is not a picture"):
+        stored_size(b"no picture", "photo")
+
+
+def test_a_file_is_read_up_to_its_limit(tmp_path):
+    path = tmp_path / "photo.png"
+    path.write_bytes(PHOTO)
+    assert read_file(path) == PHOTO
+    assert read_image(path, at_most=4).shape == (4, 4, 3)
+    with pytest.raises(ImageError, match="is larger than the limit"):
+        read_file(path, Limits(file_bytes=len(PHOTO) - 1))
