@@ -27,6 +27,7 @@ NO_RATE = 0.01  # of the recipe's learning rate: steps this small change nothing
 RISE = 0.1  # of the validation loss above its lowest: less comes and goes within a healthy run
 WRONG_TO_MIND = 0.05  # of the validation photos: with fewer wrong, knowing the others by heart does no harm
 WEAK_CLASS = 0.75  # of the overall top-1: a class below it stands out among the ordinary differences of classes
+LUCK = 0.05  # the chance that any class is named weak, where the network recognises all of them alike
 CONFUSED = 0.1  # of the photos of two classes, taken for one another: each mistakes a tenth
 FEWEST_MISTAKES = 5  # of a pair: fewer are anecdotes
 WIDE_INTERVAL = 0.1  # of top-1, from end to end: wider, and no change of a recipe can be told from luck
@@ -180,7 +181,7 @@ def _rise(metrics: Rows, report: Report) -> str:
 
 def _weak_classes(report: Report) -> Iterator[str]:
     """Classes that are recognised much less often than the others, by more than chance."""
-    weak = [row for row in report.class_rows if _is_weak(row, _top1(report))]
+    weak = [row for row in report.class_rows if _is_weak(row, report)]
     weak.sort(key=lambda row: (row.recall.value or 0.0, -row.recall.n))
     if weak:
         named = [f"{_quoted(row.label)} ({row.recall.successes} of {row.recall.n})" for row in weak[:MOST_NAMED]]
@@ -191,9 +192,11 @@ def _weak_classes(report: Report) -> Iterator[str]:
         )
 
 
-def _is_weak(row: ClassRow, top1: float) -> bool:
-    value = row.recall.value
-    return value is not None and value < WEAK_CLASS * top1 and row.recall.interval[1] < top1
+def _is_weak(row: ClassRow, report: Report) -> bool:
+    if row.recall.value is None or row.recall.value >= WEAK_CLASS * _top1(report):
+        return False
+    # Of many classes some are low by chance: the chance of naming any one of them wrongly is shared among them.
+    return _chance_of_so_few(row.recall.successes, row.recall.n, _top1(report)) < LUCK / len(report.classes)
 
 
 def _confused(report: Report) -> Iterator[str]:
@@ -343,6 +346,14 @@ def _standard_error(share: float, n: int) -> float:
     """Of a share of n photos; of none or all, as of one photo more."""
     share = min(max(share, 1 / (n + 2)), 1 - 1 / (n + 2))
     return math.sqrt(share * (1 - share) / n)
+
+
+def _chance_of_so_few(successes: int, n: int, share: float) -> float:
+    """That at most so many of n photos are recognised, where each is with the chance `share`: the binomial's sum."""
+    if share == 1:
+        return float(successes == n)
+    ways = (math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(successes + 1))
+    return sum(math.exp(way + k * math.log(share) + (n - k) * math.log1p(-share)) for k, way in enumerate(ways))
 
 
 def _loss_error(report: Report) -> float:
