@@ -1,9 +1,14 @@
-"""The order of the data: every photo once, the same for any number of processes and from any epoch."""
+"""The batches: the same to the bit for any number of processes, with a cache and without, and from any start."""
 
+import hashlib
 import multiprocessing
 import os
 import signal
+import time
 from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,75 +16,243 @@ import torch
 from PIL import Image
 
 from verydeep.data.augment import Augmentation
+from verydeep.data.cache import open_cache
 from verydeep.data.datasets import Dataset
-from verydeep.data.loader import epoch_order, load_batches, steps_per_epoch
+from verydeep.data.loader import Batch, batch_places, epoch_order, load_batches, steps_per_epoch
 from verydeep.errors import DatasetError, TrainingError
 
 SPEC = Augmentation(16, areas=(0.3, 1.0))
+STEPS = 5  # of an epoch of 37 photos, 8 at once
+CAN_FORK = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no processes by fork here")
+MORE_PROCESSES_THAN_CORES = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
 
 @pytest.fixture
 def photos(tmp_path) -> Dataset:
-    """37 photos of noise."""
+    """37 photos of noise, some of them larger than training reads them."""
     random = np.random.default_rng(0)
     paths = []
     for i in range(37):
         paths.append(tmp_path / f"{i}.png")
-        Image.fromarray(random.integers(0, 256, (20, 24, 3), np.uint8)).save(paths[-1])
+        pixels = random.integers(0, 256, (20, 24, 3) if i % 3 else (50, 40, 3), np.uint8)
+        Image.fromarray(pixels).save(paths[-1])
     return Dataset(("a", "b"), tuple(paths), tuple(i % 2 for i in range(37)))
 
 
-def load(photos: Dataset, epochs: range, workers: int = 0):
-    return list(load_batches(photos, SPEC, batch_size=8, seed=5, epochs=epochs, workers=workers))
+def batches(photos: Dataset, epochs: int, start: tuple[int, int] = (0, 0), **options) -> Iterator[Batch]:
+    options = {"workers": 0, **options}
+    return load_batches(photos, SPEC, batch_size=8, seed=5, start=start, epochs=epochs, **options)
+
+
+def load(photos: Dataset, epochs: int, start: tuple[int, int] = (0, 0), **options) -> list[Batch]:
+    return list(batches(photos, epochs, start, **options))
+
+
+def digest(batch: Batch) -> str:
+    content = batch.images.numpy().tobytes() + batch.labels.numpy().tobytes() + repr(batch.failures).encode()
+    return hashlib.sha256(content).hexdigest()
+
+
+def digests(*args, **options) -> list[str]:
+    return [digest(batch) for batch in load(*args, **options)]
 
 
 @pytest.mark.parametrize(("photos", "batch_size"), [(1, 8), (8, 8), (37, 8), (1000, 64), (1025, 64), (3, 1)])
 def test_an_epoch_has_every_photo_once_in_batches_of_nearly_equal_size(photos, batch_size):
-    batches = epoch_order(photos, batch_size, seed=1, epoch=4)
-    assert Counter(np.concatenate(batches).tolist()) == Counter(range(photos))
-    assert len(batches) == steps_per_epoch(photos, batch_size)
-    sizes = [len(batch) for batch in batches]
+    steps = steps_per_epoch(photos, batch_size)
+    places = [batch_places(photos, batch_size, step) for step in range(steps)]
+    assert [place for batch in places for place in batch] == list(range(photos))
+    sizes = [len(batch) for batch in places]
     assert max(sizes) <= batch_size
     assert max(sizes) - min(sizes) <= 1
+    assert Counter(epoch_order(photos, seed=1, epoch=4).tolist()) == Counter(range(photos))
 
 
 def test_epochs_and_seeds_have_orders_of_their_own():
-    orders = {tuple(np.concatenate(epoch_order(100, 10, seed, epoch))) for seed in range(3) for epoch in range(3)}
+    orders = {tuple(epoch_order(100, seed, epoch)) for seed in range(3) for epoch in range(3)}
     assert len(orders) == 9
 
 
-def test_a_run_that_starts_at_a_later_epoch_sees_the_same_batches(photos):
-    whole, rest = load(photos, range(4)), load(photos, range(2, 4))
-    assert len(whole) == 4 * 5
-    for one, other in zip(whole[10:], rest, strict=True):
-        assert torch.equal(one.images, other.images)
-        assert torch.equal(one.labels, other.labels)
+def test_a_batch_is_the_photos_and_labels_of_its_places(photos):
+    for path, shade in zip(photos.paths, range(0, 37 * 6, 6), strict=True):
+        Image.new("RGB", (20, 20), (shade, shade, shade)).save(path)
+    shown = []
+    for batch in load(photos, epochs=1):
+        assert batch.images.shape == (len(batch.labels), 16, 16, 3)
+        assert batch.images.dtype == torch.uint8
+        positions = batch.images[:, 8, 8, 0].long() // 6
+        assert torch.equal(batch.labels, positions % 2)
+        shown += positions.tolist()
+    assert shown == epoch_order(37, seed=5, epoch=0).tolist()
+
+
+def test_a_picture_does_not_depend_on_the_size_of_the_batch(photos):
+    one, other = (
+        torch.cat(
+            [batch.images for batch in load_batches(photos, SPEC, batch_size=size, seed=5, start=(0, 0), epochs=2)]
+        )
+        for size in (8, 3)
+    )
+    assert torch.equal(one, other)
+
+
+def test_a_run_that_starts_at_any_step_sees_the_same_batches(photos):
+    whole = digests(photos, epochs=3)
+    assert len(set(whole)) == 3 * STEPS
+    for first in range(3 * STEPS):
+        assert digests(photos, 3, start=divmod(first, STEPS)) == whole[first:]
+    assert digests(photos, 3, start=(3, 0)) == []
+
+
+def test_the_order_of_a_million_photos_takes_two_seconds_at_most():
+    start = time.process_time()
+    order = epoch_order(1_000_000, seed=3, epoch=77)
+    batch = order[list(batch_places(1_000_000, 256, 3000))]
+    assert time.process_time() - start < 2
+    assert len(set(batch.tolist())) == 256
 
 
 @pytest.mark.slow
-def test_batches_are_bit_identical_for_any_number_of_processes(photos):
-    alone = load(photos, range(2))
-    for workers in (1, 2):
-        for one, other in zip(alone, load(photos, range(2), workers), strict=True):
-            assert torch.equal(one.images, other.images)
-            assert torch.equal(one.labels, other.labels)
+@MORE_PROCESSES_THAN_CORES
+@pytest.mark.parametrize("is_cached", [False, True])
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_batches_are_bit_identical_for_any_number_of_processes_with_a_cache_and_without(
+    photos, tmp_path, workers, is_cached
+):
+    photos.paths[4].write_bytes(b"not a picture")
+    alone = digests(photos, epochs=2)
+    cache = open_cache(photos, SPEC.reading_side, folder=tmp_path / "cache") if is_cached else None
+    assert (cache is not None) is is_cached
+    assert digests(photos, epochs=2, workers=workers, cache=cache) == alone
+
+
+def test_batches_are_bit_identical_with_a_cache(photos, tmp_path):
+    photos.paths[4].write_bytes(b"not a picture")
+    plain = digests(photos, epochs=2)
+    cache = open_cache(photos, SPEC.reading_side, folder=tmp_path / "cache")
+    assert cache is not None
+    for path in photos.paths:
+        path.unlink()  # whatever comes now comes from the cache
+    assert digests(photos, epochs=2, cache=cache) == plain
+
+
+@pytest.mark.slow
+def test_processes_that_are_started_anew_load_the_same(photos, tmp_path, monkeypatch):
+    """As on macOS and Windows: nothing is inherited, everything is pickled."""
+    cache = open_cache(photos, SPEC.reading_side, folder=tmp_path / "cache")
+    monkeypatch.setattr(
+        multiprocessing.context._default_context, "_actual_context", multiprocessing.get_context("spawn")
+    )
+    assert digests(photos, epochs=1, workers=1, cache=cache) == digests(photos, epochs=1)
+
+
+def load_and_record(photos: Dataset, folder: Path, epochs: int, options: dict) -> None:
+    """What a run that is killed does: goes on from the last batch that it has written down."""
+    record = folder / "digests"
+    done = len(record.read_text().split()) if record.exists() else 0
+    for batch in batches(photos, epochs, divmod(done, STEPS), **options):
+        with record.open("a") as file:
+            file.write(digest(batch) + "\n")
+
+
+@pytest.mark.slow
+@CAN_FORK
+def test_after_twenty_kills_in_mid_epoch_the_batches_are_the_same(photos, tmp_path):
+    epochs = 30
+    cache = open_cache(photos, SPEC.reading_side, folder=tmp_path / "cache")
+    record = tmp_path / "digests"
+    record.touch()
+    random = np.random.default_rng(1)
+    context = multiprocessing.get_context("fork")
+    kills = 0
+    while kills < 20:
+        options = {"workers": kills % 3, "cache": cache if kills % 2 else None}
+        stop_at = len(record.read_text().split()) + int(random.integers(1, 2 * STEPS))
+        process = context.Process(target=load_and_record, args=(photos, tmp_path, epochs, options))
+        process.start()
+        while process.is_alive() and len(record.read_text().split()) < stop_at:
+            time.sleep(0.001)
+        process.kill()
+        process.join()
+        kills += process.exitcode == -signal.SIGKILL
+        assert len(record.read_text().split()) < epochs * STEPS
+    load_and_record(photos, tmp_path, epochs, {"workers": 0})
+    assert record.read_text().split() == digests(photos, epochs)
+
+
+def children_of(process: int) -> list[int]:
+    paths = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(child) for path in paths for child in path.read_text().split()]
+
+
+def is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def load_slowly(photos: Dataset) -> None:
+    for _ in batches(photos, epochs=1000, workers=2):
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+@CAN_FORK
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are counted in /proc")
+def test_no_process_stays_behind_where_the_main_one_is_killed(photos):
+    process = multiprocessing.get_context("fork").Process(target=load_slowly, args=(photos,))
+    process.start()
+    deadline = time.monotonic() + 120
+    while len(children := children_of(process.pid)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(children) == 2
+    process.kill()
+    process.join()
+    while any(map(is_running, children)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(is_running, children))
+
+
+@pytest.mark.slow
+@CAN_FORK
+def test_loader_processes_leave_ctrl_c_and_the_first_sigterm_to_the_main_one(photos):
+    plain = digests(photos, epochs=4)
+    loading = batches(photos, epochs=4, workers=1)
+    seen = [digest(batch) for batch in islice(loading, 3)]
+    for child in multiprocessing.active_children():
+        os.kill(child.pid, signal.SIGINT)
+        os.kill(child.pid, signal.SIGTERM)
+    assert seen + [digest(batch) for batch in loading] == plain
+
+
+@pytest.mark.slow
+@CAN_FORK
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="there is no such signal here")
+def test_a_loader_process_tells_where_it_is(photos, tmp_path):
+    loading = batches(photos, epochs=4, workers=1, stacks=tmp_path / "stacks.txt")
+    next(loading)
+    (child,) = multiprocessing.active_children()
+    os.kill(child.pid, signal.SIGUSR1)
+    list(loading)
+    assert "_worker_loop" in (tmp_path / "stacks.txt").read_text()
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_photo_that_cannot_be_read_is_replaced_by_its_neighbour_and_named(photos, workers):
     photos.paths[4].write_bytes(b"not a picture")
-    batches = load(photos, range(1), workers)
-    messages = [message for batch in batches for message in batch.failures]
+    loaded = load(photos, epochs=1, workers=workers)
+    messages = [message for batch in loaded for message in batch.failures]
     assert len(messages) == 1
     assert "4.png" in messages[0]
-    assert sum(len(batch.labels) for batch in batches) == 37
+    assert sum(len(batch.labels) for batch in loaded) == 37
 
 
 def test_a_folder_of_nothing_but_damaged_photos_stops_the_run(photos):
     for path in photos.paths:
         path.write_bytes(b"\xff\xd8\xff")
     with pytest.raises(DatasetError, match="37 photos in a row cannot be read"):
-        load(photos, range(1))
+        load(photos, epochs=1)
 
 
 @pytest.mark.slow
@@ -88,7 +261,7 @@ def test_the_error_of_a_process_arrives_as_the_sentence_that_it_is(photos):
     for path in photos.paths:
         path.write_bytes(b"\xff\xd8\xff")
     with pytest.raises(DatasetError) as caught:
-        load(photos, range(1), workers=1)
+        load(photos, epochs=1, workers=1)
     assert "37 photos in a row cannot be read" in caught.value.message
     assert "Traceback" not in str(caught.value)
     assert caught.value.hint == "Replace them."
@@ -97,7 +270,9 @@ def test_the_error_of_a_process_arrives_as_the_sentence_that_it_is(photos):
 @pytest.mark.slow
 @pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="a new process knows nothing of the change")
 def test_a_process_that_the_system_ends_is_told_with_what_may_help(photos, monkeypatch):
-    monkeypatch.setattr("verydeep.data.loader.read_image", lambda path: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(
+        "verydeep.data.loader.read_training_photo", lambda path, side: os.kill(os.getpid(), signal.SIGKILL)
+    )
     with pytest.raises(TrainingError, match="that loads photos has ended") as caught:
-        load(photos, range(1), workers=1)
+        load(photos, epochs=1, workers=1)
     assert "--shm-size" in caught.value.hint

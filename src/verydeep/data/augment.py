@@ -1,11 +1,18 @@
 """A photo -> one of the many pictures of it that a network is trained on.
 
-Every random choice comes from a generator that is a pure function of (seed, epoch, photo): the picture is the same
-however many processes load, and after any restart.
+Every random choice is a pure function of (seed, epoch, place), the place of the picture in the epoch's order: the
+picture is the same however many processes load, in batches of any size, and after any restart. The eight random
+numbers of a picture stand in a row, one column a choice, so that no choice depends on which others are made:
+
+0  the scale, or the share of the area     3      the crop's place from top to bottom
+1  the crop's aspect (areas only)          4      mirrored, where below 0.5
+2  the crop's place from left to right     5 to 7  the colour shift along each eigenvector
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from PIL import Image
@@ -26,56 +33,122 @@ class Augmentation:
     flip: bool = True  # left and right, for half of the pictures
     color_shift: float = 0.0  # the standard deviation of the paper's alpha; 0.1 in the paper
 
+    @property
+    def reading_side(self) -> int:
+        """The shorter side, in pixels, from which on no crop is magnified: no photo is worth keeping larger.
 
-def random_generator(seed: int, epoch: int, position: int) -> np.random.Generator:
-    """The random numbers of one photo (or batch) in one epoch: no state, so nothing to save or to replay."""
-    return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, position, epoch]))
+        A crop of the smallest area, with an aspect of 1 from a square photo of this side, has the picture's pixels.
+        """
+        if self.scales:
+            return self.scales[1]
+        return math.ceil(self.crop / math.sqrt(self.areas[0])) if self.areas else self.crop
 
 
-def augment(image: np.ndarray, augmentation: Augmentation, random: np.random.Generator) -> np.ndarray:
-    """image: (H, W, 3) uint8 RGB -> (crop, crop, 3) uint8. Scaling and cropping are one resampling."""
-    box = _area_box if augmentation.areas else _scale_box
+_NUMBERS = 8  # of a picture
+_PICTURES = 0  # the stream of random numbers that pictures use; `loader` counts on from there
+
+
+def random_generator(seed: int, epoch: int, stream: int, start: int = 0) -> np.random.Generator:
+    """Random numbers that are a pure function of these four: no state, so nothing to save or to replay.
+
+    Philox enciphers a counter of 256 bits, and has four numbers of 64 bits for each value of it. start: how many of
+    these values are passed over, at no cost. stream: independent numbers for another purpose.
+    """
+    return np.random.Generator(np.random.Philox(key=seed, counter=[start, 0, stream, epoch]))
+
+
+def picture_numbers(seed: int, epoch: int, places: range) -> list[list[float]]:
+    """The random numbers in [0, 1) of the pictures at these places of the epoch's order, a row of eight for each.
+
+    One generator serves them all: making one a picture would take as long as cutting a picture out.
+    """
+    random = random_generator(seed, epoch, _PICTURES, places.start * _NUMBERS // 4)
+    rows: list[list[float]] = random.random((len(places), _NUMBERS)).tolist()
+    return rows
+
+
+def augment(
+    photo: np.ndarray, augmentation: Augmentation, numbers: Sequence[float], out: np.ndarray | None = None
+) -> np.ndarray:
+    """photo: (H, W, 3) uint8 RGB -> (crop, crop, 3) uint8, written into `out` where it is given.
+
+    numbers: one row of `picture_numbers`. Scaling and cropping are one resampling; where the photo has the scale
+    already, the crop is taken at whole pixels, without any.
+    """
+    height, width = photo.shape[:2]
     crop = augmentation.crop
-    picture = Image.fromarray(image).resize(
-        (crop, crop), Image.Resampling.BILINEAR, box=box(image.shape[1], image.shape[0], augmentation, random)
-    )
-    pixels = np.asarray(picture)
-    if augmentation.flip and random.random() < 0.5:
+    out = np.empty((crop, crop, 3), np.uint8) if out is None else out
+    pixels = _cut(photo, (_area_box if augmentation.areas else _scale_box)(width, height, augmentation, numbers), crop)
+    is_mirrored = augmentation.flip and numbers[4] < 0.5
+    if is_mirrored:
         pixels = pixels[:, ::-1]
     if augmentation.color_shift:
-        pixels = _shift_color(pixels, random.normal(0, augmentation.color_shift, 3))
-    return np.ascontiguousarray(pixels)
+        tables = _color_tables(augmentation.color_shift, numbers[5:])
+        for channel in range(3):
+            out[..., channel] = tables[channel].take(pixels[..., channel])
+    elif is_mirrored:
+        for channel in range(3):  # NumPy copies a mirrored row four times as fast in channels as in pixels of three
+            out[..., channel] = pixels[..., channel]
+    else:
+        out[...] = pixels
+    return out
 
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels of the photo
 
 
-def _scale_box(width: int, height: int, augmentation: Augmentation, random: np.random.Generator) -> Box:
+def _scale_box(width: int, height: int, augmentation: Augmentation, numbers: Sequence[float]) -> Box:
     """The crop from the photo resized so that its shorter side is uniform in `scales`, in the photo's own pixels."""
-    smallest, largest = augmentation.scales or (augmentation.crop, augmentation.crop)
-    scale = random.integers(smallest, largest, endpoint=True)
-    side = augmentation.crop / scale * min(width, height)
-    return _place(width, height, side, side, random)
+    crop = augmentation.crop
+    smallest, largest = augmentation.scales or (crop, crop)
+    scale = smallest + int(numbers[0] * (largest - smallest + 1))
+    if scale == min(width, height):
+        left, top = int(numbers[2] * (width - crop + 1)), int(numbers[3] * (height - crop + 1))
+        return (left, top, left + crop, top + crop)
+    side = crop / scale * min(width, height)
+    return _place(width, height, side, side, numbers)
 
 
-def _area_box(width: int, height: int, augmentation: Augmentation, random: np.random.Generator) -> Box:
+def _area_box(width: int, height: int, augmentation: Augmentation, numbers: Sequence[float]) -> Box:
     """A crop of a random share of the area and an aspect of 3/4 to 4/3 (Szegedy et al. 2014, section 6).
 
     A box that is wider or higher than the photo is cut to it, so large shares are rarer than small ones on long photos.
     """
     smallest, largest = augmentation.areas or (1.0, 1.0)
-    area = random.uniform(smallest, largest) * width * height
-    aspect = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
-    return _place(width, height, min(width, math.sqrt(area * aspect)), min(height, math.sqrt(area / aspect)), random)
+    area = (smallest + numbers[0] * (largest - smallest)) * width * height
+    aspect = (4 / 3) ** (2 * numbers[1] - 1)  # uniform in its logarithm
+    return _place(width, height, min(width, math.sqrt(area * aspect)), min(height, math.sqrt(area / aspect)), numbers)
 
 
-def _place(width: int, height: int, box_width: float, box_height: float, random: np.random.Generator) -> Box:
-    left, top = random.uniform(0, width - box_width), random.uniform(0, height - box_height)
+def _place(width: int, height: int, box_width: float, box_height: float, numbers: Sequence[float]) -> Box:
+    left, top = numbers[2] * (width - box_width), numbers[3] * (height - box_height)
     return (left, top, min(width, left + box_width), min(height, top + box_height))
 
 
-def _shift_color(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Adds the same colour to every pixel: sum of alpha * eigenvalue * eigenvector."""
-    shift = 255 * COLOR_EIGENVECTORS @ (alpha * COLOR_EIGENVALUES)
-    shifted: np.ndarray = np.clip(pixels + shift, 0, 255).round().astype(np.uint8)
-    return shifted
+def _cut(photo: np.ndarray, box: Box, crop: int) -> np.ndarray:
+    """The box of the photo as crop x crop pixels."""
+    left, top, right, bottom = box
+    if right - left == bottom - top == crop and left == int(left) and top == int(top):
+        return photo[int(top) : int(bottom), int(left) : int(right)]
+    # Pillow copies what it is given: hand it no more than the pixels that its filter reaches from the box.
+    reach_x, reach_y = math.ceil(max(1, (right - left) / crop)), math.ceil(max(1, (bottom - top) / crop))
+    x, y = max(0, int(left) - reach_x), max(0, int(top) - reach_y)
+    part = photo[y : math.ceil(bottom) + reach_y, x : math.ceil(right) + reach_x]
+    box = (left - x, top - y, min(part.shape[1], right - x), min(part.shape[0], bottom - y))
+    return np.asarray(Image.fromarray(part).resize((crop, crop), Image.Resampling.BILINEAR, box=box))
+
+
+_NORMAL = NormalDist()
+_SMALLEST = 2.0**-54  # for a number that is 0: the normal distribution has no value there
+_BRIGHTNESS = np.arange(256.0)
+
+
+def _color_tables(deviation: float, numbers: Sequence[float]) -> np.ndarray:
+    """(3, 256) uint8: what each brightness of R, G and B becomes. Looked up, not computed for every pixel.
+
+    The same colour is added to all pixels: the sum of alpha * eigenvalue * eigenvector, alpha normal.
+    """
+    alpha = [deviation * _NORMAL.inv_cdf(max(number, _SMALLEST)) for number in numbers]
+    shift = 255 * (COLOR_EIGENVECTORS * (alpha * COLOR_EIGENVALUES)).sum(axis=1, keepdims=True)
+    tables: np.ndarray = (_BRIGHTNESS + shift).clip(0, 255).round().astype(np.uint8)
+    return tables

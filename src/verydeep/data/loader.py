@@ -1,26 +1,35 @@
-"""Photos -> batches for training, in an order that is a pure function of (seed, epoch).
+"""Photos -> batches for training: a pure function of (seed, epoch, step).
 
-One loader serves all epochs of a run, so that its processes start once. It can start at any epoch at no cost: nothing
-is replayed to get there.
+One loader serves all epochs of a run, so that its processes start once. It can start at any step of any epoch at no
+cost: nothing is replayed to get there.
 """
 
+import faulthandler
+import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from verydeep import machine
-from verydeep.data.augment import Augmentation, augment, random_generator
+from verydeep.data.augment import Augmentation, augment, picture_numbers, random_generator
+from verydeep.data.cache import PhotoCache
 from verydeep.data.datasets import Dataset
+from verydeep.data.reading import read_training_photo
 from verydeep.errors import DatasetError, ImageError, TrainingError
-from verydeep.image import read_image
 
 _SIGNS_OF_A_DEAD_PROCESS = ("is killed by signal", "exited unexpectedly", "bootstrapping phase")
 _MOST_NEIGHBOURS = 100  # photos tried in place of one that cannot be read, before the run is stopped
+_ORDER, _BATCHES = 1, 2  # streams of random numbers; pictures use 0, and step s of an epoch uses _BATCHES + s
 
 
 @dataclass(frozen=True)
@@ -40,15 +49,24 @@ def steps_per_epoch(photos: int, batch_size: int) -> int:
     return -(-photos // batch_size)
 
 
-def batch_random(photos: int, seed: int, epoch: int, step: int) -> np.random.Generator:
-    """The random numbers of a whole batch, for `mix`: no photo and no order uses them."""
-    return random_generator(seed, epoch, photos + 1 + step)
+def batch_random(seed: int, epoch: int, step: int) -> np.random.Generator:
+    """The random numbers of a whole batch, for `mix`: no picture and no order uses them."""
+    return random_generator(seed, epoch, _BATCHES + step)
 
 
-def epoch_order(photos: int, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """The positions of each batch of an epoch: every photo once, the sizes of two batches differ by one at most."""
-    order = random_generator(seed, epoch, photos).permutation(photos)  # the photos themselves use 0 to photos - 1
-    return np.array_split(order, steps_per_epoch(photos, batch_size))
+@lru_cache(maxsize=2)  # the epoch that is loaded, and the one before: a loader asks for it at every step
+def epoch_order(photos: int, seed: int, epoch: int) -> np.ndarray:
+    """The positions of the photos in the order in which an epoch shows them, each once. Read-only."""
+    order = random_generator(seed, epoch, _ORDER).permutation(photos)
+    order.flags.writeable = False
+    return order
+
+
+def batch_places(photos: int, batch_size: int, step: int) -> range:
+    """The places of a batch in the epoch's order: the sizes of two batches differ by one at most."""
+    steps = steps_per_epoch(photos, batch_size)
+    size, larger = divmod(photos, steps)  # the first `larger` batches have one photo more
+    return range(step * size + min(step, larger), (step + 1) * size + min(step + 1, larger))
 
 
 def load_batches(
@@ -57,20 +75,28 @@ def load_batches(
     *,
     batch_size: int,
     seed: int,
-    epochs: range,
+    start: tuple[int, int],
+    epochs: int,
+    cache: PhotoCache | None = None,
     workers: int | None = None,
     pin_memory: bool = False,
+    stacks: Path | None = None,
 ) -> Iterator[Batch]:
-    """The batches of these epochs, one after the other, decoded and augmented by `workers` processes.
+    """The batches from `start` = (epoch, step) to the end of epoch `epochs`, made by `workers` processes.
 
+    They are the same for any number of processes, with a cache and without, and from any start. cache: the photos of
+    `dataset`, read for `augmentation.reading_side`. workers: by default one for each core but one, at most 8. stacks: a
+    file to which a process appends where it is when it gets SIGUSR1; standard error unless given.
     A photo that cannot be read is replaced by its next neighbour in the data set that can, and named in the batch.
     Raises DatasetError where a hundred neighbours cannot be read either, and TrainingError where a process ends.
     """
     loader = DataLoader(
-        _Pictures(dataset, augmentation, seed),
-        batch_sampler=_Order(len(dataset), batch_size, seed, epochs),
+        _Batches(dataset, augmentation, batch_size, seed, cache),
+        batch_size=None,  # an item is a whole batch
+        sampler=_Steps(steps_per_epoch(len(dataset), batch_size), start, epochs),
         num_workers=_worker_count(len(dataset)) if workers is None else workers,
-        collate_fn=_collate,
+        collate_fn=_as_it_is,
+        worker_init_fn=partial(_prepare_process, stacks),
         pin_memory=pin_memory,
     )
     try:
@@ -93,50 +119,90 @@ def _worker_count(photos: int) -> int:
     return 0 if photos < 500 else max(1, min(8, machine.cores() - 1))
 
 
-_Key = tuple[int, int]  # epoch, position of the photo in the data set
-_Picture = tuple[np.ndarray, int, tuple[str, ...]]
+_Key = tuple[int, int]  # epoch, step
 
 
-class _Order(Sampler[list[_Key]]):
-    """The keys of every batch of every epoch."""
+@dataclass(frozen=True)
+class _Steps:
+    """The keys of all batches from `start` on."""
 
-    def __init__(self, photos: int, batch_size: int, seed: int, epochs: range) -> None:
-        self.photos, self.batch_size, self.seed, self.epochs = photos, batch_size, seed, epochs
+    steps: int  # an epoch
+    start: _Key
+    epochs: int
 
-    def __iter__(self) -> Iterator[list[_Key]]:
-        for epoch in self.epochs:
-            for positions in epoch_order(self.photos, self.batch_size, self.seed, epoch):
-                yield [(epoch, int(position)) for position in positions]
+    def __iter__(self) -> Iterator[_Key]:
+        first_epoch, first_step = self.start
+        for epoch in range(first_epoch, self.epochs):
+            for step in range(first_step if epoch == first_epoch else 0, self.steps):
+                yield epoch, step
+
+    def __len__(self) -> int:
+        return max(0, (self.epochs - self.start[0]) * self.steps - self.start[1])
 
 
-class _Pictures(TorchDataset[_Picture | DatasetError]):
-    """The augmented picture of a key, or why there is none: raised in a worker, it would come with a traceback."""
+class _Batches(TorchDataset[Batch | DatasetError]):
+    """The batch of a key, or why there is none: raised in a process of its own, it would come with a traceback."""
 
-    def __init__(self, dataset: Dataset, augmentation: Augmentation, seed: int) -> None:
-        self.dataset, self.augmentation, self.seed = dataset, augmentation, seed
+    def __init__(
+        self, dataset: Dataset, augmentation: Augmentation, batch_size: int, seed: int, cache: PhotoCache | None
+    ) -> None:
+        self.dataset, self.augmentation, self.batch_size, self.seed = dataset, augmentation, batch_size, seed
+        self.cache = cache
 
-    def __getitem__(self, key: _Key) -> _Picture | DatasetError:
-        epoch, position = key
+    def __getitem__(self, key: _Key) -> Batch | DatasetError:
+        epoch, step = key
+        places = batch_places(len(self.dataset), self.batch_size, step)
+        positions = epoch_order(len(self.dataset), self.seed, epoch)[places.start : places.stop].tolist()
+        images = np.empty((len(places), self.augmentation.crop, self.augmentation.crop, 3), np.uint8)
+        labels: list[int] = []
         failures: list[str] = []
+        numbers = picture_numbers(self.seed, epoch, places)
+        for position, row, image in zip(positions, numbers, images, strict=True):
+            found = self._readable(position, failures)
+            if isinstance(found, DatasetError):
+                return found
+            photo, chosen = found
+            augment(photo, self.augmentation, row, out=image)
+            labels.append(self.dataset.labels[chosen])
+        return Batch(torch.from_numpy(images), torch.tensor(labels), tuple(failures))
+
+    def _readable(self, position: int, failures: list[str]) -> tuple[np.ndarray, int] | DatasetError:
+        """The photo at a position or its next neighbour that can be read, and where that is; notes the others."""
+        known = len(failures)
         for neighbour in range(min(len(self.dataset), _MOST_NEIGHBOURS)):
             chosen = (position + neighbour) % len(self.dataset)
             try:
-                image = read_image(self.dataset.paths[chosen])
+                return self._read(chosen), chosen
             except ImageError as error:
                 failures.append(str(error))
-                continue
-            picture = augment(image, self.augmentation, random_generator(self.seed, epoch, position))
-            return picture, self.dataset.labels[chosen], tuple(failures)
-        return DatasetError(f"{len(failures)} photos in a row cannot be read: {failures[0]}", "Replace them.")
+        return DatasetError(
+            f"{len(failures) - known} photos in a row cannot be read: {failures[known]}", "Replace them."
+        )
+
+    def _read(self, position: int) -> np.ndarray:
+        path = self.dataset.paths[position]
+        if self.cache is not None:
+            return self.cache.read(position, path)
+        return read_training_photo(path, self.augmentation.reading_side)
 
 
-def _collate(pictures: list[_Picture | DatasetError]) -> Batch | DatasetError:
-    good = [picture for picture in pictures if not isinstance(picture, DatasetError)]
-    if len(good) < len(pictures):
-        return next(picture for picture in pictures if isinstance(picture, DatasetError))
-    images, labels, failures = zip(*good, strict=True)
-    return Batch(
-        torch.from_numpy(np.stack(images)),
-        torch.tensor(labels),
-        tuple(message for messages in failures for message in messages),
-    )
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _prepare_process(stacks: Path | None, _number: int) -> None:
+    """A process that loads leaves decisions to the main one, and ends when that one has ended: torch looks every 5 s.
+
+    Ctrl-C reaches all processes of a terminal, and a SIGTERM mostly all of a job: the batches are still needed for the
+    step that is saved. torch itself ends a process by a message, and by SIGTERM only where that was of no use.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _ignore_once)
+    if hasattr(faulthandler, "register"):  # not on Windows
+        file = stacks.open("a") if stacks else sys.__stderr__  # open from now on: a process that hangs opens nothing
+        if file is not None:
+            faulthandler.register(signal.SIGUSR1, file=file)
+
+
+def _ignore_once(number: int, _frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)

@@ -1,0 +1,33 @@
+"""A photo as training sees it before it is varied: no larger than any of its pictures needs, so that it is read fast.
+
+`read_training_photo` is the one definition. The loader calls it in every epoch, or once, where `cache` keeps what it
+returned: a run is the same to the bit with a cache and without. Validation and prediction read photos as they are.
+"""
+
+import os
+
+import numpy as np
+
+from verydeep.image.decode import decode, read_file, stored_size
+
+READING_RULES = 1  # raised with every change of the pixels that `training_photo` returns: older caches are of no use
+
+
+def read_training_photo(path: str | os.PathLike[str], side: int) -> np.ndarray:
+    """The photo in a file, (H, W, 3) uint8 RGB, upright. Raises ImageError.
+
+    Its shorter side has `side` pixels at most: a larger photo is reduced, a smaller one keeps its size.
+    """
+    return training_photo(read_file(path), os.fspath(path), side)
+
+
+def training_photo(data: bytes, name: str, side: int) -> np.ndarray:
+    """As `read_training_photo`, from the bytes of the file. name: what to call the photo in errors."""
+    return decode(data, name, at_most=side)
+
+
+def training_bytes(data: bytes, name: str, side: int) -> int:
+    """About how many bytes `training_photo` would return, from the header alone. Raises ImageError."""
+    width, height = stored_size(data, name)
+    share = min(1, side / max(1, min(width, height)))
+    return round(3 * width * share * height * share)
