@@ -73,6 +73,8 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy_bin_by_bin
     labels = np.array([0, 0, 0, 1, 0])
     expected = 4 / 5 * 0.15 + 1 / 5 * 0.6
     assert metrics.expected_calibration_error(posteriors, labels, bins=2) == pytest.approx(expected)
+    counts, right, confidence = metrics.calibration_bins(posteriors, labels, bins=2)
+    assert (counts.tolist(), right.tolist(), confidence.tolist()) == ([1, 4], [1, 3], pytest.approx([0.4, 3.6]))
 
 
 def test_a_sure_and_always_right_model_has_no_calibration_error() -> None:

@@ -37,11 +37,11 @@ def model_card(info: ModelInfo, report: Report, recipe: Recipe, metrics: Sequenc
         "",
         "| class | recognised | of photos said to be it, right |",
         "|---|---|---|",
-        *[f"| {_text(row.label)} | {_share(row.recall)} | {_share(row.precision)} |" for row in report.class_rows],
+        *[f"| {_text(row.label)} | {share(row.recall)} | {share(row.precision)} |" for row in report.class_rows],
         "",
         "## How sure it is",
         "",
-        _confidence(info, report),
+        confidence(info, report),
         "",
         "## Use it",
         "",
@@ -56,11 +56,13 @@ def _text(text: str) -> str:
     return printable(text).replace("|", "\\|")
 
 
-def _share(proportion: Proportion) -> str:
+def share(proportion: Proportion) -> str:
+    """ "22 of 40" """
     return f"{proportion.successes} of {proportion.n}" if proportion.n else "none"
 
 
-def _confidence(info: ModelInfo, report: Report) -> str:
+def confidence(info: ModelInfo, report: Report) -> str:
+    """How far its confidence can be trusted, and when it names no class, in sentences."""
     calibration = info.calibration
     if not calibration.photos:
         return "There were too few validation photos to learn how far its confidence can be trusted."

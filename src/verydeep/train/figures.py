@@ -93,7 +93,7 @@ def reliability_figure(posteriors: np.ndarray, labels: np.ndarray, reject_below:
         axes.set(xlim=(0, 1.02), ylim=(0, 1.03), ylabel="accuracy")
         axes.xaxis.set_major_formatter("{x:.0%}")
         axes.yaxis.set_major_formatter("{x:.0%}")
-        axes.legend(frameon=False, loc="upper left")
+        axes.figure.legend(frameon=False, loc="outside lower center", ncols=3)
 
     return _svg(draw, "reliability", "Accuracy by confidence", "confidence")
 
