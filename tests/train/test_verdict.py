@@ -71,7 +71,7 @@ def test_a_rise_at_the_end_is_told_where_it_is_larger_than_chance(rise, is_impro
     metrics = curves(validation_top1=lambda t: 0.82 - (1 - t) * rise / 0.2)
     assert ("It was still improving" in said(metrics)) == is_improving
     assert ("--set epochs=80" in said(metrics)) == is_improving
-    few = report(np.full((10, 10), 0) + np.diag([5] * 10))  # 50 photos: chance may do as much
+    few = report(np.diag([4] * 10) + np.eye(10, k=1, dtype=int))  # 49 photos: chance may do as much
     assert "It was still improving" not in "\n".join(verdict(metrics, few, PLAIN))
 
 
@@ -113,7 +113,13 @@ def test_a_rising_validation_loss_while_the_training_loss_falls_is_overfitting()
 def test_a_training_set_known_by_heart_with_many_mistakes_elsewhere_is_overfitting():
     known = curves(loss=lambda t: 0.02 + math.exp(-9 * t))
     assert "It overfits: it knows its training photos by heart (it learnt 99% of " in said(known)
-    assert "It overfits" not in said(known, np.diag([100] * 10))  # it makes no mistakes
+    assert "It overfits" not in said(known, np.diag([99] * 10) + np.eye(10, k=1, dtype=int))  # they are few
+
+
+def test_where_every_photo_is_recognised_nothing_is_advised_on_the_curves():
+    text = said(curves(3), np.diag([50] * 10))
+    assert "Every validation photo is recognised: " in text
+    assert "--set" not in text
 
 
 def test_a_training_set_that_is_not_learnt_is_underfitting():

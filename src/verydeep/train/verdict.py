@@ -49,6 +49,8 @@ def verdict(metrics: Rows, report: Report, recipe: Recipe) -> list[str]:
         sentences.append("How the training went was not recorded.")
     elif failure := _learnt_nothing(metrics, report, recipe):
         return [*sentences, failure, *_evidence(report), *_waited(metrics)]
+    elif report.top1.successes == report.n:
+        sentences.append("Every validation photo is recognised: only more or harder ones could show what to improve.")
     else:
         sentences += [*_end(metrics, report, recipe), *_fit(metrics, report, recipe)]
     return [*sentences, *_weak_classes(report), *_confused(report), *_evidence(report), *_waited(metrics)]
