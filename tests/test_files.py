@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from verydeep.errors import StorageError
-from verydeep.files import atomic_write, make_folder
+from verydeep.errors import StorageError, UsageError
+from verydeep.files import atomic_write, make_folder, sole_use
 
 # What a write consists of, by the function that can fail.
 STEPS = ("pathlib.Path.mkdir", "pathlib.Path.open", "os.fsync", "pathlib.Path.replace")
@@ -210,3 +210,37 @@ def test_a_folder_is_made_with_its_parents_and_may_be_there(tmp_path: Path) -> N
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"cannot write .*file: a file of that name is in the way"):
         make_folder(tmp_path / "file")
+
+
+HOLD = """
+import sys, time
+from verydeep.files import sole_use, sole_use
+with sole_use(sys.argv[1], "the folder"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills as POSIX does")
+def test_one_process_has_sole_use_until_its_end_however_it_ends(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with subprocess.Popen([sys.executable, "-c", HOLD, path], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UsageError, match="the folder is in use by another process"), sole_use(path, "the folder"):
+            pass
+        holder.kill()
+    with sole_use(path, "the folder"):
+        pass
+
+
+def test_sole_use_is_not_given_twice_to_one_process(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with sole_use(path, "the folder"):
+        with pytest.raises(UsageError, match="in use"), sole_use(path, "the folder"):
+            pass
+        other = [sys.executable, "-c", HOLD, path]  # still refused: the second try has not given up the lock
+        refused = subprocess.run(other, capture_output=True, text=True, check=False)
+        assert "UsageError: the folder is in use" in refused.stderr
+    with sole_use(path, "the folder"):
+        pass

@@ -122,13 +122,13 @@ def sole_use(path: str | Path, what: str) -> Iterator[None]:
     make_folder(path.parent)
     name = os.path.realpath(path)
     refusal = UsageError(f"{what} is in use by another process.", "Wait for its end, or stop it.")
+    if name in _locked:  # told without opening the file: to close it again would give the lock back
+        raise refusal
     try:
         file = path.open("ab+")
     except OSError as error:
         raise storage_error(path, error) from error
     with file:
-        if name in _locked:  # the system would grant it to the same process twice
-            raise refusal
         try:
             _lock(file)
         except OSError as error:

@@ -1,0 +1,107 @@
+"""Signals while something runs: the first is answered where it may be, the second at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+from verydeep.errors import InterruptedRun
+from verydeep.train.interrupt import Interruption, Stopped
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_raises_where_it_arrives_and_leaves_as_an_interrupted_run(number, code):
+    before = signal.getsignal(number)
+    reached = []
+    with pytest.raises(InterruptedRun, match=f"stopped by {number.name} in the middle") as caught, Interruption():
+        try:
+            signal.raise_signal(number)
+            reached.append("what comes after")
+        except Stopped as stopped:
+            stopped.where = " in the middle"
+            raise
+    assert reached == []
+    assert caught.value.exit_code == code
+    assert signal.getsignal(number) is before
+
+
+def test_what_is_deferred_is_finished_first():
+    reached = []
+    with pytest.raises(InterruptedRun), Interruption() as interruption:
+        with interruption.deferred():
+            signal.raise_signal(signal.SIGINT)
+            reached.append("the rest of the block")
+        reached.append("what comes after")
+    assert reached == ["the rest of the block"]
+
+
+def test_a_signal_is_answered_once():
+    """What saves the state on the way out may defer, too."""
+    with pytest.raises(InterruptedRun), Interruption() as interruption:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            with interruption.deferred():
+                pass
+
+
+def test_an_error_of_its_own_passes_unchanged():
+    with pytest.raises(ZeroDivisionError), Interruption() as interruption, interruption.deferred():
+        1 / 0  # noqa: B018
+
+
+def test_outside_the_main_thread_nothing_is_changed():
+    before = signal.getsignal(signal.SIGINT)
+    seen = []
+
+    def work():
+        with Interruption() as interruption, interruption.deferred():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
+def test_a_second_signal_ends_the_process_and_its_loaders_at_once():
+    program = """
+        import multiprocessing, time
+        from verydeep.train.interrupt import Interruption
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,), daemon=True)
+        with Interruption() as interruption:
+            child.start()
+            with interruption.deferred():
+                print(child.pid, flush=True)
+                time.sleep(600)
+                time.sleep(600)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None  # the first is deferred
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 143
+    deadline = time.monotonic() + 5
+    while _is_alive(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{process}/stat", encoding="ascii") as file:  # noqa: PTH123
+        return file.read().split()[2] != "Z"
