@@ -75,15 +75,15 @@ def test_what_is_printed_says_what_is_trained_how_it_goes_and_what_to_do_next(
     run: Run, photos: Path, tmp_path: Path
 ) -> None:
     done = run("train", photos, *QUICK, "--out", tmp_path / "run")
-    first, second, *epochs, card, use = done.err.splitlines()
+    first, second, *epochs, report, use = done.err.splitlines()
     assert first == "24 photos to train on, of 2 classes: blue 12, red 12; 6 to validate on"
-    assert second == "toy-bn-gap-0.5x at 16 pixels, 2 epochs; cpu, float32"
+    assert second == "toy-bn-gap-0.5x at 16 pixels, 2 epochs; cpu, float32, batch 8"
     assert re.fullmatch(
         r"epoch 1/2: validation top-1 [\d.]+%, loss [\d.]+; training loss [\d.]+, \d+ photos/s, .* left", epochs[0]
     )
     assert re.fullmatch(r"epoch 2/2: .* photos/s", epochs[1])
     assert len(epochs) == 2
-    assert card == f"how good it is, class by class: {tmp_path / 'run' / 'README.md'}"
+    assert report == f"how it went, and how good it is: {tmp_path / 'run' / 'report.html'}"
     assert use == f"use it: verydeep predict PHOTO --model {tmp_path / 'run'}"
 
 
@@ -194,6 +194,68 @@ def test_a_run_does_not_go_on_with_photos_of_other_classes(run: Run, photos: Pat
     done = run("train", "--resume", tmp_path / "run")
     assert done.code == 3
     assert "other classes than the photos have now: crimson, red" in done.err
+
+
+def test_a_plan_is_measured_and_leaves_nothing_behind(run: Run, photos: Path, tmp_path: Path) -> None:
+    done = run("train", photos, *QUICK, "--plan", "--json", "--out", tmp_path / "run")
+    assert done.code == 0
+    plan = json.loads(done.out)
+    assert plan["photos"] == 24
+    assert plan["epoch_seconds"] == pytest.approx(24 / plan["photos_per_second"])
+    assert plan["total_seconds"] == pytest.approx(
+        2 * (plan["epoch_seconds"] + plan["validation_seconds"]) + plan["validation_seconds"]
+    )
+    assert 0 <= plan["waiting_share"] < 1
+    network = ("toy", "--batch-norm", "--head", "gap", "--width", 0.5, "--classes", 2, "--size", 16)
+    accounts = json.loads(run("describe", *network, "--json").out)
+    assert plan["epoch_macs"] == 3 * 24 * sum(layer["macs"] for layer in accounts["layers"])
+    assert not (tmp_path / "run").exists()
+    lines = run("train", photos, *QUICK, "--plan").out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == [
+        "photos",
+        "speed",
+        "an epoch",
+        "in all",
+        "arithmetic",
+        "memory",
+        "disk",
+    ]
+
+
+def test_as_many_epochs_are_trained_as_the_minutes_hold(run: Run, photos: Path, tmp_path: Path) -> None:
+    done = run("train", photos, *QUICK, "--minutes", "0.1", "--out", tmp_path / "run", "--json")
+    assert done.code == 0
+    made = open_run(tmp_path / "run")
+    assert re.search(rf"^{made.recipe.epochs} epochs fit into 0\.1 minutes$", done.err, re.MULTILINE)
+    assert len(made.metrics()) == made.recipe.epochs > 2
+    assert made.recipe.warmup_epochs <= 0.1 * made.recipe.epochs
+    done = run("train", photos, *QUICK, "--minutes", "0.001", "--out", tmp_path / "other")
+    assert done.code == 2
+    assert re.search(r"one epoch takes about .* minutes here, .* are too few", done.err)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_learning_rate_is_found_below_the_one_that_blows_up(run: Run, photos: Path, tmp_path: Path) -> None:
+    done = run("train", photos, *QUICK, "--find-lr", "--json", "--out", tmp_path / "run")
+    assert done.code == 0
+    search = json.loads(done.out)
+    assert search["rates"] == sorted(search["rates"])
+    assert len(search["rates"]) == len(search["losses"])
+    lowest = search["rates"][int(np.argmin(search["losses"]))]
+    assert lowest / 5 < search["suggestion"] < lowest / 3
+    assert not (tmp_path / "run").exists()
+    *rows, advice = run("train", photos, *QUICK, "--find-lr").out.splitlines()
+    assert rows[0] == "learning rate    loss"
+    assert re.fullmatch(r"take --set learning_rate=[\d.e-]+", advice)
+
+
+@pytest.mark.parametrize("option", [("--minutes", "3"), ("--plan",), ("--find-lr",), ("--threads", "1")])
+def test_what_was_chosen_at_the_start_of_a_run_cannot_be_changed_by_resuming(
+    option: tuple[str, ...], run: Run, tmp_path: Path
+) -> None:
+    done = run("train", "--resume", tmp_path, *option)
+    assert done.code == 2
+    assert "goes on as it was begun" in done.err
 
 
 @pytest.mark.slow

@@ -67,8 +67,8 @@ def train(
 ) -> None:
     """Train a network on the photos in DATA: DATA/<class>/<photo>, or DATA/train/... and DATA/val/...
 
-    The run's folder gets model.safetensors, its card README.md, recipe.json, metrics.jsonl and the state to resume
-    from. Where there is no folder of validation photos, a fifth of each class is drawn for it. Ctrl-C saves a run and
+    The run's folder gets model.safetensors, its card README.md, report.html, recipe.json, metrics.jsonl and the state
+    to resume from. Where there is no folder of validation photos, a fifth of each class is drawn for it. Ctrl-C saves a run and
     stops it; --resume goes on with it to the very same end, and takes DATA where the photos have moved.
     """
     started = time.monotonic()
@@ -177,7 +177,7 @@ def _print_result(run: "Run", report: "Report") -> None:
     )
     click.echo(f"model: {printable(str(run.folder / 'model.safetensors'))}")
     folder = printable(shlex.quote(str(run.folder)))
-    click.echo(f"how good it is, class by class: {printable(str(run.folder / 'README.md'))}", err=True)
+    click.echo(f"how it went, and how good it is: {printable(str(run.folder / 'report.html'))}", err=True)
     click.echo(f"use it: verydeep predict PHOTO --model {folder}", err=True)
 
 

@@ -18,6 +18,7 @@ from verydeep.runtime.torch_engine import TorchEngine
 from verydeep.train.card import model_card
 from verydeep.train.checkpoint import Progress
 from verydeep.train.recipe import Recipe
+from verydeep.train.report import write_report
 from verydeep.train.run import RECIPE_FILE, Run
 from verydeep.weights import ModelInfo, write_model
 from verydeep.weights.files import MODEL_FILE
@@ -34,7 +35,7 @@ def validate(recipe: Recipe, weights: Weights, photos: Dataset, device: str) -> 
 
 
 def finish(run: Run, weights: Weights, splits: Splits, progress: Progress, device: str) -> Report:
-    """Writes the model and its card; returns the validation of the very numbers that are in the file.
+    """Writes the model, its card and its report; returns the validation of the very numbers that are in the file.
 
     Raises StorageError, and ModelFileError where a weight does not fit the recipe's `save_as`.
     """
@@ -58,6 +59,10 @@ def finish(run: Run, weights: Weights, splits: Splits, progress: Progress, devic
     info = ModelInfo(recipe.architecture(len(classes)), classes, recipe.preprocessing, report.calibration, origin)
     write_model(run.folder / MODEL_FILE, info, kept, recipe.save_as)
     atomic_write(run.folder / CARD_FILE, model_card(info, report, recipe, run.metrics()))
+    notes = [f"left out: {message}" for message in progress.unreadable]
+    if progress.rollbacks:
+        notes.append(f"went back to a saved state {progress.rollbacks} times, at half the learning rate each time")
+    write_report(run.folder, info, report, recipe, metrics=run.metrics(), weights=kept, notes=notes)
     return report
 
 
