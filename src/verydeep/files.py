@@ -144,7 +144,7 @@ def sole_use(path: str | Path, what: str) -> Iterator[None]:
 
 _locked: set[str] = set()  # the lock files that this process holds
 
-if os.name == "nt":
+if sys.platform == "win32":
     import msvcrt
 
     def _lock(file: BinaryIO) -> None:

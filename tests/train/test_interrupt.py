@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -18,13 +19,18 @@ from verydeep.train.interrupt import Interruption, Stopped
 def test_a_signal_raises_where_it_arrives_and_leaves_as_an_interrupted_run(number, code):
     before = signal.getsignal(number)
     reached = []
-    with pytest.raises(InterruptedRun, match=f"stopped by {number.name} in the middle") as caught, Interruption():
-        try:
-            signal.raise_signal(number)
-            reached.append("what comes after")
-        except Stopped as stopped:
-            stopped.where = " in the middle"
-            raise
+
+    def work():
+        with Interruption():
+            try:
+                signal.raise_signal(number)
+                reached.append("what comes after")
+            except Stopped as stopped:
+                stopped.where = " in the middle"
+                raise
+
+    with pytest.raises(InterruptedRun, match=f"stopped by {number.name} in the middle") as caught:
+        work()
     assert reached == []
     assert caught.value.exit_code == code
     assert signal.getsignal(number) is before
@@ -32,22 +38,32 @@ def test_a_signal_raises_where_it_arrives_and_leaves_as_an_interrupted_run(numbe
 
 def test_what_is_deferred_is_finished_first():
     reached = []
-    with pytest.raises(InterruptedRun), Interruption() as interruption:
-        with interruption.deferred():
-            signal.raise_signal(signal.SIGINT)
-            reached.append("the rest of the block")
-        reached.append("what comes after")
+
+    def work():
+        with Interruption() as interruption:
+            with interruption.deferred():
+                signal.raise_signal(signal.SIGINT)
+                reached.append("the rest of the block")
+            reached.append("what comes after")
+
+    with pytest.raises(InterruptedRun):
+        work()
     assert reached == ["the rest of the block"]
 
 
 def test_a_signal_is_answered_once():
     """What saves the state on the way out may defer, too."""
-    with pytest.raises(InterruptedRun), Interruption() as interruption:
-        try:
-            signal.raise_signal(signal.SIGINT)
-        finally:
-            with interruption.deferred():
-                pass
+
+    def work():
+        with Interruption() as interruption:
+            try:
+                signal.raise_signal(signal.SIGINT)
+            finally:
+                with interruption.deferred():
+                    pass
+
+    with pytest.raises(InterruptedRun):
+        work()
 
 
 def test_an_error_of_its_own_passes_unchanged():
@@ -103,5 +119,4 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    with open(f"/proc/{process}/stat", encoding="ascii") as file:  # noqa: PTH123
-        return file.read().split()[2] != "Z"
+    return Path(f"/proc/{process}/stat").read_text(encoding="ascii").split()[2] != "Z"

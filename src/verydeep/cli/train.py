@@ -68,8 +68,8 @@ def train(
     """Train a network on the photos in DATA: DATA/<class>/<photo>, or DATA/train/... and DATA/val/...
 
     The run's folder gets model.safetensors, its card README.md, report.html, recipe.json, metrics.jsonl and the state
-    to resume from. Where there is no folder of validation photos, a fifth of each class is drawn for it. Ctrl-C saves a run and
-    stops it; --resume goes on with it to the very same end, and takes DATA where the photos have moved.
+    to resume from. Where there is no folder of validation photos, a fifth of each class is drawn for it. Ctrl-C saves a
+    run and stops it; --resume goes on with it to the same weights, and takes DATA where the photos have moved.
     """
     started = time.monotonic()
     _require_torch()

@@ -141,7 +141,7 @@ def _checksum(progress: str, arrays: Mapping[str, Tensor]) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"\0{name} {array.dtype} {tuple(array.shape)}\0".encode())
-        digest.update(array.reshape(-1).view(torch.uint8).numpy())
+        digest.update(array.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

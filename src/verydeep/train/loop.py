@@ -216,7 +216,9 @@ def learn_batch(
         parts = list(zip(images.split(progress.micro_batch), targets.split(progress.micro_batch), strict=True))
         optimizer.zero_grad()
         _seed_dropout(recipe, progress)
-        loss = sum(_backward(network, part, recipe, progress, len(part[0]) / len(images)) for part in parts)
+        loss = torch.zeros((), device=device)
+        for part in parts:
+            loss += _backward(network, part, len(part[0]) / len(images), recipe, progress)
         if not math.isfinite(value := checked_loss(loss, network)):
             kept.restore()
             _seed_dropout(recipe, progress)
@@ -225,8 +227,9 @@ def learn_batch(
         with interruption.deferred():
             optimizer.step()
             state.average.update(network, progress.step)
-            losses = [*progress.losses, value]
-            state.progress = replace(progress, batch=progress.batch + 1, step=progress.step + 1, losses=losses)
+            state.progress = replace(
+                progress, batch=progress.batch + 1, step=progress.step + 1, losses=[*progress.losses, value]
+            )
     except BaseException as error:
         if state.progress is progress:  # batch norm has seen the batch already
             kept.restore()
@@ -240,7 +243,7 @@ def _seed_dropout(recipe: Recipe, progress: Progress) -> None:
 
 
 def _backward(
-    network: Network, part: tuple[Tensor, Tensor], recipe: Recipe, progress: Progress, share: float
+    network: Network, part: tuple[Tensor, Tensor], share: float, recipe: Recipe, progress: Progress
 ) -> Tensor:
     """Adds the gradients of a part of a batch, of which it is this share, and returns its part of the loss."""
     images, targets = part
