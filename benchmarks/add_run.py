@@ -1,0 +1,65 @@
+"""A finished training as a row of benchmarks/results/training.csv: `python benchmarks/add_run.py RUN...`"""
+
+import csv
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from verydeep.errors import VerydeepError
+from verydeep.train.run import open_run
+from verydeep.weights import read_info
+from verydeep.weights.files import MODEL_FILE
+
+RESULTS = Path(__file__).parent / "results" / "training.csv"
+
+
+def main(folders: Sequence[str]) -> None:
+    rows = [row(Path(folder)) for folder in folders]
+    is_new = not RESULTS.exists()
+    with RESULTS.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        if is_new:
+            writer.writeheader()
+        writer.writerows(rows)
+
+
+def row(folder: Path) -> dict[str, Any]:
+    """Everything of it is in the model file and in the run's measurements. Raises ModelFileError, CheckpointError."""
+    run, info = open_run(folder), read_info(folder / MODEL_FILE)
+    origin, metrics = info.origin, run.metrics()
+    validation = origin["validation"]
+    low, high = validation["top1"]["interval_95"]
+    words = shlex.split(origin["command"])
+    settings = [value for option, value in zip(words, words[1:], strict=False) if option == "--set"]
+    recipe = next((value for option, value in zip(words, words[1:], strict=False) if option == "--recipe"), "modern")
+    return {
+        "date": origin["date"],
+        "program": origin["program"],
+        "machine": origin["machine"],
+        "precision": origin["precision"],
+        "versions": " ".join(f"{name}={version}" for name, version in origin["versions"].items()),
+        "data": origin["data"],
+        "photos": origin["photos"],
+        "recipe": recipe,
+        "settings": " ".join(sorted(setting for setting in settings if not setting.startswith("seed="))),
+        "architecture": info.architecture.name,
+        "seed": run.recipe.seed,
+        "epochs": len(metrics),
+        "seconds": round(metrics[-1]["seconds"]),
+        "protocol": validation["protocol"],
+        "n": validation["n"],
+        "value": validation["top1"]["value"],
+        "spread": f"{low:.4f}..{high:.4f}",
+        "curve": " ".join(f"{step['validation_top1']:.4f}" for step in metrics),
+    }
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 1:
+        sys.exit("Usage: python benchmarks/add_run.py RUN...")
+    try:
+        main(sys.argv[1:])
+    except VerydeepError as error:
+        sys.exit(f"error: {error}")
