@@ -4,6 +4,7 @@ import csv
 import shlex
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,8 @@ def row(folder: Path) -> dict[str, Any]:
     validation = origin["validation"]
     low, high = validation["top1"]["interval_95"]
     words = shlex.split(origin["command"])
-    settings = [value for option, value in zip(words, words[1:], strict=False) if option == "--set"]
-    recipe = next((value for option, value in zip(words, words[1:], strict=False) if option == "--recipe"), "modern")
+    settings = [value for option, value in pairwise(words) if option == "--set"]
+    recipe = next((value for option, value in pairwise(words) if option == "--recipe"), "modern")
     return {
         "date": origin["date"],
         "program": origin["program"],
