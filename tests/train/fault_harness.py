@@ -1,6 +1,7 @@
 """Trains in child processes and kills them: what test_kills.py runs, in a process of its own.
 
     LD_PRELOAD=faults.so FAULT_FOLDER=WORK python tests/train/fault_harness.py WORK kills N SEED
+    LD_PRELOAD=faults.so FAULT_FOLDER=WORK python tests/train/fault_harness.py WORK full N SEED
     LD_PRELOAD=faults.so FAULT_FOLDER=WORK python tests/train/fault_harness.py WORK faults
     LD_PRELOAD=faults.so FAULT_FOLDER=WORK python tests/train/fault_harness.py WORK trace [DAMAGE]
 
@@ -10,6 +11,7 @@ It prints JSON.
 
 import contextlib
 import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -19,6 +21,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +38,7 @@ from verydeep.train.loop import begin, train
 from verydeep.train.recipe import Recipe
 from verydeep.train.run import RECIPE_FILE, create_run, open_run
 
-ERRNOS = ("ENOSPC", "EIO", "EDQUOT", "EROFS", "EACCES")
+ERRNOS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS, errno.EACCES)
 RECIPE = Recipe(
     width=1 / 64,
     head="fc",  # with dropout, which draws random numbers
@@ -50,6 +53,7 @@ RECIPE = Recipe(
     precision="float32",
 )
 MOST_KILLS_A_RUN = 6
+STORAGE = 7  # the exit code of a child whose disk was full
 
 library = ctypes.CDLL(os.environ.get("LD_PRELOAD"))  # the functions of faults.c
 
@@ -65,6 +69,8 @@ def main() -> None:
     photos = make_photos(Path(work) / "photos")
     if what == "kills":
         result = kill_runs(Path(work), photos, int(arguments[0]), int(arguments[1]))
+    elif what == "full":
+        result = fill_disk(Path(work), photos, int(arguments[0]), int(arguments[1]))
     elif what == "faults":
         result = fail_each_call(Path(work), photos)
     else:
@@ -89,10 +95,9 @@ def make_photos(folder: Path) -> Path:
 
 def kill_runs(work: Path, photos: Path, kills: int, seed: int) -> dict[str, object]:
     """Runs that are killed again and again, half of the kills at a call that writes; how each of them ended."""
-    calm = work / "calm"
-    calls, start = work / "calls", time.monotonic()
-    assert in_child(lambda: (go(calm, photos), calls.write_text(str(library.fault_count())))).code == 0
-    seconds, total = time.monotonic() - start, int(calls.read_text())
+    start = time.monotonic()
+    calm, total = train_calmly(work, photos)
+    seconds = time.monotonic() - start
     choices = random.Random(seed)
     ends: list[str] = []
     done = {"in time": 0, "at a call": 0}
@@ -106,18 +111,43 @@ def kill_runs(work: Path, photos: Path, kills: int, seed: int) -> dict[str, obje
             if kind == "in time":
                 child = in_child(lambda: go(folder, photos), kill_after=delay)  # noqa: B023, run at once
             else:
-                child = in_child(lambda: go(folder, photos, kill_at=at))  # noqa: B023
+                child = in_child(lambda: go(folder, photos, at))  # noqa: B023
             assert child.signal == signal.SIGKILL or child.code == 0, child
             done[kind] += child.signal == signal.SIGKILL
         assert in_child(lambda: go(folder, photos)).code == 0  # noqa: B023
         ends.append(digest(folder))
         shutil.rmtree(folder)
-    return {"calm": digest(calm), "ends": ends, "kills": done, "calls": total}
+    return {"calm": calm, "ends": ends, "kills": done, "calls": total}
 
 
-def go(folder: Path, photos: Path, kill_at: int = 0) -> None:
+def fill_disk(work: Path, photos: Path, times: int, seed: int) -> dict[str, object]:
+    """Runs in which one call finds the disk full, and which are then resumed; how each of them ended."""
+    calm, total = train_calmly(work, photos)
+    choices = random.Random(seed)
+    ends: list[str] = []
+    told = 0
+    for number in range(times):
+        folder = work / f"run{number}"
+        at = choices.randint(1, total)
+        child = in_child(lambda: go(folder, photos, at, errno.ENOSPC))  # noqa: B023, run at once
+        assert child.code in (0, STORAGE), child  # 0: what failed was no more than to tidy up
+        told += child.code == STORAGE
+        assert in_child(lambda: go(folder, photos)).code == 0  # noqa: B023
+        ends.append(digest(folder))
+        shutil.rmtree(folder)
+    return {"calm": calm, "ends": ends, "told": told}
+
+
+def train_calmly(work: Path, photos: Path) -> tuple[str, int]:
+    """The digest of a run that nothing happens to, and how many calls it takes."""
+    calls = work / "calls"
+    assert in_child(lambda: (go(work / "calm", photos), calls.write_text(str(library.fault_count())))).code == 0
+    return digest(work / "calm"), int(calls.read_text())
+
+
+def go(folder: Path, photos: Path, fault_at: int = 0, fault: int = -1) -> None:
     """Trains in `folder` to the end, from wherever it stands."""
-    library.fault_arm(kill_at, -1)
+    library.fault_arm(fault_at, fault)
     if (folder / RECIPE_FILE).exists():
         run = open_run(folder)
     else:
@@ -156,6 +186,8 @@ def in_child(work: Callable[[], object], kill_after: float | None = None) -> Chi
         try:
             work()
             code = 0
+        except StorageError:
+            code = STORAGE
         finally:
             sys.stderr.flush()
             os._exit(code)
@@ -184,10 +216,10 @@ def fail_each_call(work: Path, photos: Path) -> dict[str, object]:
     calls = library.fault_count()
     outcomes = []
     for at in range(1, calls + 1):
-        for name in ERRNOS:
+        for number in ERRNOS:
             shutil.rmtree(folder)
             shutil.copytree(work / "before", folder)
-            library.fault_arm(at, getattr(__import__("errno"), name))
+            library.fault_arm(at, number)
             said = ""
             try:
                 checkpoint.save_state(folder, state)
@@ -196,13 +228,11 @@ def fail_each_call(work: Path, photos: Path) -> dict[str, object]:
             library.fault_arm(0, 0)
             restored = begin(RECIPE, splits, torch.device("cpu"))
             told = checkpoint.load_state(folder, restored, splits)
-            outcomes.append({"errno": name, "at": at, "said": said, "batch": restored.progress.batch, "told": told})
+            outcomes.append({"errno": number, "at": at, "said": said, "batch": restored.progress.batch, "told": told})
     return {"calls": calls, "outcomes": outcomes}
 
 
 def advance(state: checkpoint.State, batch: int) -> None:
-    from dataclasses import replace
-
     state.progress = replace(state.progress, batch=batch, step=batch)
 
 

@@ -60,6 +60,13 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_weights(library
     assert set(result["ends"]) == {result["calm"]}
 
 
+def test_a_run_whose_disk_is_full_at_any_call_says_so_and_ends_with_the_same_weights(library, tmp_path):
+    result = harness(library, tmp_path, "full", str(KILLS), "11")
+    assert len(result["ends"]) == KILLS
+    assert set(result["ends"]) == {result["calm"]}
+    assert result["told"] >= KILLS // 4
+
+
 def test_a_save_that_fails_at_any_call_says_so_and_leaves_the_state_before(library, tmp_path):
     result = harness(library, tmp_path, "faults")
     assert result["calls"] >= 8

@@ -1,0 +1,249 @@
+"""Troubles planted into whole trainings: each ends as described, with the state before it intact on the disk."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from verydeep.data.datasets import open_splits
+from verydeep.errors import DatasetError, NonFiniteError, TrainingError
+from verydeep.train import loop
+from verydeep.train.checkpoint import load_state
+from verydeep.train.display import Display
+from verydeep.train.loop import begin, train
+from verydeep.train.recipe import Recipe
+from verydeep.train.run import Run, create_run, open_run
+
+RECIPE = Recipe(
+    configuration="toy",
+    input_size=16,
+    test_resize=18,
+    test_crop=16,
+    epochs=3,
+    batch_size=8,
+    learning_rate=0.05,
+    ema_decay=0.5,
+    train_scales=(16, 20),
+    precision="float32",
+    checkpoint_minutes=0,
+)
+AT = 5  # the step at which the trouble begins
+
+
+class Heard(Display):
+    """Keeps what is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    random = np.random.default_rng(0)
+    for name, channel in (("red", 0), ("blue", 2)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(30):
+            pixels = random.integers(0, 120, (20, 24, 3), np.uint8)
+            pixels[..., channel] += 100
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
+    return tmp_path / "photos"
+
+
+def start(photos: Path, folder: Path, **fields) -> Run:
+    return create_run(folder, replace(RECIPE, **fields), photos, ("test",), {})
+
+
+def go(run: Run) -> Heard:
+    heard = Heard()
+    train(run, open_splits(run.data, run.recipe.seed), heard, "cpu")
+    return heard
+
+
+def saved_steps(run: Run) -> int:
+    splits = open_splits(run.data, run.recipe.seed)
+    state = begin(run.recipe, splits, torch.device("cpu"))
+    assert load_state(run.folder, state, splits) == []
+    assert all(torch.isfinite(array).all() for array in state.arrays().values())
+    return state.progress.step
+
+
+def in_prepare(change):
+    """Changes the images and targets of the step AT, as the network gets them."""
+    prepare, steps = loop._prepare, iter(range(1000))
+
+    def prepare_and_change(*arguments):
+        images, targets = prepare(*arguments)
+        if next(steps) >= AT:
+            change(images, targets)
+        return images, targets
+
+    return {"_prepare": prepare_and_change}
+
+
+def in_network(change):
+    """Changes the state before the step AT."""
+    learn = loop.learn_batch
+
+    def change_and_learn(state, *arguments, **named):
+        if state.progress.step >= AT:
+            with torch.no_grad():
+                change(state)
+        learn(state, *arguments, **named)
+
+    return {"learn_batch": change_and_learn}
+
+
+def plant_in_gradient(state):
+    state.network.conv2_1.weight.requires_grad_(True).register_hook(lambda gradient: gradient * math.nan)
+
+
+def plant_in_momentum(state):
+    state.optimizer.state[state.network.conv1_1.weight]["momentum_buffer"][0] = math.inf
+    state.network.conv1_1.weight[0] = math.inf  # as the step before would have made it
+
+
+TROUBLES = {
+    "a pixel": (lambda: in_prepare(lambda images, targets: images[0, 0].fill_(math.nan)), "a pixel of the batch"),
+    "an infinite pixel": (
+        lambda: in_prepare(lambda images, targets: images[3].fill_(math.inf)),
+        "a pixel of the batch",
+    ),
+    "a target": (lambda: in_prepare(lambda images, targets: targets[2].fill_(math.nan)), "a target of the batch"),
+    "a weight": (
+        lambda: in_network(lambda state: state.network.conv2_1.weight[0].fill_(math.nan)),
+        "conv2_1.weight",
+    ),
+    "a weight so large that the output overflows": (
+        lambda: in_network(lambda state: state.network.conv2_1.weight.fill_(3e38)),
+        "the output of conv2_1",
+    ),
+    "a running variance": (
+        lambda: in_network(lambda state: state.network.bn1_1.running_var.fill_(math.nan)),
+        "bn1_1.running_var",
+    ),
+    "a gradient": (lambda: in_network(plant_in_gradient), "the gradient of conv2_1.weight"),
+    "the momentum": (lambda: in_network(plant_in_momentum), "the momentum of conv1_1.weight"),
+    "the loss": (
+        lambda: in_network(lambda state: state.network.fc8.bias.copy_(torch.tensor([3e38, -3e38]))),
+        "the loss",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TROUBLES)
+def test_what_is_not_finite_is_named_at_its_step_and_never_saved(name, photos, tmp_path, monkeypatch):
+    plant, expected = TROUBLES[name]
+    run = start(photos, tmp_path / "run")
+    with monkeypatch.context() as patched:
+        for attribute, value in plant().items():
+            patched.setattr(loop, attribute, value)
+        with pytest.raises(NonFiniteError) as caught:
+            go(run)
+    message = caught.value.message
+    assert message.startswith(f"{expected} is not finite at step {AT + 1} (epoch 1, learning rate 0.0"), message
+    assert "--set learning_rate=" in caught.value.hint
+    assert saved_steps(run) == AT
+    go(open_run(run.folder))  # what was saved is good to go on from
+    assert len(run.metrics()) == 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:113] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+        MemoryError(),
+    ],
+)
+def test_memory_that_runs_out_is_told_with_what_fits(error, photos, tmp_path, monkeypatch):
+    def fail(loss, network):
+        raise error
+
+    run = start(photos, tmp_path / "run")
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "checked_loss", fail)
+        with pytest.raises(TrainingError, match="out of memory") as caught:
+            go(run)
+    assert "micro_batch=" in caught.value.hint
+    assert saved_steps(run) == 0
+    go(open_run(run.folder))
+
+
+def test_an_error_that_is_none_of_memory_is_not_taken_for_one(photos, tmp_path, monkeypatch):
+    def fail(loss, network):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(loop, "checked_loss", fail)
+    with pytest.raises(RuntimeError, match="mat1"):
+        go(start(photos, tmp_path / "run"))
+
+
+@pytest.mark.slow
+def test_a_network_that_learns_nothing_is_told_once_and_a_healthy_one_never(photos, tmp_path):
+    # Weights that are all but zero let no signal through.
+    stuck = {"configuration": "E", "input_size": 32, "test_resize": 32, "test_crop": 32, "width": 1 / 32}
+    stuck |= {"batch_norm": False, "initialization": "paper", "initial_std": 1e-4, "train_scales": (32, 40)}
+    heard = go(start(photos, tmp_path / "stuck", **stuck, epochs=60, label_smoothing=0.0, checkpoint_minutes=10))
+    told = [note for note in heard.notes if "may be stuck" in note]
+    assert len(told) == 1
+    assert "0.693" in told[0]  # ln 2
+    assert "batch_norm=true" in told[0]
+    heard = go(start(photos, tmp_path / "healthy", epochs=60, label_smoothing=0.0, checkpoint_minutes=10))
+    assert not any("may be stuck" in note for note in heard.notes)
+
+
+@pytest.mark.parametrize("cache_gib", [0.0, 4.0])
+def test_a_corrupt_photo_is_told_once_also_after_a_restart(cache_gib, photos, tmp_path, monkeypatch):
+    splits = open_splits(photos)
+    for path in splits.training.paths[:2]:
+        path.write_bytes(b"damaged")
+    run = start(photos, tmp_path / "run", epochs=2, cache_gib=cache_gib)
+
+    class Stop(Heard):
+        def epoch(self, row):
+            raise KeyboardInterrupt
+
+    stopped = Stop()
+    with pytest.raises(KeyboardInterrupt):
+        train(run, splits, stopped, "cpu")
+    heard = go(open_run(run.folder))
+    told = [note for note in stopped.notes + heard.notes if note.startswith("left out: ")]
+    assert len(told) == len(set(told)) == 2
+    assert {str(path) for path in splits.training.paths[:2]} == {note.split()[2] for note in told}
+
+
+@pytest.mark.parametrize("cache_gib", [0.0, 4.0])
+def test_a_corrupt_tenth_of_the_photos_stops_the_run_with_their_names(cache_gib, photos, tmp_path):
+    splits = open_splits(photos)
+    damaged = splits.training.paths[:: len(splits.training) // 5]
+    for path in damaged:
+        path.write_bytes(b"damaged")
+    run = start(photos, tmp_path / "run", cache_gib=cache_gib)
+    with pytest.raises(DatasetError, match=r"\d of 48 photos cannot be read, more than 5%") as caught:
+        go(run)
+    assert sum(str(path) in caught.value.message for path in damaged) >= 3
+    assert saved_steps(run) < 6  # within the first epoch
+
+
+def test_photos_that_vanish_while_they_are_trained_on_are_left_out(photos, tmp_path):
+    run = start(photos, tmp_path / "run", cache_gib=0.0)
+    gone = open_splits(photos).training.paths[7]
+
+    class Remove(Heard):
+        def epoch(self, row):
+            gone.unlink(missing_ok=True)
+
+    heard = Remove()
+    train(run, open_splits(photos), heard, "cpu")
+    assert [note for note in heard.notes if note.startswith("left out: ")] == [
+        f"left out: {gone} cannot be read: No such file or directory. Check path and permissions."
+    ]
+    assert len(run.metrics()) == 3
