@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-fast check format bench
+.PHONY: setup demo test test-fast test-kills check format bench
 
 setup: $(READY)
 
@@ -25,6 +25,10 @@ test: $(READY)
 # No network, GPU or data set needed; under a minute.
 test-fast: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow and not gpu and not network"
+
+# A training killed 60 times, and 60 times without space on the disk, ends with the same weights; a few minutes.
+test-kills: $(READY)
+	VERYDEEP_KILLS=60 $(BIN)/python -m pytest tests/train/test_kills.py
 
 # Style, types, and the direction of imports.
 check: $(READY)
