@@ -4,6 +4,7 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -216,14 +217,32 @@ def test_no_process_stays_behind_where_the_main_one_is_killed(photos):
 
 @pytest.mark.slow
 @CAN_FORK
-def test_loader_processes_leave_ctrl_c_and_the_first_sigterm_to_the_main_one(photos):
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="signals do not tell here who sent them")
+def test_loader_processes_leave_ctrl_c_and_sigterm_to_the_main_one(photos):
     plain = digests(photos, epochs=4)
     loading = batches(photos, epochs=4, workers=1)
     seen = [digest(batch) for batch in islice(loading, 3)]
-    for child in multiprocessing.active_children():
-        os.kill(child.pid, signal.SIGINT)
-        os.kill(child.pid, signal.SIGTERM)
+    (child,) = multiprocessing.active_children()
+    for name in ("INT", "TERM", "TERM"):
+        subprocess.run(["kill", f"-{name}", str(child.pid)], check=True)  # by another process, as of a whole job
     assert seen + [digest(batch) for batch in loading] == plain
+
+
+LEFT_OPEN: list[Iterator[Batch]] = []
+
+
+def load_and_end(photos: Dataset) -> None:
+    LEFT_OPEN.append(batches(photos, epochs=1000, workers=2))
+    next(LEFT_OPEN[0])
+
+
+@pytest.mark.slow
+@CAN_FORK
+def test_a_program_that_ends_in_mid_epoch_ends(photos):
+    process = multiprocessing.get_context("fork").Process(target=load_and_end, args=(photos,))
+    process.start()
+    process.join(timeout=120)
+    assert process.exitcode == 0
 
 
 @pytest.mark.slow

@@ -5,13 +5,15 @@ cost: nothing is replayed to get there.
 """
 
 import faulthandler
+import multiprocessing
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -191,18 +193,28 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _prepare_process(stacks: Path | None, _number: int) -> None:
-    """A process that loads leaves decisions to the main one, and ends when that one has ended: torch looks every 5 s.
+    """A process that loads leaves all decisions to the main one, and ends with it.
 
-    Ctrl-C reaches all processes of a terminal, and a SIGTERM mostly all of a job: the batches are still needed for the
-    step that is saved. torch itself ends a process by a message, and by SIGTERM only where that was of no use.
+    Ctrl-C reaches all processes of a terminal, and a SIGTERM often all of a job. If one of them died of it, torch would
+    interrupt the main process in the middle of a step.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _ignore_once)
+    if hasattr(signal, "sigtimedwait"):  # Linux; elsewhere torch's handler stays, which ends the process
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     if hasattr(faulthandler, "register"):  # not on Windows
         file = stacks.open("a") if stacks else sys.__stderr__  # open from now on: a process that hangs opens nothing
         if file is not None:
             faulthandler.register(signal.SIGUSR1, file=file)
 
 
-def _ignore_once(number: int, _frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_DFL)
+def _end_with(main: Any) -> None:
+    """Ends this process when the main one has ended or tells it to end by SIGTERM.
+
+    torch looks for its end as well, every five seconds, but misses one before its first look.
+    """
+    while main.is_alive():
+        arrived = signal.sigtimedwait({signal.SIGTERM}, 1.0)
+        if arrived is not None and arrived.si_pid == main.pid:
+            break
+    os._exit(0)
