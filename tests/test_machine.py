@@ -10,6 +10,8 @@ import pytest
 
 from verydeep import machine
 
+GIB = 2**30
+
 
 def test_the_processor_has_a_name_and_the_process_a_core() -> None:
     assert machine.processor().strip()
@@ -57,6 +59,65 @@ def test_memory_is_at_most_the_machines() -> None:
     assert total is not None
     assert memory is not None
     assert 2**28 < memory <= 1024 * int(total[1])
+
+
+MACHINE = {  # 8 GiB free, of which the process holds one already; the rest of its addresses are not memory
+    "proc/meminfo": "MemTotal:       16777216 kB\nMemAvailable:    8388608 kB\nHugePages_Total:       0\n",
+    "proc/self/status": "Name:\tpython\nVmSize:\t 4194304 kB\nRssAnon:\t 1048576 kB\nThreads:\t3\n",
+}
+
+
+def group(version: int, path: str, limit: int | str, used: int, files: int) -> dict[str, str]:
+    """The files of a control group, the sizes in GiB."""
+    names = (
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        if version == 1
+        else ("memory.max", "memory.current", "inactive_file")
+    )
+    folder = f"sys/fs/cgroup/{'memory' if version == 1 else ''}/{path}"
+    text = limit if isinstance(limit, str) else str(limit * GIB)
+    return {
+        f"{folder}/{names[0]}": f"{text}\n",
+        f"{folder}/{names[1]}": f"{used * GIB}\n",
+        f"{folder}/memory.stat": f"anon 5\n{names[2]} {files * GIB}\n",
+    }
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "free"),
+    [
+        ("", {}, 8),
+        ("0::/\n", group(2, "", "max", 3, 0), 8),
+        ("0::/job/step\n", group(2, "job/step", "max", 3, 0) | group(2, "job", 6, 5, 2), 3),  # 6 - (5 - 2)
+        ("0::/job\n", group(2, "job", 20, 5, 2), 8),  # the machine has less
+        ("0::/of/the/host\n", group(2, "", 4, 3, 1), 2),  # a container sees its own group at the root
+        ("9:cpu:/\n8:hugetlb,memory:/job\n0::/\n", group(1, "job", 4, 3, 1), 2),
+        ("8:memory:/job\n", group(1, "job", 2**33, 3, 1), 8),  # as the first version says that there is no limit
+        ("0::/job\n", group(2, "job", 4, 9, 1), 0),
+    ],
+)
+def test_available_memory_is_what_the_process_holds_and_the_least_that_is_free(
+    groups: str, files: dict[str, str], free: int, tmp_path: Path
+) -> None:
+    for name, text in {**MACHINE, **files, "proc/self/cgroup": groups}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="ascii")
+    assert machine.available_memory_bytes(tmp_path) == (1 + free) * GIB
+
+
+def test_available_memory_is_at_most_what_the_limit_on_addresses_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource = pytest.importorskip("resource")
+    for name, text in MACHINE.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="ascii")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (6 * GIB, 9 * GIB))
+    assert machine.available_memory_bytes(tmp_path) == (1 + 6 - 4) * GIB
+
+
+def test_where_the_system_tells_nothing_no_memory_is_claimed(tmp_path: Path) -> None:
+    assert machine.available_memory_bytes(tmp_path) is None
 
 
 def test_versions_are_those_of_the_packages_and_the_missing_are_left_out() -> None:

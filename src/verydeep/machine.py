@@ -5,6 +5,7 @@ import math
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -54,6 +55,20 @@ def memory_bytes() -> int | None:
     return min(known, default=None)
 
 
+def available_memory_bytes(root: Path = Path("/")) -> int | None:
+    """How much memory this process may come to hold: what it holds and what is free; None where nothing tells.
+
+    The least of what the machine, each control group around the process (a container, a job of a cluster) and its own
+    limit on addresses (`ulimit -v`) leave. root: of the file system, for tests.
+    """
+    status = _fields(root / "proc/self/status")
+    held, addresses = status.get("RssAnon"), status.get("VmSize")
+    free = _fields(root / "proc/meminfo").get("MemAvailable")
+    if held is None or addresses is None or free is None:  # not Linux
+        return None
+    return held + min([free, *_free_in_groups(root), *_free_addresses(addresses)])
+
+
 def versions(*packages: str) -> dict[str, str]:
     """The installed versions of these packages, none of them imported; those not installed are left out."""
     found: dict[str, str] = {}
@@ -88,6 +103,51 @@ def _quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
         )
         return int(quota) / int(period) if int(quota) > 0 else None  # -1 where there is no limit
     return None
+
+
+def _fields(path: Path) -> dict[str, int]:
+    """Sizes that Linux tells as "MemAvailable:  123 kB", in bytes."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        rows = (line.partition(":") for line in path.read_text(encoding="utf-8").splitlines())
+        return {name: int(text.split()[0]) * 1024 for name, _, text in rows if text.endswith(" kB")}
+    return {}
+
+
+def _free_in_groups(root: Path) -> Iterator[int]:
+    """What each control group around this process leaves, of version 1 or 2; files that it would drop count as free."""
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top = root / "sys/fs/cgroup" / ("memory" if controllers else "")
+        limit, used, files = (
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            if controllers
+            else ("memory.max", "memory.current", "inactive_file")
+        )
+        for group in (top / path.lstrip("/"), *(top / path.lstrip("/")).parents):
+            if not group.is_relative_to(top):
+                break
+            with contextlib.suppress(OSError, ValueError, KeyError):  # "max" where there is no limit
+                limit_bytes, used_bytes = (int((group / name).read_text(encoding="ascii")) for name in (limit, used))
+                statistics = dict(row.split() for row in _lines(group / "memory.stat"))
+                yield max(0, limit_bytes - used_bytes + int(statistics[files]))
+
+
+def _free_addresses(used: int) -> Iterator[int]:
+    with contextlib.suppress(ImportError):  # Windows has no such limit
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit != resource.RLIM_INFINITY:
+            yield max(0, limit - used)
+
+
+def _lines(path: Path) -> list[str]:
+    """Empty where the file cannot be read."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return path.read_text(encoding="utf-8").splitlines()
+    return []
 
 
 def _git(folder: Path, *arguments: str) -> str:
