@@ -125,14 +125,14 @@ def take_turns(runs: dict[Contestant, Callable[[], object]], rounds: int) -> dic
     return seconds
 
 
-def add(contestant: Contestant, unit: str, values: list[float]) -> None:
-    """A row: the median, and the 5th and 95th of a hundred as its spread."""
+def add(contestant: Contestant, unit: str, values: list[float], threads: int | None = None) -> None:
+    """A row: the median, and the 5th and 95th of a hundred as its spread. threads: all cores unless given."""
     low, high = np.percentile(values, (5, 95))
     row = result_row(
         architecture=contestant.architecture,
         engine=contestant.engine,
         dtype=contestant.dtype,
-        threads=machine.cores(),
+        threads=threads or machine.cores(),
         batch=contestant.batch,
         model=contestant.model,
         protocol=f"{contestant.name}: {unit}",
