@@ -135,10 +135,10 @@ def test_a_resumed_run_ends_with_the_same_state_as_an_uninterrupted_one(
             raise KeyboardInterrupt
         save_state(run, state)
 
-    def validate_or_stop(*arguments):
+    def validate_or_stop(*arguments, **named):
         if moment == "in validation":
             raise Stopped
-        return validate(*arguments)
+        return validate(*arguments, **named)
 
     with monkeypatch.context() as patched:
         patched.setattr(loop, "save_state", save)

@@ -2,6 +2,7 @@
 
 import shlex
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -26,12 +27,18 @@ from verydeep.weights.files import MODEL_FILE
 CARD_FILE = "README.md"
 
 
-def validate(recipe: Recipe, weights: Weights, photos: Dataset, device: str) -> Report:
+def validate(
+    recipe: Recipe,
+    weights: Weights,
+    photos: Dataset,
+    device: str,
+    on_progress: Callable[[int], None] = lambda photos: None,
+) -> Report:
     """What `verydeep evaluate` would say of these weights: the same engine, preprocessing and protocol."""
     architecture = recipe.architecture(len(photos.classes))
     engine = TorchEngine(architecture, weights, device=device)
     info = ModelInfo(architecture, photos.classes, recipe.preprocessing)
-    return evaluate(engine, info, photos, conditions="float32, engine torch")
+    return evaluate(engine, info, photos, conditions="float32, engine torch", on_progress=on_progress)
 
 
 def finish(run: Run, weights: Weights, splits: Splits, progress: Progress, device: str) -> Report:

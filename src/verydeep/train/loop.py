@@ -6,7 +6,7 @@ and the step alone. So a run that was stopped anywhere, by whatever, goes on to 
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,6 +36,7 @@ from verydeep.train.guards import (
     find_nonfinite,
     nonfinite_error,
     rate_factor,
+    spread_of,
 )
 from verydeep.train.interrupt import Interruption, Stopped
 from verydeep.train.logs import Log, open_logs
@@ -88,7 +89,7 @@ def train(
         torch.set_num_threads(state.progress.threads)
         run.forget_after(state.progress.epoch)
         with watchdog.phase("reading the photos"):
-            cache = open_training_cache(recipe, splits, display)
+            cache = open_training_cache(recipe, splits, display, watchdog.alive)
         session = Session(
             run=run,
             splits=splits,
@@ -178,7 +179,7 @@ def _learn_epoch(session: Session, batches: Iterator[Batch], stuck: StuckLoss) -
 
         random = batch_random(recipe.seed, progress.epoch, progress.batch)
         rate = _rate(recipe, progress, steps)
-        learn_batch(state, batch, recipe, rate=rate, random=random, interruption=session.interruption)
+        spread = learn_batch(state, batch, recipe, rate=rate, random=random, interruption=session.interruption)
         session.watchdog.step()
 
         seconds = time.perf_counter() - start
@@ -191,7 +192,7 @@ def _learn_epoch(session: Session, batches: Iterator[Batch], stuck: StuckLoss) -
         )
         losses = state.progress.losses
         display.step(progress.epoch, progress.batch, steps, float(np.mean(losses[-50:])), len(batch.labels))
-        if advice := stuck.add(losses[-1]):
+        if advice := stuck.add(losses[-1], spread):
             display.note(advice)
         if time.monotonic() - session.saved >= session.seconds_between_saves:
             _save(session)
@@ -199,12 +200,12 @@ def _learn_epoch(session: Session, batches: Iterator[Batch], stuck: StuckLoss) -
 
 def learn_batch(
     state: State, batch: Batch, recipe: Recipe, *, rate: float, random: np.random.Generator, interruption: Interruption
-) -> None:
+) -> float:
     """One step: forward and backward, in parts where the batch does not fit into memory, then update and average.
 
-    rate: the learning rate. random: for mixing the photos. The step is taken whole or not at all: where it raises, the
-    state is as before. Raises NonFiniteError where the loss or a gradient is not finite, TrainingError where memory is
-    short.
+    rate: the learning rate. random: for mixing the photos. Returns `guards.spread_of` the answers. The step is taken
+    whole or not at all: where it raises, the state is as before. Raises NonFiniteError where the loss or a gradient is
+    not finite, TrainingError where memory is short.
     """
     network, optimizer, progress = state.network, state.optimizer, state.progress
     device = next(network.parameters()).device
@@ -218,7 +219,8 @@ def learn_batch(
         _seed_dropout(recipe, progress)
         loss = torch.zeros((), device=device)
         for part in parts:
-            loss += _backward(network, part, len(part[0]) / len(images), recipe, progress)
+            part_loss, logits = _backward(network, part, len(part[0]) / len(images), recipe, progress)
+            loss += part_loss
         if not math.isfinite(value := checked_loss(loss, network)):
             kept.restore()
             _seed_dropout(recipe, progress)
@@ -236,6 +238,7 @@ def learn_batch(
         if is_out_of_memory(error):
             raise explain_memory(recipe, network.architecture, progress, device) from error
         raise
+    return float(spread_of(logits))
 
 
 def _seed_dropout(recipe: Recipe, progress: Progress) -> None:
@@ -244,14 +247,14 @@ def _seed_dropout(recipe: Recipe, progress: Progress) -> None:
 
 def _backward(
     network: Network, part: tuple[Tensor, Tensor], share: float, recipe: Recipe, progress: Progress
-) -> Tensor:
-    """Adds the gradients of a part of a batch, of which it is this share, and returns its part of the loss."""
+) -> tuple[Tensor, Tensor]:
+    """Adds the gradients of a part of a batch, of which it is this share; its part of the loss, and its logits."""
     images, targets = part
     with autocast(images.device, progress.precision):
         logits = network(images)
     loss = share * F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
     loss.backward()
-    return loss.detach()
+    return loss.detach(), logits.detach()
 
 
 def _end_epoch(session: Session, log: Log) -> None:
@@ -260,7 +263,13 @@ def _end_epoch(session: Session, log: Log) -> None:
     progress = state.progress
     start = time.perf_counter()
     with session.watchdog.phase("validation"):
-        report = validate(recipe, weights_of(state.average.network), session.splits.validation, session.device.type)
+        report = validate(
+            recipe,
+            weights_of(state.average.network),
+            session.splits.validation,
+            session.device.type,
+            on_progress=lambda _: session.watchdog.alive(),
+        )
     for message in session.unreadable_validation.note(failure.reason for failure in report.failures):
         session.display.note(f"left out: {message}")
     top1 = report.top1.successes / report.n
@@ -324,13 +333,20 @@ def _roll_back(session: Session, error: NonFiniteError) -> None:
     )
 
 
-def open_training_cache(recipe: Recipe, splits: Splits, display: Display) -> PhotoCache | None:
+def open_training_cache(
+    recipe: Recipe, splits: Splits, display: Display, alive: Callable[[], None] = lambda: None
+) -> PhotoCache | None:
     """The training photos, decoded once for all epochs; None where they are too many, or nothing can be kept."""
     if not recipe.cache_gib:
         return None
     limit = round(recipe.cache_gib * 2**30)
     side = recipe.augmentation.reading_side
-    return open_cache(splits.training, side, limit_bytes=limit, note=display.note, progress=display.reading)
+
+    def progress(done: int, total: int) -> None:
+        alive()
+        display.reading(done, total)
+
+    return open_cache(splits.training, side, limit_bytes=limit, note=display.note, progress=progress)
 
 
 def _title(recipe: Recipe, splits: Splits, device: torch.device, progress: Progress) -> str:
