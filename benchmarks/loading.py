@@ -1,4 +1,4 @@
-"""How fast photos are loaded for training: appends rows to benchmarks/results/speed.csv. Let nothing else run.
+"""How fast photos are loaded for training: appends rows to benchmarks/results/loading.csv. Let nothing else run.
 
     python benchmarks/loading.py
 
@@ -30,6 +30,7 @@ from verydeep.data.cache import open_cache
 from verydeep.data.datasets import Dataset, open_folder
 from verydeep.data.loader import load_batches
 
+RESULTS = Path(__file__).parent / "results" / "loading.csv"
 IMAGENETTE = Path(__file__).parents[2] / "shared" / "data" / "imagenette-144" / "train"
 DRAINED = 3  # batches before the clock starts: those that a loader process made while others had their turn
 ENDLESS = 1_000_000  # epochs
@@ -61,7 +62,7 @@ def main() -> None:
                 if arguments.dry_run:
                     print(f"{contestant.name}: {np.median(rates):.0f} photos a second and core")
                 else:
-                    add(contestant, "photos a second and core", rates, threads=1)
+                    add(contestant, "photos a second and core", rates, threads=1, results=RESULTS)
 
 
 def all_contestants(

@@ -125,7 +125,9 @@ def take_turns(runs: dict[Contestant, Callable[[], object]], rounds: int) -> dic
     return seconds
 
 
-def add(contestant: Contestant, unit: str, values: list[float], threads: int | None = None) -> None:
+def add(
+    contestant: Contestant, unit: str, values: list[float], *, threads: int | None = None, results: Path = RESULTS
+) -> None:
     """A row: the median, and the 5th and 95th of a hundred as its spread. threads: all cores unless given."""
     low, high = np.percentile(values, (5, 95))
     row = result_row(
@@ -140,7 +142,7 @@ def add(contestant: Contestant, unit: str, values: list[float], threads: int | N
         value=f"{median(values):.4g}",
         spread=f"{low:.4g}..{high:.4g}",
     )
-    append_result(RESULTS, row)
+    append_result(results, row)
     print(f"{row.protocol} [{row.engine} {row.dtype}, batch {row.batch}]: {row.value} ({row.spread}, n = {row.n})")
 
 

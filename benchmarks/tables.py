@@ -1,7 +1,8 @@
 """The tables of results in the README, made from the rows of results/*.csv: `python benchmarks/tables.py`.
 
 A table stands between the comments <!-- results: accuracy.csv --> and <!-- end -->. Of rows that differ in nothing but
-their figure, its date, its commit and what is in the model's file, the last one counts.
+their figure, its date and its commit, the last one counts. Rows of a model's file that was replaced since do not count,
+nor, where no model took part, those that differ in the unit and the size, which stand behind the last colon.
 """
 
 import csv
@@ -36,10 +37,14 @@ def read(path: Path) -> list[Row]:
 
 def latest(rows: list[Row]) -> list[Row]:
     """One row for each figure, in the order in which they were first measured."""
+    files = {model(row): row["model"] for row in rows}  # the last of each name
     figures: dict[tuple[str, ...], Row] = {}
     for row in rows:
-        condition = tuple(row[name] for name in row if name not in OF_THE_MEASUREMENT)
-        figures[(model(row), *condition)] = row
+        if row["model"] != files[model(row)]:
+            continue
+        protocol = row["protocol"].rpartition(":")[0] if row["model"] == "-" else row["protocol"]
+        condition = tuple(row[name] for name in row if name not in (*OF_THE_MEASUREMENT, "protocol"))
+        figures[(protocol, *condition)] = row
     return list(figures.values())
 
 

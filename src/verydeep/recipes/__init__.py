@@ -8,7 +8,7 @@ from verydeep.train.recipe import Recipe
 RECIPES = {
     "modern": "A at half the width with batch norm, for a few hundred to ten thousand photos and a CPU",
     "paper": "D as in the paper, for a large collection and a GPU",
-    "small": "as modern, for pictures of 32 pixels",
+    "small": "B at half the width with batch norm, for pictures of 32 pixels",
 }
 
 
