@@ -1,7 +1,7 @@
 #!/bin/sh
 # The built-in model: A at half the width with batch norm, ten classes of photos.
-# Run it from the repository's folder, again to go on after a stop. The model in this release was made by an earlier form
-# of the recipe: `verydeep describe imagenette --json` shows it whole (origin), src/verydeep/models/imagenette.md what it reached.
+# Run it from the repository's folder, again to go on after a stop. About two hours on two cores (AMD EPYC); top-1 of the
+# 400 validation photos 88.8 % (95 % interval 85.3 to 91.5 %, centre crop 160 of shorter side 182): src/verydeep/models/imagenette.md
 set -eu
 out=${1:-../verydeep-runs/imagenette}
 if [ -e "$out/recipe.json" ]; then
