@@ -36,7 +36,7 @@ def test_an_error_travels_between_processes(kind: type[VerydeepError]) -> None:
 
 @pytest.mark.parametrize("kind", ALL)
 def test_the_exit_code_follows_from_the_branch_of_the_tree(kind: type[VerydeepError]) -> None:
-    branch = {UsageError: 2, DataError: 3, errors.InterruptedRun: 130}
+    branch = {UsageError: 2, DataError: 3, errors.InterruptedRun: 130, errors.HungRun: 75}
     assert kind.exit_code == next((code for base, code in branch.items() if issubclass(kind, base)), 1)
 
 
