@@ -34,7 +34,8 @@ def command_line() -> str:
             "# The command line",
             NOTE,
             "Data goes to stdout, everything else to stderr. "
-            "Exit codes: 0; 1 failure; 2 misuse; 3 bad data; 75 a training that hung; 130 stopped by Ctrl-C; 143 by SIGTERM.",
+            "Exit codes: 0; 1 failure; 2 misuse; 3 bad data; 75 a training that hung; 130 stopped by Ctrl-C, 143 by "
+            "SIGTERM.",
             *(line for name in COMMANDS for line in _command(name, cli.get_command(context, name))),
             "",
         ]
