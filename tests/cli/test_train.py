@@ -249,6 +249,13 @@ def test_a_learning_rate_is_found_below_the_one_that_blows_up(run: Run, photos: 
     assert re.fullmatch(r"take --set learning_rate=[\d.e-]+", advice)
 
 
+def test_a_log_that_there_is_not_is_told_before_a_folder_is_made(run: Run, photos: Path, tmp_path: Path) -> None:
+    done = run("train", photos, *QUICK, "--log-to", "diary", "--out", tmp_path / "run")
+    assert done.code == 2
+    assert "no log 'diary'; there are tensorboard, wandb, mlflow." in done.err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("option", [("--minutes", "3"), ("--plan",), ("--find-lr",), ("--threads", "1")])
 def test_what_was_chosen_at_the_start_of_a_run_cannot_be_changed_by_resuming(
     option: tuple[str, ...], run: Run, tmp_path: Path

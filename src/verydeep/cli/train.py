@@ -76,6 +76,7 @@ def train(
     from verydeep.data.datasets import open_splits
     from verydeep.recipes import load_recipe
     from verydeep.runtime.torch_engine import find_device
+    from verydeep.train.logs import check_names
     from verydeep.train.run import create_run
 
     fixed = (recipe_name, settings, out, source, licence, minutes, threads, is_planned, finds_rate)
@@ -90,7 +91,8 @@ def train(
     if show_recipe:
         click.echo(json.dumps(recipe.to_dict(), indent=2))
         return
-    find_device(device)  # before a folder is made
+    find_device(device)  # before a folder is made, as what follows
+    check_names(logs)
     data = run.data if run else data
     if data is None:
         raise UsageError("no folder of photos was given.", "verydeep train DATA, or verydeep train --resume FOLDER")

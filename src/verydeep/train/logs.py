@@ -45,7 +45,7 @@ def open_logs(
     where the library of one that was named is not installed.
     """
     names = tuple(names or ())
-    _check_names(names)
+    check_names(names)
     is_default = "tensorboard" not in names and _is_installed("tensorboard")
     log = _Unfailing(tell)
     for name in dict.fromkeys((*(["tensorboard"] if is_default else []), *names)):
@@ -158,7 +158,8 @@ class _Unfailing:
         self._tell(f"{name} does not log this training: {reason}. The training goes on without it.")
 
 
-def _check_names(names: Sequence[str]) -> None:
+def check_names(names: Sequence[str]) -> None:
+    """Raises UsageError on a name that is none of `LOGS`, MissingExtraError where its library is not installed."""
     if unknown := [name for name in names if name not in LOGS]:
         raise UsageError(f"no log {unknown[0]!r}; there are {', '.join(LOGS)}.", "Choose one of these.")
     for name in names:
