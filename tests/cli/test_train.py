@@ -231,7 +231,7 @@ def test_as_many_epochs_are_trained_as_the_minutes_hold(run: Run, photos: Path, 
     assert made.recipe.warmup_epochs <= 0.1 * made.recipe.epochs
     done = run("train", photos, *QUICK, "--minutes", "0.001", "--out", tmp_path / "other")
     assert done.code == 2
-    assert re.search(r"one epoch takes about .* minutes here, .* are too few", done.err)
+    assert re.search(r"one epoch takes about .* seconds here, .* seconds are left for it", done.err)
     assert not (tmp_path / "other").exists()
 
 

@@ -202,6 +202,39 @@ def test_a_signal_stops_the_run_with_all_of_its_work_saved(moment, photos, tmp_p
     assert (state.progress.epoch, state.progress.batch) == (1, 3)
 
 
+def test_a_signal_in_the_last_save_loses_nothing(photos, tmp_path, monkeypatch):
+    run = start(photos, tmp_path / "run", checkpoint_minutes=1000)
+    sent = []
+
+    def send_and_save(folder, state):
+        if state.progress.epoch == 3 and not sent:
+            sent.append(state.progress)
+            signal.raise_signal(signal.SIGTERM)
+        save_state(folder, state)
+
+    monkeypatch.setattr(loop, "save_state", send_and_save)
+    with pytest.raises(InterruptedRun, match="all of it is saved"):
+        go(run)
+    state = begin(run.recipe, open_splits(photos), torch.device("cpu"))
+    load_state(run.folder, state, open_splits(photos))
+    assert state.progress.epoch == 3
+
+
+def test_other_libraries_than_those_that_began_a_run_are_told(photos, tmp_path, monkeypatch):
+    run = start(photos, tmp_path / "run", epochs=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.machine, "versions", lambda *packages: {"torch": "1.0"})
+        go(run)
+    heard = []
+
+    class Listen(Display):
+        def note(self, message):
+            heard.append(message)
+
+    train(open_run(run.folder), open_splits(photos), Listen(), "cpu")
+    assert any(message.startswith("torch 1.0 began this run, torch ") for message in heard)
+
+
 def test_parts_of_a_batch_make_the_step_of_the_whole(photos, tmp_path):
     """Without batch norm, whose statistics are those of a part; up to rounding."""
     fields = {"batch_norm": False, "cutmix": 0.5, "learning_rate": 0.01}

@@ -41,14 +41,22 @@ def validate(
     return evaluate(engine, info, photos, conditions="float32, engine torch", on_progress=on_progress)
 
 
-def finish(run: Run, weights: Weights, splits: Splits, progress: Progress, device: str) -> Report:
+def finish(
+    run: Run,
+    weights: Weights,
+    splits: Splits,
+    progress: Progress,
+    device: str,
+    *,
+    on_progress: Callable[[int], None] = lambda photos: None,
+) -> Report:
     """Writes the model, its card and its report; returns the validation of the very numbers that are in the file.
 
     Raises StorageError, and ModelFileError where a weight does not fit the recipe's `save_as`.
     """
     recipe, classes = run.recipe, splits.training.classes
     kept = _as_saved(run, weights)
-    report = _calibrated(validate(recipe, kept, splits.validation, device))
+    report = _calibrated(validate(recipe, kept, splits.validation, device, on_progress))
     origin = {
         "program": f"verydeep {verydeep.__version__}, {machine.commit()}",
         "command": shlex.join(run.command),

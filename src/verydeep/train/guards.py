@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from verydeep.errors import DatasetError, NonFiniteError, TrainingError, printable
+from verydeep.errors import DatasetError, NonFiniteError, printable
 from verydeep.network import Network
 from verydeep.train.precision import autocast
 from verydeep.train.recipe import Recipe
@@ -75,10 +75,10 @@ def rate_factor(rollbacks: int) -> float:
 
 
 def check_saveable(arrays: Mapping[str, Tensor | np.ndarray]) -> None:
-    """Raises TrainingError where a number to be saved is not finite."""
+    """Raises NonFiniteError where a number to be saved is not finite."""
     for name, values in arrays.items():
         if not _is_finite(torch.as_tensor(values)):
-            raise TrainingError(
+            raise NonFiniteError(
                 f"{name} holds a number that is not finite; expected finite ones only, so nothing was saved.",
                 "Go on from what was saved before, --resume, or train anew with a lower learning rate.",
             )

@@ -6,7 +6,7 @@ and the step alone. So a run that was stopped anywhere, by whatever, goes on to 
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -48,6 +48,7 @@ from verydeep.train.run import Run
 from verydeep.train.watchdog import STACKS_FILE, Watchdog
 
 MOST_LISTED = 10  # classes that are shown with their number of photos
+COMPUTES = ("torch", "numpy", "pillow")
 COST_OF_SAVING = 0.01  # the share of the time that saving may take, so long as the recipe's `checkpoint_minutes` allow
 
 
@@ -86,6 +87,10 @@ def train(
         state = begin(recipe, splits, device)
         for sentence in load_state(run.folder, state, splits):
             display.note(sentence)
+        if (now := machine.versions(*COMPUTES)) != state.progress.versions:
+            display.note(
+                f"{_versions(state.progress.versions)} began this run, {_versions(now)} goes on: not bit by bit."
+            )
         torch.set_num_threads(state.progress.threads)
         run.forget_after(state.progress.epoch)
         with watchdog.phase("reading the photos"):
@@ -104,16 +109,25 @@ def train(
         )
         _save(session)  # a disk that is full is better noticed now than in an hour
         display.start(_title(recipe, splits, device, state.progress), recipe.epochs, state.progress.epoch)
-        with open_logs(logs, run, state.progress.step, display.note) as log:
-            try:
+        try:
+            with open_logs(logs, run, state.progress.step, display.note) as log:
                 _learn(session, log)
-            except Stopped as stopped:
                 _save(session)
-                stopped.where = f" in {_place(recipe, state.progress)}; all of it is saved in {run.folder}"
-                raise
-        _save(session)
+                with watchdog.phase("closing the logs"):  # a server may be slow
+                    log.close()
+        except Stopped as stopped:
+            _save(session)
+            stopped.where = f" in {_place(recipe, state.progress)}; all of it is saved in {run.folder}"
+            raise
         with watchdog.phase("writing the model"):
-            return finish(run, weights_of(state.average.network), splits, state.progress, device.type)
+            return finish(
+                run,
+                weights_of(state.average.network),
+                splits,
+                state.progress,
+                device.type,
+                on_progress=lambda _: watchdog.alive(),
+            )
 
 
 def begin(recipe: Recipe, splits: Splits, device: torch.device) -> State:
@@ -126,7 +140,7 @@ def begin(recipe: Recipe, splits: Splits, device: torch.device) -> State:
         precision=precision,
         micro_batch=recipe.micro_batch or fitting_micro_batch(recipe, network.architecture, device, precision),
         threads=torch.get_num_threads(),
-        versions=machine.versions("torch", "numpy", "pillow"),
+        versions=machine.versions(*COMPUTES),
         classes=list(splits.training.classes),
         photos=splits.fingerprint(),
     )
@@ -141,11 +155,10 @@ def _learn(session: Session, log: Log) -> None:
     while state.progress.epoch < recipe.epochs and not _has_settled(recipe, state.progress):
         try:
             _learn_epoch(session, batches, stuck)
+            _end_epoch(session, log)
         except NonFiniteError as error:
             _roll_back(session, error)
             batches = _batches(session)
-        else:
-            _end_epoch(session, log)
 
 
 def _batches(session: Session) -> Iterator[Batch]:
@@ -175,6 +188,7 @@ def _learn_epoch(session: Session, batches: Iterator[Batch], stuck: StuckLoss) -
         waited = time.perf_counter() - start
         for message in session.unreadable.note(batch.failures):
             display.note(f"left out: {message}")
+        state.progress = progress = replace(progress, unreadable=session.unreadable.messages)
         session.unreadable.check()
 
         random = batch_random(recipe.seed, progress.epoch, progress.batch)
@@ -185,7 +199,6 @@ def _learn_epoch(session: Session, batches: Iterator[Batch], stuck: StuckLoss) -
         seconds = time.perf_counter() - start
         state.progress = replace(
             state.progress,
-            unreadable=session.unreadable.messages,
             seconds=progress.seconds + seconds,
             epoch_seconds=progress.epoch_seconds + seconds,
             waiting_seconds=progress.waiting_seconds + waited,
@@ -288,6 +301,8 @@ def _end_epoch(session: Session, log: Log) -> None:
         "validation_seconds": time.perf_counter() - start,
     }
     session.run.append_metrics(row)
+    with session.watchdog.phase("logging"):
+        log.row(row)
     state.progress = replace(
         progress,
         epoch=progress.epoch + 1,
@@ -299,7 +314,6 @@ def _end_epoch(session: Session, log: Log) -> None:
         waiting_seconds=0.0,
         saving_seconds=0.0,
     )
-    log.row(row)
     session.display.epoch(row)
     if time.monotonic() - session.saved >= session.seconds_between_saves:
         _save(session)
@@ -323,7 +337,8 @@ def _roll_back(session: Session, error: NonFiniteError) -> None:
     rollbacks = state.progress.rollbacks + 1
     if recipe.on_nonfinite == "stop" or rollbacks > MOST_ROLLBACKS:
         raise error
-    load_state(session.run.folder, state, session.splits)
+    for sentence in load_state(session.run.folder, state, session.splits):
+        session.display.note(sentence)
     state.progress = replace(state.progress, rollbacks=rollbacks)
     _save(session)  # so that a restart goes back to here, and not once more
     session.run.forget_after(state.progress.epoch)
@@ -360,6 +375,10 @@ def _title(recipe: Recipe, splits: Splits, device: torch.device, progress: Progr
         f"{recipe.architecture(classes).name} at {recipe.input_size} pixels, {recipe.epochs} epochs; "
         f"{device.type}, {progress.precision}, batch {recipe.batch_size}{parts}"
     )
+
+
+def _versions(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def _place(recipe: Recipe, progress: Progress) -> str:

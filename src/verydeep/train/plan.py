@@ -4,7 +4,6 @@ import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from statistics import median
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from verydeep.train.loop import learn_batch
 from verydeep.train.memory import available_bytes, needed_bytes
 from verydeep.train.recipe import Recipe
 
+MOST_EPOCHS = 100_000  # of a recipe
 _WARM_UP_STEPS = 3  # the first ones allocate memory and choose algorithms
 _STEPS = 10
 _VALIDATION_PHOTOS = 64
@@ -71,7 +71,7 @@ def measure(recipe: Recipe, splits: Splits, state: State, cache: PhotoCache | No
             seconds.append(time.perf_counter() - start)
             waiting.append(waited - start)
             photos.append(len(batch.labels))
-    rate = median(count / took for count, took in zip(photos, seconds, strict=True))
+    rate = sum(photos) / sum(seconds)  # no median: a loader may stall in a few steps only
     progress = state.progress
     architecture = state.network.architecture
     size = (recipe.input_size, recipe.input_size)
@@ -95,12 +95,12 @@ def fit_into(recipe: Recipe, plan: Plan, minutes: float) -> Recipe:
     """The recipe with as many epochs as the minutes hold. Raises UsageError where not even one does."""
     left = 60 * minutes - plan.validation_seconds
     epoch = plan.epoch_seconds + plan.validation_seconds
-    epochs = int(left / epoch)
-    if epochs < 1:
+    if not left >= epoch:  # nor is NaN
         raise UsageError(
-            f"one epoch takes about {epoch / 60:.1f} minutes here, {minutes:g} minutes are too few.",
-            "Take a narrower network, --set width=0.25, or smaller pictures, --set input_size=64.",
+            f"one epoch takes about {epoch:.3g} seconds here, {max(0.0, 60 * minutes):.3g} seconds are left for it.",
+            "Give it more minutes, or take a narrower network, --set width=0.25, or smaller pictures: input_size=64.",
         )
+    epochs = int(min(left / epoch, MOST_EPOCHS))
     return replace(recipe, epochs=epochs, warmup_epochs=min(recipe.warmup_epochs, _WARM_UP_SHARE * epochs))
 
 
