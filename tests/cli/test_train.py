@@ -196,6 +196,7 @@ def test_a_run_does_not_go_on_with_photos_of_other_classes(run: Run, photos: Pat
     assert "other classes than the photos have now: crimson, red" in done.err
 
 
+@pytest.mark.slow
 def test_a_plan_is_measured_and_leaves_nothing_behind(run: Run, photos: Path, tmp_path: Path) -> None:
     done = run("train", photos, *QUICK, "--plan", "--json", "--out", tmp_path / "run")
     assert done.code == 0
@@ -222,6 +223,7 @@ def test_a_plan_is_measured_and_leaves_nothing_behind(run: Run, photos: Path, tm
     ]
 
 
+@pytest.mark.slow
 def test_as_many_epochs_are_trained_as_the_minutes_hold(run: Run, photos: Path, tmp_path: Path) -> None:
     done = run("train", photos, *QUICK, "--minutes", "0.1", "--out", tmp_path / "run", "--json")
     assert done.code == 0
@@ -235,6 +237,7 @@ def test_as_many_epochs_are_trained_as_the_minutes_hold(run: Run, photos: Path, 
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_a_learning_rate_is_found_below_the_one_that_blows_up(run: Run, photos: Path, tmp_path: Path) -> None:
     done = run("train", photos, *QUICK, "--find-lr", "--json", "--out", tmp_path / "run")
     assert done.code == 0

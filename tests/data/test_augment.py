@@ -83,6 +83,7 @@ def test_any_photo_becomes_a_square_picture(shape, spec):
         assert (picture == [10, 200, 30]).all()
 
 
+@pytest.mark.slow
 def test_scale_jitter_is_a_crop_of_the_resized_photo():
     """With the shorter side fixed at 120, the picture stands somewhere in the photo resized to 180 x 120."""
     spec = Augmentation(64, scales=(120, 120), flip=False)

@@ -71,6 +71,7 @@ def test_the_newest_two_are_kept(state, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_any_damage_is_noticed_and_stepped_over(state, photos, tmp_path):
     """Bits flipped anywhere in the file, or its end cut off."""
     for batch in (3, 4):

@@ -9,6 +9,8 @@ import pytest
 from verydeep.errors import MissingExtraError
 from verydeep.train.figures import loss_figure, rate_figure, reliability_figure, top1_figure
 
+pytestmark = pytest.mark.slow  # whole trainings or pages, more than test-fast has time for
+
 ROWS = [
     {
         "epoch": epoch,

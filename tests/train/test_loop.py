@@ -111,6 +111,7 @@ def test_training_evaluation_and_prediction_agree_to_the_last_photo(photos, tmp_
             assert prediction.probability == pytest.approx(row.max(), abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["after the epoch", "in mid-epoch", "before the state is saved", "in validation"])
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_a_resumed_run_ends_with_the_same_state_as_an_uninterrupted_one(
@@ -202,6 +203,7 @@ def test_a_signal_stops_the_run_with_all_of_its_work_saved(moment, photos, tmp_p
     assert (state.progress.epoch, state.progress.batch) == (1, 3)
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_last_save_loses_nothing(photos, tmp_path, monkeypatch):
     run = start(photos, tmp_path / "run", checkpoint_minutes=1000)
     sent = []
@@ -220,6 +222,7 @@ def test_a_signal_in_the_last_save_loses_nothing(photos, tmp_path, monkeypatch):
     assert state.progress.epoch == 3
 
 
+@pytest.mark.slow
 def test_other_libraries_than_those_that_began_a_run_are_told(photos, tmp_path, monkeypatch):
     run = start(photos, tmp_path / "run", epochs=1)
     with monkeypatch.context() as patched:
@@ -235,6 +238,7 @@ def test_other_libraries_than_those_that_began_a_run_are_told(photos, tmp_path, 
     assert any(message.startswith("torch 1.0 began this run, torch ") for message in heard)
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_make_the_step_of_the_whole(photos, tmp_path):
     """Without batch norm, whose statistics are those of a part; up to rounding."""
     fields = {"batch_norm": False, "cutmix": 0.5, "learning_rate": 0.01}
@@ -261,6 +265,7 @@ def test_a_run_in_use_is_refused(photos, tmp_path):
     train(run, open_splits(photos), Again(), "cpu")
 
 
+@pytest.mark.slow
 def test_rolling_back_halves_the_learning_rate_and_goes_on(photos, tmp_path, monkeypatch):
     run = start(photos, tmp_path / "run", on_nonfinite="roll back")
     spoilt = []
@@ -285,6 +290,7 @@ def test_rolling_back_halves_the_learning_rate_and_goes_on(photos, tmp_path, mon
     assert Predictor(run.folder).classes == ("blue", "red")
 
 
+@pytest.mark.slow
 def test_a_run_that_rolls_back_for_ever_stops(photos, tmp_path, monkeypatch):
     run = start(photos, tmp_path / "run", on_nonfinite="roll back")
     monkeypatch.setattr(loop, "checked_loss", lambda loss, network: float("nan"))

@@ -24,6 +24,8 @@ from verydeep.train.recipe import Recipe
 from verydeep.train.report import render_report, write_report
 from verydeep.weights import ModelInfo
 
+pytestmark = pytest.mark.slow  # whole trainings or pages, more than test-fast has time for
+
 RECIPE = Recipe(configuration="toy", input_size=32, test_resize=36, test_crop=32, epochs=4, label_smoothing=0.0)
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 PAYLOADS = (

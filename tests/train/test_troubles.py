@@ -18,6 +18,8 @@ from verydeep.train.loop import begin, train
 from verydeep.train.recipe import Recipe
 from verydeep.train.run import Run, create_run, open_run
 
+pytestmark = pytest.mark.slow  # whole trainings or pages, more than test-fast has time for
+
 RECIPE = Recipe(
     configuration="toy",
     input_size=16,
