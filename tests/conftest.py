@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +18,10 @@ from verydeep.image import preprocess, read_image
 from verydeep.nouns import Calibration, Preprocessing
 from verydeep.runtime.reference import ReferenceEngine
 from verydeep.weights import ModelInfo, read_model, write_model
+
+if TYPE_CHECKING:
+    from verydeep.train.recipe import Recipe
+    from verydeep.train.run import Run
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -106,6 +111,66 @@ def opinionated_model(toy_model: Path, class_folders: Path, tmp_path: Path) -> P
     calibration = Calibration(temperature=1.7, reject_below=0.6, photos=100)
     write_model(tmp_path / "opinionated.safetensors", replace(info, calibration=calibration), weights)
     return tmp_path / "opinionated.safetensors"
+
+
+@pytest.fixture(scope="session")
+def make_photos() -> Callable[..., Path]:
+    """A function (folder, each=30) -> the folder, with so many photos of each of two classes, red and blue."""
+    return _make_photos
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Thirty photos of each of two classes that any network can tell apart; a test may change them."""
+    return _make_photos(tmp_path / "photos")
+
+
+@pytest.fixture(scope="session")
+def small_recipe() -> "Recipe":
+    """Trains the toy network on those photos in hundredths of a second an epoch."""
+    return _small_recipe()
+
+
+@pytest.fixture
+def start(photos: Path, small_recipe: "Recipe") -> Callable[..., "Run"]:
+    """A function (folder, **fields) -> a new run there, of the small recipe with these fields, on `photos`."""
+    from verydeep.train.run import create_run
+
+    def start_run(folder: Path, **fields: object) -> "Run":
+        command = ("verydeep", "train", str(photos))
+        return create_run(folder, small_recipe.with_fields(fields), photos, command, {})
+
+    return start_run
+
+
+def _make_photos(folder: Path, each: int = 30) -> Path:
+    """Reddish and bluish noise, <class>/<number>.png, 24 x 20 pixels."""
+    random = np.random.default_rng(0)
+    for name, channel in (("red", 0), ("blue", 2)):
+        (folder / name).mkdir(parents=True)
+        for number in range(each):
+            pixels = random.integers(0, 120, (20, 24, 3), np.uint8)
+            pixels[..., channel] += 100
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+def _small_recipe() -> "Recipe":
+    from verydeep.train.recipe import Recipe
+
+    return Recipe(
+        configuration="toy",
+        input_size=16,
+        epochs=3,
+        batch_size=8,
+        learning_rate=0.1,
+        train_scales=(16, 20),
+        test_resize=18,
+        test_crop=16,
+        ema_decay=0.5,
+        cutmix=0.2,
+        precision="float32",
+    )
 
 
 def _random_weights(architecture: Architecture, seed: int = 0) -> dict[str, np.ndarray]:
