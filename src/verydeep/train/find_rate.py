@@ -20,6 +20,7 @@ _LOWEST, _HIGHEST = 1e-5, 10.0
 _SMOOTHING = 0.9  # of the loss, an exponential average without its bias
 _BLOWN_UP = 2.0  # times the lowest loss: the rate is too high by then
 _MARGIN = 4.0  # below the rate at which the loss was lowest: there it is about to rise
+_LEARNT = 0.05  # of the first loss: where so little is left, hardly a rate makes it rise, and the lowest tells nothing
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,16 @@ def find_rate(
 
 
 def suggest(rates: list[float], losses: list[float]) -> float:
-    """A quarter of the rate at which the loss was lowest, to two digits. Raises TrainingError where it never fell."""
+    """A quarter of the rate at which the loss was lowest, or first next to nothing, to two digits.
+
+    Raises TrainingError where it never fell.
+    """
     if not losses or min(losses) > 0.98 * losses[0]:
         raise TrainingError(
             f"the loss did not fall at any learning rate from {_LOWEST:g} to {_HIGHEST:g}.",
             "Look whether the photos are in the right class folders; without batch norm try --set batch_norm=true.",
         )
-    rate = rates[int(np.argmin(losses))] / _MARGIN
+    is_lowest = np.asarray(losses) <= max(min(losses), _LEARNT * losses[0])
+    rate = rates[int(np.argmax(is_lowest))] / _MARGIN
     digits = 1 - math.floor(math.log10(rate))
     return round(rate, digits)
