@@ -114,7 +114,7 @@ def test_the_search_ends_at_the_step_whose_mean_loss_is_twice_the_lowest(monkeyp
 
 def test_a_step_that_is_not_finite_ends_the_search_and_counts_for_nothing(monkeypatch, photos, small_recipe):
     def loss_at(step, rate):
-        return math.nan if rate > 0.1 else 1 - 5 * rate
+        return math.nan if 0.11 < rate < 0.13 else max(0.4, 1 - 5 * rate)
 
     found, _ = search(monkeypatch, photos, small_recipe, loss_at, steps=61)  # ten steps a decade, 0.1 is the 41st
     assert len(found.rates) == len(found.losses) == 41
