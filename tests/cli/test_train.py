@@ -259,6 +259,34 @@ def test_a_log_that_there_is_not_is_told_before_a_folder_is_made(run: Run, photo
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--plan", "--find-lr"), "--plan and --find-lr were given; expected one of them"),
+        (("--plan", "--show-recipe"), "--show-recipe and --plan were given; expected one of them"),
+        (("--find-lr", "--minutes", "3"), "--find-lr and --minutes were given; expected one of them"),
+        (("--show-recipe", "--minutes", "3"), "--show-recipe and --minutes were given; expected one of them"),
+    ],
+)
+def test_two_things_that_are_asked_for_at_once_are_refused(
+    options: tuple[str, ...], message: str, run: Run, photos: Path, tmp_path: Path
+) -> None:
+    done = run("train", photos, *QUICK, *options, "--out", tmp_path / "run")
+    assert (done.code, done.out) == (2, "")
+    error, hint = done.err.splitlines()
+    assert error.startswith(f"error: {message}")
+    assert hint.startswith("hint: Run ")
+
+
+@pytest.mark.slow
+def test_a_plan_within_minutes_is_that_of_the_epochs_which_fit(run: Run, photos: Path) -> None:
+    done = run("train", photos, *QUICK, "--plan", "--minutes", "0.2", "--json")
+    plan = json.loads(done.out)
+    assert f"{plan['epochs']} epochs fit into 0.2 minutes" in done.err
+    assert plan["epochs"] > 2  # the recipe's
+    assert plan["total_seconds"] < 12
+
+
 @pytest.mark.parametrize("option", [("--minutes", "3"), ("--plan",), ("--find-lr",), ("--threads", "1")])
 def test_what_was_chosen_at_the_start_of_a_run_cannot_be_changed_by_resuming(
     option: tuple[str, ...], run: Run, tmp_path: Path

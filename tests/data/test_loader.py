@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +20,14 @@ from PIL import Image
 from verydeep.data.augment import Augmentation
 from verydeep.data.cache import open_cache
 from verydeep.data.datasets import Dataset
-from verydeep.data.loader import Batch, batch_places, epoch_order, load_batches, steps_per_epoch
+from verydeep.data.loader import (
+    Batch,
+    batch_places,
+    dead_process_as_training_error,
+    epoch_order,
+    load_batches,
+    steps_per_epoch,
+)
 from verydeep.errors import DatasetError, TrainingError
 
 SPEC = Augmentation(16, areas=(0.3, 1.0))
@@ -295,3 +303,20 @@ def test_a_process_that_the_system_ends_is_told_with_what_may_help(photos, monke
     with pytest.raises(TrainingError, match="that loads photos has ended") as caught:
         load(photos, epochs=1, workers=1)
     assert "--shm-size" in caught.value.hint
+
+
+@pytest.mark.slow
+@CAN_FORK
+def test_a_process_that_ends_while_the_main_one_computes_is_told_the_same(photos):
+    """torch interrupts the main process at once, wherever it is."""
+    loading = batches(photos, epochs=100, workers=1)
+    next(loading)
+    (child,) = multiprocessing.active_children()
+    threading.Timer(0.5, child.kill).start()
+    with pytest.raises(TrainingError, match="that loads photos has ended"), dead_process_as_training_error():
+        time.sleep(60)
+
+
+def test_other_errors_are_left_as_they_are():
+    with pytest.raises(RuntimeError, match="^mat1 and mat2$"), dead_process_as_training_error():
+        raise RuntimeError("mat1 and mat2")

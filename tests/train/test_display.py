@@ -55,6 +55,45 @@ def test_the_time_left_follows_from_the_epochs_of_this_start(  # noqa: PLR0917, 
     assert capsys.readouterr().err.splitlines()[-1].endswith(f", 100 photos/s, {left}")
 
 
+def test_the_time_left_of_a_start_in_mid_epoch_follows_from_the_part_that_it_trained(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    display = Display()
+    display.start("title", 4, 1.5)
+    for step in range(50, 100):
+        clock.now += 60
+        display.step(1, step, 100, 0.5, photos=64)
+    display.epoch(row(2))
+    _, begun, first, *_, last = capsys.readouterr().err.splitlines()
+    assert begun == "going on in epoch 2 of 4"
+    assert first == "epoch 2/4  step 51/100  loss 0.500  1 photos/s  4 h 9 min left"  # 249 steps of a minute
+    assert last.endswith(", 100 photos/s, 3 h 20 min left")
+
+
+@pytest.mark.parametrize(
+    ("epochs_done", "told"),
+    [
+        (0, []),
+        (0.25, ["going on in epoch 1 of 4"]),
+        (2, ["going on after epoch 2 of 4"]),
+        (4, ["all epochs are done already"]),
+    ],
+)
+def test_where_a_run_goes_on_is_told(epochs_done: float, told: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    Display().start("title", 4, epochs_done)
+    assert capsys.readouterr().err.splitlines() == ["title", *told]
+
+
+def test_a_start_that_only_has_to_validate_an_epoch_knows_no_time_yet(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    display = Display()
+    display.start("title", 4, 2.0)  # its last step was saved, its validation was not
+    clock.now += 10
+    display.epoch(row(2))
+    assert capsys.readouterr().err.splitlines()[-1].endswith(", 100 photos/s")
+
+
 def test_the_last_epoch_has_no_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     display = Display()
     display.start("title", 1, 0)

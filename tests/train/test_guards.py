@@ -1,6 +1,6 @@
 """Troubles planted into steps of training and losses of real ones: each is found and named, and health is left alone.
 
-`python tests/train/test_guards.py` records stuck_traces.json anew, in some minutes.
+`python tests/train/test_guards.py` records stuck_traces.json and spike_traces.json anew, in some minutes.
 """
 
 import json
@@ -14,12 +14,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812, torch's own custom
 
 from verydeep.architecture import Architecture
+from verydeep.data.loader import batch_random
 from verydeep.errors import DatasetError, NonFiniteError, TrainingError
 from verydeep.network import Network, initialize
 from verydeep.train.guards import (
     BLOCKS,
     WINDOW,
     KeptBuffers,
+    LossSpike,
     StuckLoss,
     Unreadable,
     check_saveable,
@@ -29,13 +31,16 @@ from verydeep.train.guards import (
     prior_entropy,
     rate_factor,
     rises,
+    robust_statistics,
     spread_of,
 )
+from verydeep.train.loop import _mix
 from verydeep.train.optimize import learning_rate, make_optimizer
 from verydeep.train.precision import autocast
 from verydeep.train.recipe import Recipe
 
 TRACES = Path(__file__).parent / "stuck_traces.json"
+SPIKES = Path(__file__).parent / "spike_traces.json"
 
 
 class Step:
@@ -315,6 +320,122 @@ def test_a_line_through_blocks_rises_where_numpys_does() -> None:
     assert 10 < sum(verdicts) < 90
 
 
+# More recordings: the name says what is different. In those of the second kind one step is a hundred times too long.
+MIXED: dict[str, dict[str, object]] = {
+    "A, a quarter of the batches mixed by cutmix": {"cutmix": 0.25},
+    "A, all of them mixed by mixup": {"mixup": 0.2},
+}
+THROWN: dict[str, dict[str, object]] = {
+    "A, thrown off its way": {"learning_rate": 0.01},
+    "A, a quarter mixed, thrown off its way": {"learning_rate": 0.01, "cutmix": 0.25},
+}
+THROWN_AT = 300
+BY_ITSELF = "A at four times the learning rate, which jumps by itself"  # from 0.505 at step 1400 to 2.2 at step 1411
+ON_A = {"configuration": "A", "batch_norm": True}
+
+
+def jumps(losses: np.ndarray | list[float]) -> list[int]:
+    """The steps at which a jump of these losses is told."""
+    spike = LossSpike(DIGITS)
+    return [step for step, loss in enumerate(losses) if spike.add(step, float(loss))]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_real_trainings_that_start_slowly_or_learn_nothing_have_no_spikes(name: str) -> None:
+    trace = json.loads(TRACES.read_text(encoding="utf-8"))[name]
+    assert jumps([loss for loss, _ in trace]) == []
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_real_trainings_on_mixed_photos_have_no_spikes(name: str) -> None:
+    assert jumps(json.loads(SPIKES.read_text(encoding="utf-8"))[name]) == []
+
+
+@pytest.mark.parametrize("name", THROWN)
+def test_of_a_real_training_that_is_thrown_off_its_way_the_spike_is_told_once_within_ten_steps(name: str) -> None:
+    (step,) = jumps(json.loads(SPIKES.read_text(encoding="utf-8"))[name])
+    assert THROWN_AT < step <= THROWN_AT + 10
+
+
+def test_a_jump_that_comes_by_itself_is_told_as_it_begins() -> None:
+    (step,) = jumps(json.loads(SPIKES.read_text(encoding="utf-8"))[BY_ITSELF])
+    assert 1400 < step <= 1410
+
+
+def noise(kind: str, steps: int, seed: int) -> np.ndarray:
+    """Losses of single steps about 1. "mixed 25 %": as many of them are those of mixed batches, higher by 1."""
+    random = np.random.default_rng(seed)
+    if kind == "skew":
+        return random.lognormal(sigma=1.0, size=steps)
+    share = int(kind.split()[1]) / 100
+    return 1 + 0.1 * random.standard_normal(steps) + (random.random(steps) < share)
+
+
+KINDS = ["mixed 0 %", "mixed 5 %", "mixed 10 %", "mixed 25 %", "mixed 50 %"]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "skew"])
+def test_chance_makes_no_spike_in_ten_thousand_steps(kind: str) -> None:
+    assert jumps(noise(kind, 10_000, seed=0)) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rise_by_more_than_five_standard_deviations_is_told_once_within_ten_steps(kind: str) -> None:
+    for seed in range(20):
+        losses = noise(kind, 2 * WINDOW, seed)
+        begin = WINDOW + 50 + seed
+        losses[begin : begin + 30 * (1 + seed)] += 6 * losses[:begin].std()
+        (step,) = jumps(losses)
+        assert begin < step <= begin + 10
+
+
+def test_each_of_two_spikes_is_told_also_where_the_second_is_lower_and_follows_soon() -> None:
+    losses = noise("mixed 0 %", 2 * WINDOW, seed=0)
+    losses[250:280] *= 4
+    losses[300:330] *= 2
+    first, second = jumps(losses)
+    assert 250 < first <= 260
+    assert 300 < second <= 310
+
+
+def test_an_odd_batch_and_a_slow_rise_are_no_spikes() -> None:
+    losses = noise("mixed 0 %", 2 * WINDOW, seed=0)
+    losses[300] = 100
+    assert jumps(losses) == []
+    assert jumps(np.linspace(1, 3, 5 * WINDOW)) == []
+    assert jumps(noise("mixed 0 %", 5 * WINDOW, seed=0) + np.linspace(0, 3, 5 * WINDOW)) == []
+
+
+def test_losses_that_are_all_alike_rise_by_more_than_rounding_or_not_at_all() -> None:
+    losses = np.full(2 * WINDOW, np.float32(math.log(10)))
+    losses[300:] += 1e-6
+    assert jumps(losses) == []
+
+
+def test_there_is_no_spike_before_there_is_a_usual_loss() -> None:
+    losses = noise("mixed 0 %", 2 * WINDOW, seed=0)
+    losses[WINDOW - 30 :] += 5
+    assert jumps(losses) == []
+    assert LossSpike(DIGITS).add(0, 7.0) is None
+
+
+def test_a_spike_is_told_in_one_line_with_step_losses_and_remedies() -> None:
+    spike = LossSpike(DIGITS.with_fields({"learning_rate": 0.02}))
+    told = [text for step in range(2000, 2300) if (text := spike.add(step, 0.5 if step < 2240 else 2.5))]
+    assert told == [
+        "the loss has jumped at step 2,248: 2.500 in the last 8 steps, usually 0.500. Where it does not fall back, or "
+        "jumps again, train anew with a lower learning rate, --set learning_rate=0.005, or batch norm, --set "
+        "batch_norm=true, or a longer warm-up, --set warmup_epochs=...."
+    ]
+
+
+def test_the_robust_deviation_is_the_standard_deviation_of_a_normal_distribution_and_heeds_no_odd_values() -> None:
+    values = np.random.default_rng(0).normal(3, 2, 100_000)
+    assert robust_statistics(values) == pytest.approx((3, 2), rel=0.01)
+    values[:1000] = 1e9
+    assert robust_statistics(values) == pytest.approx((3, 2), rel=0.03)
+
+
 def test_unreadable_photos_are_told_once_also_after_a_restart() -> None:
     unreadable = Unreadable(100)
     assert unreadable.note(["b.jpg is cut off.", "a.jpg is empty.", "b.jpg is cut off."]) == [
@@ -336,8 +457,11 @@ def test_five_per_cent_of_unreadable_photos_are_borne_and_one_more_stops_with_th
         unreadable.check()
 
 
-def record(fields: dict[str, object], steps: int) -> list[tuple[float, float]]:
-    """Loss and spread of each of the first steps of a training on scikit-learn's digits, magnified to 32 pixels."""
+def record(fields: dict[str, object], steps: int, thrown_at: int = -1) -> list[tuple[float, float]]:
+    """Loss and spread of each of the first steps of a training on scikit-learn's digits, magnified to 32 pixels.
+
+    thrown_at: the step whose learning rate is a hundred times too high.
+    """
     from sklearn.datasets import load_digits
 
     recipe, digits = DIGITS.with_fields(fields), load_digits()
@@ -354,9 +478,11 @@ def record(fields: dict[str, object], steps: int) -> list[tuple[float, float]]:
             order = np.array_split(random.permutation(len(labels)), epoch)
         batch = torch.from_numpy(order[step % epoch])
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, (step + 1) / epoch, [])
-        logits = network(images[batch])
-        loss = F.cross_entropy(logits, labels[batch], label_smoothing=recipe.label_smoothing)
+            group["lr"] = learning_rate(recipe, (step + 1) / epoch, []) * (100 if step == thrown_at else 1)
+        mixing = batch_random(recipe.seed, *divmod(step, epoch))
+        mixed, targets = _mix(images[batch], F.one_hot(labels[batch], 10).float(), recipe, mixing)
+        logits = network(mixed)
+        loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -364,7 +490,15 @@ def record(fields: dict[str, object], steps: int) -> list[tuple[float, float]]:
     return trace
 
 
+def write(path: Path, traces: dict[str, list]) -> None:
+    lines = [f"{json.dumps(name)}: {json.dumps(trace)}" for name, trace in traces.items()]
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
     traces = {name: record(fields, steps=450) for name, (_, fields) in RUNS.items()}
-    lines = [f"{json.dumps(name)}: {json.dumps(trace)}" for name, trace in traces.items()]
-    TRACES.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    write(TRACES, traces)
+    healthy = {name: record(ON_A | fields, steps=450) for name, fields in MIXED.items()}
+    thrown = {name: record(ON_A | fields, steps=450, thrown_at=THROWN_AT) for name, fields in THROWN.items()}
+    by_itself = {BY_ITSELF: record(ON_A | {"learning_rate": 0.2}, steps=1450)}
+    write(SPIKES, {name: [loss for loss, _ in trace] for name, trace in (healthy | thrown | by_itself).items()})

@@ -66,6 +66,44 @@ def test_a_signal_is_answered_once():
         work()
 
 
+def test_what_is_swallowed_by_a_library_is_raised_again_at_the_next_check():
+    reached = []
+
+    def swallow():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException:  # as a callback from C does, or __del__
+            reached.append("swallowed")
+
+    def work():
+        with Interruption() as interruption:
+            interruption.check()
+            swallow()
+            reached.append("before the check")
+            interruption.check()
+            reached.append("after it")
+
+    with pytest.raises(InterruptedRun, match="stopped by SIGTERM") as caught:
+        work()
+    assert reached == ["swallowed", "before the check"]
+    assert caught.value.exit_code == 143
+
+
+def test_an_error_that_breaks_off_what_is_deferred_is_not_replaced_by_a_signal():
+    """At a Stopped the state is saved, which is half done then."""
+
+    def work():
+        with Interruption() as interruption:
+            try:
+                with interruption.deferred():
+                    1 / 0  # noqa: B018
+            finally:
+                signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(ZeroDivisionError):
+        work()
+
+
 def test_an_error_of_its_own_passes_unchanged():
     with pytest.raises(ZeroDivisionError), Interruption() as interruption, interruption.deferred():
         1 / 0  # noqa: B018

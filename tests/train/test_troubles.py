@@ -1,19 +1,27 @@
 """Troubles planted into whole trainings: each ends as described, with the state before it intact on the disk."""
 
+import contextlib
 import math
+import multiprocessing
+import os
+import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 import torch
 from PIL import Image
 
+from verydeep.data import loader
 from verydeep.data.datasets import open_splits
-from verydeep.errors import DatasetError, NonFiniteError, TrainingError
-from verydeep.train import loop
+from verydeep.errors import DatasetError, InterruptedRun, NonFiniteError, TrainingError
+from verydeep.train import checkpoint, loop
 from verydeep.train.checkpoint import load_state
 from verydeep.train.display import Display
+from verydeep.train.guards import checked_loss
 from verydeep.train.loop import begin, train
 from verydeep.train.recipe import Recipe
 from verydeep.train.run import Run, create_run, open_run
@@ -249,3 +257,145 @@ def test_photos_that_vanish_while_they_are_trained_on_are_left_out(photos, tmp_p
         f"left out: {gone} cannot be read: No such file or directory. Check path and permissions."
     ]
     assert len(run.metrics()) == 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows tells nobody that a process was killed")
+def test_a_loading_process_that_is_killed_during_a_step_is_told_and_the_state_before_it_is_kept(
+    photos, tmp_path, monkeypatch
+):
+    run = start(photos, tmp_path / "run", checkpoint_minutes=10, cache_gib=0.0)
+    steps = iter(range(1000))
+
+    def kill(self, network, step):  # in the midst of the update: the weights have changed
+        if next(steps) == AT:
+            (child,) = multiprocessing.active_children()
+            child.kill()
+            time.sleep(60)  # torch's error comes at once
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loader, "_worker_count", lambda photos: 1)
+        patched.setattr(loop.AveragedWeights, "update", kill)
+        with pytest.raises(TrainingError, match="a process that loads photos has ended") as caught:
+            go(run)
+    assert "--shm-size" in caught.value.hint
+    assert saved_steps(run) == 0
+    go(open_run(run.folder))
+    assert len(run.metrics()) == 3
+
+
+def test_a_signal_on_the_heels_of_an_error_in_the_update_saves_no_half_step(photos, tmp_path, monkeypatch):
+    run = start(photos, tmp_path / "run", checkpoint_minutes=10)
+
+    def fail(self, network, step):
+        raise RuntimeError("in the midst of the update")
+
+    def restore(self):  # on the error's way out
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.AveragedWeights, "update", fail)
+        patched.setattr(loop.KeptBuffers, "restore", restore)
+        with pytest.raises(RuntimeError, match="in the midst of the update"):
+            go(run)
+    assert resumed_arrays(run) == arrays_of_an_undisturbed_run(photos, tmp_path)
+
+
+def test_a_signal_while_batch_norm_is_put_back_after_an_error_waits_for_it(photos, tmp_path, monkeypatch):
+    run = start(photos, tmp_path / "run", checkpoint_minutes=10)
+    restore = loop.KeptBuffers.restore
+
+    def fail(loss, network):  # batch norm has seen the batch
+        raise RuntimeError("after the forward pass")
+
+    def signal_and_restore(self):
+        signal.raise_signal(signal.SIGTERM)
+        restore(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "checked_loss", fail)
+        patched.setattr(loop.KeptBuffers, "restore", signal_and_restore)
+        with pytest.raises(InterruptedRun, match="all of it is saved"):
+            go(run)
+    assert resumed_arrays(run) == arrays_of_an_undisturbed_run(photos, tmp_path)
+
+
+def test_a_signal_while_a_run_goes_back_to_its_last_state_waits_for_it(photos, tmp_path, monkeypatch):
+    part, rolls = checkpoint._part, []
+
+    def fail_once(loss, network):
+        if len(rolls) == 0 and next(steps) == AT:
+            rolls.append("back")
+            return math.nan
+        return checked_loss(loss, network)
+
+    def signal_and_part(arrays, prefix):
+        if rolls and prefix == "momentum.":  # the weights are back, the momentum is not
+            signal.raise_signal(signal.SIGTERM)
+        return part(arrays, prefix)
+
+    ends = []
+    for name in ("calm", "stopped"):
+        steps = iter(range(1000))
+        rolls.clear()
+        run = start(photos, tmp_path / name, checkpoint_minutes=10, on_nonfinite="roll back")
+        with monkeypatch.context() as patched:
+            patched.setattr(loop, "checked_loss", fail_once)
+            if name == "calm":
+                go(run)
+            else:
+                patched.setattr(checkpoint, "_part", signal_and_part)
+                with pytest.raises(InterruptedRun, match="step 0 of it; all of it is saved"):
+                    go(run)
+        ends.append(resumed_arrays(run))
+    assert ends[0] == ends[1]
+
+
+def test_a_signal_that_a_library_swallows_stops_the_run_in_the_same_step(photos, tmp_path, monkeypatch):
+    run = start(photos, tmp_path / "run", checkpoint_minutes=10)
+    steps = iter(range(1000))
+
+    def swallow(loss, network):
+        if next(steps) == AT:
+            with contextlib.suppress(BaseException):
+                signal.raise_signal(signal.SIGINT)
+        return checked_loss(loss, network)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "checked_loss", swallow)
+        with pytest.raises(InterruptedRun, match=f"stopped by SIGINT in epoch 1 of 3, step {AT} of it"):
+            go(run)
+    assert saved_steps(run) == AT
+    assert resumed_arrays(run) == arrays_of_an_undisturbed_run(photos, tmp_path)
+
+
+def test_a_loss_that_jumps_is_told_with_its_step(photos, tmp_path, monkeypatch):
+    """The weights are thrown about at step 240, as a far too long step does it."""
+
+    def throw(state):
+        if state.progress.step == 240:
+            state.network.fc8.weight.mul_(-30)
+
+    learn = loop.learn_batch
+
+    def throw_and_learn(state, *arguments, **named):
+        with torch.no_grad():
+            throw(state)
+        return learn(state, *arguments, **named)
+
+    monkeypatch.setattr(loop, "learn_batch", throw_and_learn)
+    heard = go(start(photos, tmp_path / "run", epochs=45, learning_rate=0.001, checkpoint_minutes=10))
+    told = [note for note in heard.notes if "the loss has jumped" in note]
+    assert len(told) == 1
+    assert 241 <= int(told[0].split("at step ")[1].split(":")[0]) <= 250
+    assert "--set learning_rate=0.00025" in told[0]
+
+
+def resumed_arrays(run: Run) -> dict[str, bytes]:
+    """Every number of the state at the end, to which the run is gone on with."""
+    go(open_run(run.folder))
+    with safetensors.safe_open(checkpoint.state_files(run.folder)[0], framework="np") as file:
+        return {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118, not a dict
+
+
+def arrays_of_an_undisturbed_run(photos: Path, folder: Path) -> dict[str, bytes]:
+    return resumed_arrays(start(photos, folder / "undisturbed", checkpoint_minutes=10))

@@ -85,6 +85,7 @@ def train(
             "--resume goes on as it was begun: DATA, --device, --log-to and --json go with it, and no other option.",
             "Leave the others out, or begin another run.",
         )
+    _check_purpose(show_recipe, is_planned, finds_rate, minutes)
     run = _open_run(resume, data) if resume is not None else None
     recipe_name = recipe_name or "modern"
     recipe = run.recipe if run else load_recipe(recipe_name).with_settings(_parse_settings(settings))
@@ -115,6 +116,22 @@ def train(
         click.echo(json.dumps(report.to_dict()))
     else:
         _print_result(run, report)
+
+
+def _check_purpose(show_recipe: bool, is_planned: bool, finds_rate: bool, minutes: float | None) -> None:
+    """Raises UsageError on options that ask for two things at once."""
+    purposes = {"--show-recipe": show_recipe, "--plan": is_planned, "--find-lr": finds_rate}
+    asked = [name for name, is_asked in purposes.items() if is_asked]
+    if len(asked) > 1:
+        raise UsageError(
+            f"{' and '.join(asked)} were given; expected one of them: each does one thing and nothing else.",
+            "Run them one after the other.",
+        )
+    if minutes is not None and (finds_rate or show_recipe):
+        raise UsageError(
+            f"{asked[0]} and --minutes were given; expected one of them: minutes are for a training or its --plan.",
+            f"Run {asked[0]} without --minutes, then the training with them.",
+        )
 
 
 def _set_threads(threads: int | None) -> None:

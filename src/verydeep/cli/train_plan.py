@@ -25,6 +25,7 @@ def make_plan(
     """
     from dataclasses import replace
 
+    from verydeep.data.loader import dead_process_as_training_error
     from verydeep.runtime.torch_engine import find_device
     from verydeep.train.display import Display
     from verydeep.train.loop import begin, open_training_cache
@@ -32,7 +33,8 @@ def make_plan(
 
     display = Display()
     cache = open_training_cache(recipe, splits, display)
-    plan = measure(recipe, splits, begin(recipe, splits, find_device(device)), cache)
+    with dead_process_as_training_error():
+        plan = measure(recipe, splits, begin(recipe, splits, find_device(device)), cache)
     if minutes is None:
         return recipe, plan
     recipe = fit_into(recipe, plan, minutes - (time.monotonic() - started) / 60)
@@ -42,6 +44,7 @@ def make_plan(
 
 def search_rate(recipe: "Recipe", splits: "Splits", device: str) -> "RateSearch":
     """Raises TrainingError where no learning rate makes the loss fall."""
+    from verydeep.data.loader import dead_process_as_training_error
     from verydeep.runtime.torch_engine import find_device
     from verydeep.train.display import Display
     from verydeep.train.find_rate import find_rate
@@ -50,7 +53,8 @@ def search_rate(recipe: "Recipe", splits: "Splits", device: str) -> "RateSearch"
     display = Display()
     cache = open_training_cache(recipe, splits, display)
     display.note("training for a hundred steps, the learning rate rising from step to step")
-    return find_rate(recipe, splits, begin(recipe, splits, find_device(device)), cache)
+    with dead_process_as_training_error():
+        return find_rate(recipe, splits, begin(recipe, splits, find_device(device)), cache)
 
 
 def show_plan(plan: "Plan", as_json: bool) -> None:

@@ -4,6 +4,7 @@ One loader serves all epochs of a run, so that its processes start once. It can 
 cost: nothing is replayed to get there.
 """
 
+import contextlib
 import faulthandler
 import multiprocessing
 import os
@@ -101,11 +102,21 @@ def load_batches(
         worker_init_fn=partial(_prepare_process, stacks),
         pin_memory=pin_memory,
     )
-    try:
+    with dead_process_as_training_error():
         for batch in loader:
             if isinstance(batch, DatasetError):
                 raise batch
             yield batch
+
+
+@contextlib.contextmanager
+def dead_process_as_training_error() -> Iterator[None]:
+    """What torch says of a loading process that has ended, as a TrainingError.
+
+    torch says it from a handler of SIGCHLD: anywhere in the main thread, whatever that computes at the moment.
+    """
+    try:
+        yield
     except RuntimeError as error:
         if not any(sign in str(error) for sign in _SIGNS_OF_A_DEAD_PROCESS):
             raise

@@ -38,7 +38,7 @@ class Progress:
     precision: str
     micro_batch: int
     threads: int
-    versions: Mapping[str, str]  # of what computes
+    versions: Mapping[str, str]  # of the libraries that compute; and, but for the oldest states, processor and device
     classes: list[str]  # of the photos, in the order of the network's outputs
     photos: str  # Splits.fingerprint: which photos are trained on and which validate
 

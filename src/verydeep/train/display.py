@@ -18,14 +18,19 @@ class Display:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._started = self._last_line = time.monotonic()
-        self._photos = self._epochs = self._first_epoch = 0
+        self._photos = self._epochs = 0
+        self._epochs_before = 0.0  # done before this start
 
-    def start(self, title: str, epochs: int, epoch: int) -> None:
-        """title: what is trained on what. epoch: how many are done already."""
+    def start(self, title: str, epochs: int, epochs_done: float) -> None:
+        """title: what is trained on what. epochs_done: before this start, 2.5 in the middle of the third."""
         self.note(title)
-        if epoch:
-            self.note(f"going on after epoch {epoch} of {epochs}" if epoch < epochs else "all epochs are done already")
-        self._epochs, self._first_epoch = epochs, epoch
+        epoch = int(epochs_done)
+        if epochs_done >= epochs:
+            self.note("all epochs are done already")
+        elif epochs_done:
+            place = f"after epoch {epoch}" if epoch == epochs_done else f"in epoch {epoch + 1}"
+            self.note(f"going on {place} of {epochs}")
+        self._epochs, self._epochs_before = epochs, epochs_done
         self._started = self._last_line = time.monotonic()
         if self.console.is_terminal:
             self._bar = Progress(
@@ -65,11 +70,11 @@ class Display:
 
     def epoch(self, row: Mapping[str, float]) -> None:
         """An epoch is done: what was measured, as METRICS_FILE has it."""
+        left = self._left(row["epoch"])
         self.note(
             f"epoch {row['epoch']}/{self._epochs}: validation top-1 {row['validation_top1']:.1%}, "
             f"loss {row['validation_loss']:.3f}; training loss {row['loss']:.3f}, "
-            f"{row['photos_per_second']:.0f} photos/s{', ' if row['epoch'] < self._epochs else ''}"
-            f"{self._left(row['epoch'])}"
+            f"{row['photos_per_second']:.0f} photos/s{f', {left}' if left else ''}"
         )
 
     def note(self, message: str) -> None:
@@ -82,10 +87,10 @@ class Display:
             self._bar.stop()
 
     def _left(self, epochs_done: float) -> str:
-        """How long it takes until the end, validation included; empty there."""
-        if epochs_done >= self._epochs:
+        """How long it takes until the end, validation included; empty there, and where this start took no step yet."""
+        if epochs_done >= self._epochs or epochs_done <= self._epochs_before:
             return ""
-        seconds = (time.monotonic() - self._started) / (epochs_done - self._first_epoch)
+        seconds = (time.monotonic() - self._started) / (epochs_done - self._epochs_before)
         return f"{_duration(seconds * (self._epochs - epochs_done))} left"
 
 

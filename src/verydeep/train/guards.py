@@ -1,4 +1,4 @@
-"""What a training watches for at every step: numbers that are not finite, a loss that is stuck, unreadable photos.
+"""What a training watches for at every step: numbers that are not finite, losses that stick or jump, bad photos.
 
 A guard finds and tells; loop.py decides whether the run stops, goes back or goes on.
 """
@@ -22,6 +22,8 @@ MOST_ROLLBACKS = 3  # in a run: what three halvings of the learning rate do not 
 MOST_UNREADABLE = 0.05  # the share of photos that may be unreadable before the training stops
 WINDOW = 200  # steps: on small pictures, what starts slowly falls measurably within them
 BLOCKS = 10  # of a window
+RECENT = 8  # steps: a spike is noticed within them
+SIGMAS = 5.0  # robust standard deviations above its usual place: a spike
 _ROUNDING = 1e-6  # of a loss, which may seem to be less than the entropy that it equals
 _LEAST_SPREAD = 1e-30  # of which a logarithm can be taken
 _MOST_NAMED = 10  # unreadable photos that are named in an error
@@ -59,14 +61,20 @@ def nonfinite_error(  # noqa: PLR0917, where a step was
     what: str, recipe: Recipe, precision: str, step: int, epoch: int, rate: float
 ) -> NonFiniteError:
     """The error of a step at which `find_nonfinite` found `what`. step, epoch: counted from 0. rate: of learning."""
-    remedies = [f"a lower learning rate, --set learning_rate={recipe.learning_rate / 4:.3g}"]
-    remedies += [] if recipe.batch_norm else ["batch norm, --set batch_norm=true"]
-    remedies += ["a longer warm-up, --set warmup_epochs=..."]
-    remedies += ["--set precision=float32"] if precision != "float32" else []
+    remedies = _calming(recipe) + (["--set precision=float32"] if precision != "float32" else [])
     return NonFiniteError(
         f"{what} is not finite at step {step + 1:,} (epoch {epoch + 1}, learning rate {rate:.3g}); expected a number.",
         "Nothing of this step was kept. Train anew with " + ", or ".join(remedies) + ".",
     )
+
+
+def _calming(recipe: Recipe) -> list[str]:
+    """What keeps a training from diverging, the most likely first."""
+    return [
+        f"a lower learning rate, --set learning_rate={recipe.learning_rate / 4:.3g}",
+        *([] if recipe.batch_norm else ["batch norm, --set batch_norm=true"]),
+        "a longer warm-up, --set warmup_epochs=...",
+    ]
 
 
 def rate_factor(rollbacks: int) -> float:
@@ -237,6 +245,61 @@ def rises(blocks: np.ndarray) -> bool:
     residuals = blocks - blocks.mean() - slope * places
     error = math.sqrt(residuals @ residuals / (len(blocks) - 2) / (places @ places))
     return bool(slope > 2 * error + _ROUNDING / len(blocks))
+
+
+# A loss that jumps
+
+
+class LossSpike:
+    """Notices a loss that jumps, as it does where a step was too long and has thrown the weights off their way.
+
+    The last RECENT steps are compared with the WINDOW steps before them. It is a spike where both of these hold:
+
+    - their mean is more than SIGMAS standard deviations above the median of the window. Mean with mean: both are of
+      the means of RECENT steps, and the deviation is the robust one, from the median distance to the median.
+    - each of them is among the highest tenth of the window. So neither one odd batch is a spike, nor a row of mixed
+      ones among plain ones, whose losses have two heights. In losses that come in random order, whatever their
+      distribution, that happens by chance in 3 of 10^8 steps: C(27, 8) / C(208, 8).
+
+    There is no verdict before a window has passed. While a spike lasts its losses stay out of the window.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._usual: deque[float] = deque(maxlen=WINDOW)
+        self._recent: deque[float] = deque(maxlen=RECENT)
+        self._over_at: float | None = None  # the mean at which the spike is over that lasts now
+
+    def add(self, step: int, loss: float) -> str | None:
+        """Takes the loss of a step, counted from 0. Returns what to tell where a spike is noticed, once for each."""
+        if self._over_at is None and len(self._recent) == RECENT:
+            self._usual.append(self._recent[0])
+        self._recent.append(loss)
+        mean = float(np.mean(self._recent))
+        if self._over_at is not None:
+            if mean <= self._over_at:
+                self._over_at = None
+                self._recent.clear()  # the spike's last steps are not usual
+            return None
+        if len(self._usual) < WINDOW or len(self._recent) < RECENT:
+            return None
+        if min(self._recent) <= sorted(self._usual)[-(WINDOW // 10)]:
+            return None
+        usual, sigma = robust_statistics(np.reshape(self._usual, (-1, RECENT)).mean(axis=1))
+        rise = SIGMAS * max(sigma, _ROUNDING)
+        if mean <= usual + rise:
+            return None
+        self._over_at = usual + rise / 2  # not as soon as it shakes about the limit
+        return (
+            f"the loss has jumped at step {step + 1:,}: {mean:.3f} in the last {RECENT} steps, usually {usual:.3f}. "
+            f"Where it does not fall back, or jumps again, train anew with {', or '.join(_calming(self._recipe))}."
+        )
+
+
+def robust_statistics(values: np.ndarray) -> tuple[float, float]:
+    """The median, and the standard deviation as the median distance to it tells it: odd values change neither."""
+    middle = float(np.median(values))
+    return middle, 1.4826 * float(np.median(np.abs(values - middle)))  # 1.4826 = 1 / 0.6745, the normal's quartile
 
 
 # Photos that cannot be read

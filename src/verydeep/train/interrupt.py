@@ -52,13 +52,24 @@ class Interruption:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """What must not be left half done: a signal is answered at the block's end."""
+        """What must not be left half done: a signal is answered at the block's end.
+
+        Where an error breaks the block off, no Stopped takes its place any more: at a Stopped the state is saved.
+        """
         self._is_deferred = True
         try:
             yield
+        except BaseException:
+            self._is_answered = True  # by the error
+            raise
         finally:
             self._is_deferred = False
         self._answer()
+
+    def check(self) -> None:
+        """Raises Stopped where a signal has arrived: anew, where a library has swallowed the one raised then."""
+        if self._arrived is not None:
+            raise Stopped
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._arrived is not None:  # whatever it is doing: it was asked twice

@@ -17,7 +17,13 @@ from torch import Tensor
 from verydeep import machine
 from verydeep.data.cache import PhotoCache, open_cache
 from verydeep.data.datasets import Splits, check_readable
-from verydeep.data.loader import Batch, batch_random, load_batches, steps_per_epoch
+from verydeep.data.loader import (
+    Batch,
+    batch_random,
+    dead_process_as_training_error,
+    load_batches,
+    steps_per_epoch,
+)
 from verydeep.data.mix import cutmix, mixup
 from verydeep.errors import NonFiniteError, printable
 from verydeep.evaluate import Report
@@ -30,6 +36,7 @@ from verydeep.train.finish import finish, validate
 from verydeep.train.guards import (
     MOST_ROLLBACKS,
     KeptBuffers,
+    LossSpike,
     StuckLoss,
     Unreadable,
     checked_loss,
@@ -82,15 +89,13 @@ def train(
     """
     recipe, device = run.recipe, find_device(device_name)
     lock = sole_use(run.folder / STATE_FOLDER / "lock", f"the run in {run.folder}")
-    with lock, Interruption() as interruption, Watchdog(run.folder) as watchdog:
+    with lock, dead_process_as_training_error(), Interruption() as interruption, Watchdog(run.folder) as watchdog:
         check_readable(splits.validation)
         state = begin(recipe, splits, device)
         for sentence in load_state(run.folder, state, splits):
             display.note(sentence)
-        if (now := machine.versions(*COMPUTES)) != state.progress.versions:
-            display.note(
-                f"{_versions(state.progress.versions)} began this run, {_versions(now)} goes on: not bit by bit."
-            )
+        if change := _change(state.progress.versions, _versions(device)):
+            display.note(change)
         torch.set_num_threads(state.progress.threads)
         run.forget_after(state.progress.epoch)
         with watchdog.phase("reading the photos"):
@@ -108,7 +113,9 @@ def train(
             cache=cache,
         )
         _save(session)  # a disk that is full is better noticed now than in an hour
-        display.start(_title(recipe, splits, device, state.progress), recipe.epochs, state.progress.epoch)
+        steps = steps_per_epoch(len(splits.training), recipe.batch_size)
+        epochs_done = state.progress.epoch + state.progress.batch / steps
+        display.start(_title(recipe, splits, device, state.progress), recipe.epochs, epochs_done)
         try:
             with open_logs(logs, run, state.progress.step, display.note) as log:
                 _learn(session, log)
@@ -140,7 +147,7 @@ def begin(recipe: Recipe, splits: Splits, device: torch.device) -> State:
         precision=precision,
         micro_batch=recipe.micro_batch or fitting_micro_batch(recipe, network.architecture, device, precision),
         threads=torch.get_num_threads(),
-        versions=machine.versions(*COMPUTES),
+        versions=_versions(device),
         classes=list(splits.training.classes),
         photos=splits.fingerprint(),
     )
@@ -151,14 +158,14 @@ def _learn(session: Session, log: Log) -> None:
     """Epoch after epoch, to the recipe's end."""
     recipe, state = session.run.recipe, session.state
     batches = _batches(session)
-    stuck = StuckLoss(recipe, session.splits.training.counts())
+    stuck, spike = StuckLoss(recipe, session.splits.training.counts()), LossSpike(recipe)
     while state.progress.epoch < recipe.epochs and not _has_settled(recipe, state.progress):
         try:
-            _learn_epoch(session, batches, stuck)
+            _learn_epoch(session, batches, stuck, spike)
             _end_epoch(session, log)
         except NonFiniteError as error:
             _roll_back(session, error)
-            batches = _batches(session)
+            batches, spike = _batches(session), LossSpike(recipe)  # the loss is an older one
 
 
 def _batches(session: Session) -> Iterator[Batch]:
@@ -177,7 +184,7 @@ def _batches(session: Session) -> Iterator[Batch]:
     )
 
 
-def _learn_epoch(session: Session, batches: Iterator[Batch], stuck: StuckLoss) -> None:
+def _learn_epoch(session: Session, batches: Iterator[Batch], stuck: StuckLoss, spike: LossSpike) -> None:
     """Every photo once; one that cannot be read is replaced by its neighbour."""
     recipe, state, display = session.run.recipe, session.state, session.display
     photos = len(session.splits.training)
@@ -205,8 +212,9 @@ def _learn_epoch(session: Session, batches: Iterator[Batch], stuck: StuckLoss) -
         )
         losses = state.progress.losses
         display.step(progress.epoch, progress.batch, steps, float(np.mean(losses[-50:])), len(batch.labels))
-        if advice := stuck.add(losses[-1], spread):
-            display.note(advice)
+        for advice in (stuck.add(losses[-1], spread), spike.add(progress.step, losses[-1])):
+            if advice:
+                display.note(advice)
         if time.monotonic() - session.saved >= session.seconds_between_saves:
             _save(session)
 
@@ -239,6 +247,7 @@ def learn_batch(
             _seed_dropout(recipe, progress)
             what = find_nonfinite(network, optimizer, parts, float(loss), progress.precision)
             raise nonfinite_error(what, recipe, progress.precision, progress.step, progress.epoch, rate)
+        interruption.check()  # what swallowed a Stopped may have spoilt the step
         with interruption.deferred():
             optimizer.step()
             state.average.update(network, progress.step)
@@ -247,7 +256,8 @@ def learn_batch(
             )
     except BaseException as error:
         if state.progress is progress:  # batch norm has seen the batch already
-            kept.restore()
+            with interruption.deferred():
+                kept.restore()
         if is_out_of_memory(error):
             raise explain_memory(recipe, network.architecture, progress, device) from error
         raise
@@ -337,9 +347,11 @@ def _roll_back(session: Session, error: NonFiniteError) -> None:
     rollbacks = state.progress.rollbacks + 1
     if recipe.on_nonfinite == "stop" or rollbacks > MOST_ROLLBACKS:
         raise error
-    for sentence in load_state(session.run.folder, state, session.splits):
+    with session.interruption.deferred():
+        told = load_state(session.run.folder, state, session.splits)
+        state.progress = replace(state.progress, rollbacks=rollbacks)
+    for sentence in told:
         session.display.note(sentence)
-    state.progress = replace(state.progress, rollbacks=rollbacks)
     _save(session)  # so that a restart goes back to here, and not once more
     session.run.forget_after(state.progress.epoch)
     session.display.note(
@@ -377,8 +389,22 @@ def _title(recipe: Recipe, splits: Splits, device: torch.device, progress: Progr
     )
 
 
-def _versions(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
+def _versions(device: torch.device) -> dict[str, str]:
+    """What the last digits of every number depend on: the libraries, the processor and the device."""
+    gpu = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+    return machine.versions(*COMPUTES) | {
+        "processor": " ".join([machine.processor(), *machine.instruction_sets()]),
+        "device": f"{device.type}{gpu}",
+    }
+
+
+def _change(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
+    """What to tell where a run goes on with other `_versions`. What a state of earlier times lacks is not compared."""
+    changed = [name for name in before if now.get(name) != before[name]]
+    if not changed:
+        return None
+    old, new = (", ".join(f"{name} {made.get(name, '-')}" for name in changed) for made in (before, now))
+    return f"{old} began this run, {new} goes on: the numbers may differ in their last digits."
 
 
 def _place(recipe: Recipe, progress: Progress) -> str:
