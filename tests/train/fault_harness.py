@@ -5,8 +5,8 @@
     LD_PRELOAD=faults.so FAULT_FOLDER=WORK python tests/train/fault_harness.py WORK faults
     LD_PRELOAD=faults.so FAULT_FOLDER=WORK python tests/train/fault_harness.py WORK trace [DAMAGE]
 
-This process imports torch once and never computes: a child is forked for each piece of work, so that it starts at once.
-It prints JSON.
+WORK/photos holds what is trained on. This process imports torch once and never computes: a child is forked for each
+piece of work, so that it starts at once. It prints JSON.
 """
 
 import contextlib
@@ -24,10 +24,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import safetensors
 import torch
-from PIL import Image
 
 from verydeep import files
 from verydeep.data.datasets import open_splits
@@ -66,7 +64,7 @@ class Silent(Display):
 def main() -> None:
     work, what, *arguments = sys.argv[1:]
     torch.set_num_threads(1)
-    photos = make_photos(Path(work) / "photos")
+    photos = Path(work) / "photos"
     if what == "kills":
         result = kill_runs(Path(work), photos, int(arguments[0]), int(arguments[1]))
     elif what == "full":
@@ -76,18 +74,6 @@ def main() -> None:
     else:
         result = trace_a_save(Path(work), photos, *arguments)
     print(json.dumps(result))
-
-
-def make_photos(folder: Path) -> Path:
-    """24 pictures of noise in two colours."""
-    noise = np.random.default_rng(0)
-    for name, channel in (("red", 0), ("blue", 2)):
-        (folder / name).mkdir(parents=True)
-        for i in range(12):
-            pixels = noise.integers(0, 128, (40, 44, 3), np.uint8)
-            pixels[..., channel] += 100
-            Image.fromarray(pixels).save(folder / name / f"{i}.png")
-    return folder
 
 
 # Killed runs

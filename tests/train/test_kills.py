@@ -38,6 +38,13 @@ def library(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture
+def work(make_photos, tmp_path) -> Path:
+    """The folder of a harness, with its photos."""
+    make_photos(tmp_path / "photos", each=12)
+    return tmp_path
+
+
 def harness(library: Path, work: Path, *arguments: str) -> dict:
     work = work.resolve()
     environment = os.environ | {
@@ -52,23 +59,23 @@ def harness(library: Path, work: Path, *arguments: str) -> dict:
     return json.loads(done.stdout)
 
 
-def test_a_run_that_is_killed_again_and_again_ends_with_the_same_weights(library, tmp_path):
-    result = harness(library, tmp_path, "kills", str(KILLS), "7")
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_weights(library, work):
+    result = harness(library, work, "kills", str(KILLS), "7")
     assert sum(result["kills"].values()) == KILLS
     assert result["kills"]["at a call"] == KILLS // 2
     assert result["ends"]
     assert set(result["ends"]) == {result["calm"]}
 
 
-def test_a_run_whose_disk_is_full_at_any_call_says_so_and_ends_with_the_same_weights(library, tmp_path):
-    result = harness(library, tmp_path, "full", str(KILLS), "11")
+def test_a_run_whose_disk_is_full_at_any_call_says_so_and_ends_with_the_same_weights(library, work):
+    result = harness(library, work, "full", str(KILLS), "11")
     assert len(result["ends"]) == KILLS
     assert set(result["ends"]) == {result["calm"]}
     assert result["told"] >= KILLS // 4
 
 
-def test_a_save_that_fails_at_any_call_says_so_and_leaves_the_state_before(library, tmp_path):
-    result = harness(library, tmp_path, "faults")
+def test_a_save_that_fails_at_any_call_says_so_and_leaves_the_state_before(library, work):
+    result = harness(library, work, "faults")
     assert result["calls"] >= 8
     assert len(result["outcomes"]) == 5 * result["calls"]
     for outcome in result["outcomes"]:
@@ -80,9 +87,9 @@ def test_a_save_that_fails_at_any_call_says_so_and_leaves_the_state_before(libra
     assert sum(bool(outcome["said"]) for outcome in result["outcomes"]) >= 5 * 5
 
 
-def test_a_power_cut_at_any_moment_of_a_save_leaves_the_old_state_or_the_new(library, tmp_path):
-    harness(library, tmp_path, "trace")
-    assert list(wrong_after_power_cuts(tmp_path)) == []
+def test_a_power_cut_at_any_moment_of_a_save_leaves_the_old_state_or_the_new(library, work):
+    harness(library, work, "trace")
+    assert list(wrong_after_power_cuts(work)) == []
 
 
 @pytest.mark.parametrize(
@@ -93,9 +100,9 @@ def test_a_power_cut_at_any_moment_of_a_save_leaves_the_old_state_or_the_new(lib
         ("renamed before it is written", "damaged"),
     ],
 )
-def test_a_fault_planted_into_the_way_files_are_written_is_found(damage, expected, library, tmp_path):
-    harness(library, tmp_path, "trace", damage)
-    assert expected in set(wrong_after_power_cuts(tmp_path))
+def test_a_fault_planted_into_the_way_files_are_written_is_found(damage, expected, library, work):
+    harness(library, work, "trace", damage)
+    assert expected in set(wrong_after_power_cuts(work))
 
 
 @dataclass(frozen=True)
