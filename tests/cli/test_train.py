@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 pytest.importorskip("torch")
 
@@ -30,16 +29,8 @@ QUICK = tuple(word for setting in SETTINGS for word in ("--set", setting))
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Two classes that any network can tell apart, fifteen photos each: reddish and bluish noise."""
-    random = np.random.default_rng(0)
-    for name, channel in (("red", 0), ("blue", 2)):
-        (tmp_path / "photos" / name).mkdir(parents=True)
-        for number in range(15):
-            pixels = random.integers(0, 120, (20, 24, 3), np.uint8)
-            pixels[..., channel] += 100
-            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
-    return tmp_path / "photos"
+def photos(make_photos: Callable[..., Path], tmp_path: Path) -> Path:
+    return make_photos(tmp_path / "photos", each=15)
 
 
 def test_a_folder_of_photos_becomes_a_model_that_predicts_and_evaluates(run: Run, photos: Path, tmp_path: Path) -> None:

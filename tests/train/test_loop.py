@@ -1,19 +1,21 @@
 """Whole trainings on small photos: they learn, resume where they stopped, and validate as evaluate and predict do."""
 
+import hashlib
 import json
 import os
+import runpy
 import signal
 import sys
 import tempfile
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors
 import torch
-from PIL import Image
 
+from verydeep import files
 from verydeep.data.datasets import open_splits
 from verydeep.data.loader import Batch, load_batches
 from verydeep.errors import (
@@ -28,59 +30,23 @@ from verydeep.evaluate import evaluate
 from verydeep.image import normalize, read_image
 from verydeep.predict import Predictor
 from verydeep.runtime import open_model
-from verydeep.train import loop
+from verydeep.train import finish, logs, loop
 from verydeep.train.checkpoint import load_state, save_state, state_files
 from verydeep.train.display import Display
-from verydeep.train.finish import validate
 from verydeep.train.guards import checked_loss
 from verydeep.train.interrupt import Interruption, Stopped
 from verydeep.train.loop import _prepare, begin, learn_batch, train
-from verydeep.train.recipe import Recipe
 from verydeep.train.run import Run, create_run, open_run
 
 GOLDEN = Path(__file__).parent / "golden_traces.json"
-RECIPE = Recipe(
-    configuration="toy",
-    input_size=16,
-    epochs=3,
-    batch_size=8,
-    learning_rate=0.1,
-    train_scales=(16, 20),
-    test_resize=18,
-    test_crop=16,
-    ema_decay=0.5,
-    cutmix=0.2,
-    precision="float32",
-)
-
-
-@pytest.fixture
-def photos(tmp_path) -> Path:
-    return make_photos(tmp_path / "photos")
-
-
-def make_photos(folder: Path) -> Path:
-    """Two classes that any network can tell apart: reddish and bluish noise."""
-    random = np.random.default_rng(0)
-    for name, channel in (("red", 0), ("blue", 2)):
-        (folder / name).mkdir(parents=True)
-        for i in range(30):
-            pixels = random.integers(0, 120, (20, 24, 3), np.uint8)
-            pixels[..., channel] += 100
-            Image.fromarray(pixels).save(folder / name / f"{i}.png")
-    return folder
-
-
-def start(photos: Path, folder: Path, **fields) -> Run:
-    return create_run(folder, replace(RECIPE, **fields), photos, ("verydeep", "train", str(photos)), {})
 
 
 def go(run: Run):
     return train(run, open_splits(run.data, run.recipe.seed), Display(), "cpu")
 
 
-def test_a_run_learns_and_writes_model_card_recipe_and_measurements(photos, tmp_path):
-    run = start(photos, tmp_path / "run")
+def test_a_run_learns_and_writes_model_card_recipe_and_measurements(start, tmp_path):
+    run = start(tmp_path / "run")
     report = go(run)
     assert report.top1.value == 1.0
     assert report.n == 12
@@ -95,8 +61,8 @@ def test_a_run_learns_and_writes_model_card_recipe_and_measurements(photos, tmp_
     assert info.origin["validation"]["n"] == 12
 
 
-def test_training_evaluation_and_prediction_agree_to_the_last_photo(photos, tmp_path):
-    run = start(photos, tmp_path / "run", epochs=1, learning_rate=0.01)
+def test_training_evaluation_and_prediction_agree_to_the_last_photo(start, photos, tmp_path):
+    run = start(tmp_path / "run", epochs=1, learning_rate=0.01)
     report = go(run)
     validation = open_splits(photos, run.recipe.seed).validation
     for engine in ("torch", "reference"):
@@ -115,12 +81,12 @@ def test_training_evaluation_and_prediction_agree_to_the_last_photo(photos, tmp_
 @pytest.mark.parametrize("moment", ["after the epoch", "in mid-epoch", "before the state is saved", "in validation"])
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_a_resumed_run_ends_with_the_same_state_as_an_uninterrupted_one(
-    moment, batch_norm, photos, tmp_path, monkeypatch
+    moment, batch_norm, start, tmp_path, monkeypatch
 ):
     # with dropout, which draws random numbers
     fields = {"head": "fc", "width": 1 / 64, "momentum": 0.9, "mixup": 0.2, "batch_norm": batch_norm}
-    go(start(photos, tmp_path / "whole", **fields))
-    broken = start(photos, tmp_path / "broken", **fields, checkpoint_minutes=0)
+    go(start(tmp_path / "whole", **fields))
+    broken = start(tmp_path / "broken", **fields, checkpoint_minutes=0)
 
     class Stop(Display):
         def step(self, epoch, step, steps, loss, photos):
@@ -139,13 +105,13 @@ def test_a_resumed_run_ends_with_the_same_state_as_an_uninterrupted_one(
     def validate_or_stop(*arguments, **named):
         if moment == "in validation":
             raise Stopped
-        return validate(*arguments, **named)
+        return finish.validate(*arguments, **named)
 
     with monkeypatch.context() as patched:
         patched.setattr(loop, "save_state", save)
         patched.setattr(loop, "validate", validate_or_stop)
         with pytest.raises(KeyboardInterrupt):
-            train(broken, open_splits(photos, RECIPE.seed), Stop(), "cpu")
+            train(broken, open_splits(broken.data), Stop(), "cpu")
     assert not (broken.folder / "model.safetensors").exists()
     go(open_run(broken.folder))
     whole = open_run(tmp_path / "whole")
@@ -155,12 +121,12 @@ def test_a_resumed_run_ends_with_the_same_state_as_an_uninterrupted_one(
     assert epochs[0] == epochs[1]
 
 
-def test_a_step_that_is_stopped_half_way_leaves_the_state_as_it_was(photos, tmp_path, monkeypatch):
+def test_a_step_that_is_stopped_half_way_leaves_the_state_as_it_was(photos, tmp_path, small_recipe, monkeypatch):
     """Batch norm has seen the batch by then."""
-    splits = open_splits(photos, RECIPE.seed)
-    state = begin(RECIPE, splits, torch.device("cpu"))
+    splits = open_splits(photos)
+    state = begin(small_recipe, splits, torch.device("cpu"))
     before = {name: array.clone() for name, array in state.arrays().items()}
-    batches = load_batches(splits.training, RECIPE.augmentation, batch_size=8, seed=0, start=(0, 0), epochs=1)
+    batches = load_batches(splits.training, small_recipe.augmentation, batch_size=8, seed=0, start=(0, 0), epochs=1)
 
     def stop(*arguments):
         assert not torch.equal(state.network.bn1_1.running_mean, before["network.bn1_1.running_mean"])
@@ -169,15 +135,15 @@ def test_a_step_that_is_stopped_half_way_leaves_the_state_as_it_was(photos, tmp_
     monkeypatch.setattr(loop, "checked_loss", stop)
     with pytest.raises(Stopped):
         learn_batch(
-            state, next(batches), RECIPE, rate=0.1, random=np.random.default_rng(0), interruption=Interruption()
+            state, next(batches), small_recipe, rate=0.1, random=np.random.default_rng(0), interruption=Interruption()
         )
     assert state.progress.step == 0
     assert all(torch.equal(array, before[name]) for name, array in state.arrays().items())
 
 
 @pytest.mark.parametrize("moment", ["in the step", "in mid-epoch"])
-def test_a_signal_stops_the_run_with_all_of_its_work_saved(moment, photos, tmp_path, monkeypatch):
-    run = start(photos, tmp_path / "run", checkpoint_minutes=1000)
+def test_a_signal_stops_the_run_with_all_of_its_work_saved(moment, start, photos, tmp_path, monkeypatch):
+    run = start(tmp_path / "run", checkpoint_minutes=1000)
     saved = []
 
     class Send(Display):
@@ -204,8 +170,8 @@ def test_a_signal_stops_the_run_with_all_of_its_work_saved(moment, photos, tmp_p
 
 
 @pytest.mark.slow
-def test_a_signal_in_the_last_save_loses_nothing(photos, tmp_path, monkeypatch):
-    run = start(photos, tmp_path / "run", checkpoint_minutes=1000)
+def test_a_signal_in_the_last_save_loses_nothing(start, photos, tmp_path, monkeypatch):
+    run = start(tmp_path / "run", checkpoint_minutes=1000)
     sent = []
 
     def send_and_save(folder, state):
@@ -223,27 +189,166 @@ def test_a_signal_in_the_last_save_loses_nothing(photos, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_other_libraries_than_those_that_began_a_run_are_told(photos, tmp_path, monkeypatch):
-    run = start(photos, tmp_path / "run", epochs=1)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("moment", ["validate", "write_model", "atomic_write", "write_report"])
+def test_a_signal_while_the_model_is_written_loses_nothing(moment, number, start, tmp_path, monkeypatch):
+    """In each function that `finish` calls for it: before a file has its name, or at the end where none is written."""
+    broken = start(tmp_path / "broken", epochs=1)
+    call = getattr(finish, moment)
+
+    def call_and_send(*arguments, **named):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(files, "_flush", lambda path: signal.raise_signal(number))
+            call(*arguments, **named)
+        signal.raise_signal(number)
+
     with monkeypatch.context() as patched:
-        patched.setattr(loop.machine, "versions", lambda *packages: {"torch": "1.0"})
+        patched.setattr(finish, moment, call_and_send)
+        stopped_by(number, broken)
+    assert (broken.folder / "model.safetensors").exists() == (moment in ("atomic_write", "write_report"))
+    assert_goes_on_to_the_end(broken, start(tmp_path / "whole", epochs=1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_logs_are_closed_loses_nothing_and_closes_the_others(number, start, tmp_path, monkeypatch):
+    """A server may be slow to answer, so that a user loses patience."""
+    closed = []
+
+    class Slow:
+        def __init__(self, run, first_step):
+            pass
+
+        def row(self, row):
+            pass
+
+        def close(self):
+            closed.append("begun")
+            if len(closed) == 1:
+                signal.raise_signal(number)
+            closed.append("ended")
+
+    broken = start(tmp_path / "broken", epochs=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(logs, "LOGS", {"tensorboard": Slow, "wandb": Slow})
+        patched.setattr(logs, "_is_installed", lambda module: True)
+        message = stopped_by(number, broken, ["tensorboard", "wandb"])
+    assert "all of it is saved" in message
+    assert closed == ["begun", "begun", "ended"]
+    assert not (broken.folder / "model.safetensors").exists()
+    assert_goes_on_to_the_end(broken, start(tmp_path / "whole", epochs=1))
+
+
+def stopped_by(number: int, run: Run, logs: Sequence[str] = ()) -> str:
+    """Trains until a signal comes; what is said then."""
+    before = signal.getsignal(number)
+    with pytest.raises(InterruptedRun, match=f"stopped by {signal.Signals(number).name}") as caught:
+        train(run, open_splits(run.data), Display(), "cpu", logs)
+    assert caught.value.exit_code == 128 + number  # as of a command that the signal ended
+    assert signal.getsignal(number) is before
+    assert not list(run.folder.rglob(".*"))  # no temporary file is left
+    return caught.value.message
+
+
+def assert_goes_on_to_the_end(run: Run, whole: Run) -> None:
+    """run: stopped with all of its epochs done. whole: the same, which nothing happens to."""
+
+    class NoStep(Display):
+        def step(self, epoch, step, steps, loss, photos):
+            raise AssertionError("what was learnt is learnt once more")
+
+    rows = run.metrics()
+    train(open_run(run.folder), open_splits(run.data), NoStep(), "cpu")
+    assert run.metrics() == rows
+    go(whole)
+    assert sha256_of_weights(run) == sha256_of_weights(whole)
+    assert {path.name for path in run.folder.iterdir()} == {path.name for path in whole.folder.iterdir()}
+
+
+def sha256_of_weights(run: Run) -> str:
+    digest = hashlib.sha256()
+    for name, content in sorted(arrays(run.folder / "model.safetensors").items()):
+        digest.update(name.encode() + content)
+    return digest.hexdigest()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("began", "told"),
+    [
+        ({"torch": "1.0"}, "torch 1.0 began this run, torch 2 goes on"),
+        ({"processor": "80486 fma"}, "processor 80486 fma began this run, processor 68040 fma avx2 goes on"),
+        ({"processor": "68040 fma"}, "processor 68040 fma began this run, processor 68040 fma avx2 goes on"),
+        ({"device": "cuda (NVIDIA H100)"}, "device cuda (NVIDIA H100) began this run, device cpu goes on"),
+        (
+            {"torch": "1.0", "device": "mps"},
+            "torch 1.0, device mps began this run, torch 2, device cpu goes on",
+        ),
+        ({}, None),
+    ],
+)
+def test_what_computes_otherwise_than_when_a_run_began_is_told_in_one_line(began, told, start, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop.machine, "versions", lambda *packages: {"torch": "2"})
+    monkeypatch.setattr(loop.machine, "processor", lambda: "68040")
+    monkeypatch.setattr(loop.machine, "instruction_sets", lambda: ("fma", "avx2"))
+    run = start(tmp_path / "run", epochs=1)
+    with monkeypatch.context() as patched:
+        now = loop._versions(torch.device("cpu"))
+        patched.setattr(loop, "_versions", lambda device: now | began)
         go(run)
-    heard = []
+    heard = notes_of(open_run(run.folder))
+    assert [note for note in heard if "began this run" in note] == (
+        [f"{told}: the numbers may differ in their last digits."] if told else []
+    )
+
+
+@pytest.mark.slow
+def test_a_state_from_before_processor_and_device_were_kept_is_gone_on_with(start, tmp_path, monkeypatch):
+    run = start(tmp_path / "run", epochs=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "_versions", lambda device: loop.machine.versions(*loop.COMPUTES))
+        go(run)
+    assert not any("began this run" in note for note in notes_of(open_run(run.folder)))
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_in_mid_epoch_says_so_and_counts_the_time_left_from_there(start, photos, tmp_path):
+    run = start(tmp_path / "run", checkpoint_minutes=0)
+
+    class Stop(Display):
+        def step(self, epoch, step, steps, loss, photos):
+            if (epoch, step) == (1, 3):
+                raise Stopped
+
+    class Listen(Display):
+        def start(self, title, epochs, epochs_done):
+            begun.append(epochs_done)
+
+    begun = []
+    with pytest.raises(Stopped):
+        train(run, open_splits(photos), Stop(), "cpu")
+    train(open_run(run.folder), open_splits(photos), Listen(), "cpu")
+    assert begun == [1 + 4 / 6]  # four of the six steps
+
+
+def notes_of(run: Run) -> list[str]:
+    """What is told of a training that goes on."""
+    heard: list[str] = []
 
     class Listen(Display):
         def note(self, message):
             heard.append(message)
 
-    train(open_run(run.folder), open_splits(photos), Listen(), "cpu")
-    assert any(message.startswith("torch 1.0 began this run, torch ") for message in heard)
+    train(run, open_splits(run.data), Listen(), "cpu")
+    return heard
 
 
 @pytest.mark.slow
-def test_parts_of_a_batch_make_the_step_of_the_whole(photos, tmp_path):
+def test_parts_of_a_batch_make_the_step_of_the_whole(start, tmp_path):
     """Without batch norm, whose statistics are those of a part; up to rounding."""
     fields = {"batch_norm": False, "cutmix": 0.5, "learning_rate": 0.01}
-    whole = trained(start(photos, tmp_path / "whole", **fields))
-    parts = trained(start(photos, tmp_path / "parts", **fields, micro_batch=3))
+    whole = trained(start(tmp_path / "whole", **fields))
+    parts = trained(start(tmp_path / "parts", **fields, micro_batch=3))
     for name, array in whole.items():
         np.testing.assert_allclose(parts[name], array, rtol=1e-3, atol=1e-5)
 
@@ -254,8 +359,8 @@ def trained(run: Run) -> dict[str, np.ndarray]:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
 
 
-def test_a_run_in_use_is_refused(photos, tmp_path):
-    run = start(photos, tmp_path / "run")
+def test_a_run_in_use_is_refused(start, photos, tmp_path):
+    run = start(tmp_path / "run")
 
     class Again(Display):
         def epoch(self, row):
@@ -266,8 +371,8 @@ def test_a_run_in_use_is_refused(photos, tmp_path):
 
 
 @pytest.mark.slow
-def test_rolling_back_halves_the_learning_rate_and_goes_on(photos, tmp_path, monkeypatch):
-    run = start(photos, tmp_path / "run", on_nonfinite="roll back")
+def test_rolling_back_halves_the_learning_rate_and_goes_on(start, photos, tmp_path, monkeypatch):
+    run = start(tmp_path / "run", on_nonfinite="roll back")
     spoilt = []
 
     def spoil(loss, network):
@@ -291,8 +396,8 @@ def test_rolling_back_halves_the_learning_rate_and_goes_on(photos, tmp_path, mon
 
 
 @pytest.mark.slow
-def test_a_run_that_rolls_back_for_ever_stops(photos, tmp_path, monkeypatch):
-    run = start(photos, tmp_path / "run", on_nonfinite="roll back")
+def test_a_run_that_rolls_back_for_ever_stops(start, photos, tmp_path, monkeypatch):
+    run = start(tmp_path / "run", on_nonfinite="roll back")
     monkeypatch.setattr(loop, "checked_loss", lambda loss, network: float("nan"))
     with pytest.raises(NonFiniteError):
         go(run)
@@ -307,79 +412,83 @@ def arrays(path: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["cutmix", "mixup"])
-def test_a_short_training_follows_the_recorded_trace(name, photos, tmp_path):
+def test_a_short_training_follows_the_recorded_trace(name, start, tmp_path):
     """The losses of two epochs and the validation of the averaged weights: a change here changes every training.
 
     Recorded on x86-64 with torch 2.13; `python tests/train/test_loop.py` records them anew.
     """
     expected = json.loads(GOLDEN.read_text(encoding="utf-8"))[name]
-    np.testing.assert_allclose(trace(name, photos, tmp_path / "run"), expected, rtol=2e-3)
+    np.testing.assert_allclose(trace(start(tmp_path / "run", **traced(name))), expected, rtol=2e-3)
 
 
-def trace(name: str, photos: Path, folder: Path) -> list[float]:
-    """The mean loss after each step of two epochs, then the loss of validation after each and of the written model."""
+def traced(name: str) -> dict[str, object]:
+    """What differs from the small recipe. name: of the way in which photos are mixed."""
+    return {"head": "fc", "width": 1 / 64, "epochs": 2, "learning_rate": 0.02, "cutmix": 0.0, name: 0.7}
+
+
+def trace(run: Run) -> list[float]:
+    """The mean loss after each step, then the loss of validation after each epoch and of the written model."""
     losses: list[float] = []
 
     class Listen(Display):
         def step(self, epoch, step, steps, loss, photos):
             losses.append(loss)
 
-    run = start(photos, folder, head="fc", width=1 / 64, epochs=2, learning_rate=0.02, **{"cutmix": 0.0, name: 0.7})
-    report = train(run, open_splits(photos, RECIPE.seed), Listen(), "cpu")
+    report = train(run, open_splits(run.data), Listen(), "cpu")
     return [*losses, *(row["validation_loss"] for row in run.metrics()), report.loss]
 
 
-def test_pictures_are_normalized_in_training_as_in_prediction(photos):
+def test_pictures_are_normalized_in_training_as_in_prediction(photos, small_recipe):
     picture = read_image(next(photos.glob("red/*.png")))[:16, :16]
     batch = Batch(torch.from_numpy(picture[np.newaxis].copy()), torch.tensor([1]), ())
-    images, targets = _prepare(batch, RECIPE, 2, torch.device("cpu"))
-    np.testing.assert_allclose(images[0].numpy(), normalize(picture, RECIPE.preprocessing), atol=1e-6)
+    images, targets = _prepare(batch, small_recipe, 2, torch.device("cpu"))
+    np.testing.assert_allclose(images[0].numpy(), normalize(picture, small_recipe.preprocessing), atol=1e-6)
     assert targets.tolist() == [[0, 1]]
 
 
-def test_a_state_of_other_photos_is_not_gone_on_with(photos, tmp_path):
-    run = start(photos, tmp_path / "run", epochs=1)
+def test_a_state_of_other_photos_is_not_gone_on_with(start, photos, tmp_path):
+    run = start(tmp_path / "run", epochs=1)
     go(run)
     (photos / "red" / "0.png").rename(photos / "red" / "100.png")
     with pytest.raises(CheckpointError, match="other photos than are there now"):
         go(open_run(run.folder))
 
 
-def test_a_finished_run_can_be_resumed_and_writes_its_model_again(photos, tmp_path):
-    run = start(photos, tmp_path / "run", epochs=1)
+def test_a_finished_run_can_be_resumed_and_writes_its_model_again(start, tmp_path):
+    run = start(tmp_path / "run", epochs=1)
     first = go(run)
     (run.folder / "model.safetensors").unlink()
     second = go(open_run(run.folder))
     assert np.array_equal(first.posteriors, second.posteriors)
 
 
-def test_the_last_rate_of_the_plateau_schedule_ends_the_run(photos, tmp_path):
-    run = start(photos, tmp_path / "run", epochs=50, schedule="plateau", patience=1, drops=1, learning_rate=1e-6)
+def test_the_last_rate_of_the_plateau_schedule_ends_the_run(start, tmp_path):
+    run = start(tmp_path / "run", epochs=50, schedule="plateau", patience=1, drops=1, learning_rate=1e-6)
     go(run)
     assert len(run.metrics()) < 20
 
 
-def test_a_diverging_loss_stops_the_run_at_the_step(photos, tmp_path):
-    run = start(photos, tmp_path / "run", learning_rate=1000.0, batch_norm=False, warmup_epochs=0)
+def test_a_diverging_loss_stops_the_run_at_the_step(start, tmp_path):
+    run = start(tmp_path / "run", learning_rate=1000.0, batch_norm=False, warmup_epochs=0)
     with pytest.raises(NonFiniteError, match=r"is not finite at step \d+"):
         go(run)
     assert not (run.folder / "model.safetensors").exists()
 
 
-def test_a_few_damaged_photos_are_named_and_many_stop_the_run(photos, tmp_path, capsys):
+def test_a_few_damaged_photos_are_named_and_many_stop_the_run(start, photos, tmp_path, capsys):
     (photos / "red" / "3.png").write_bytes(b"damaged")
     (photos / "red" / "4.png").write_bytes(b"damaged")
-    go(start(photos, tmp_path / "run", epochs=2))
+    go(start(tmp_path / "run", epochs=2))
     told = capsys.readouterr().err
     assert told.count("left out: ") == 2
     for i in range(5, 15):
         (photos / "red" / f"{i}.png").write_bytes(b"damaged")
     with pytest.raises(DatasetError, match="photos cannot be read, more than 5%"):
-        go(start(photos, tmp_path / "other"))
+        go(start(tmp_path / "other"))
 
 
-def test_a_damaged_state_is_refused_with_its_name(photos, tmp_path):
-    run = start(photos, tmp_path / "run", epochs=1)
+def test_a_damaged_state_is_refused_with_its_name(start, tmp_path):
+    run = start(tmp_path / "run", epochs=1)
     go(run)
     for path in state_files(run.folder):
         path.write_bytes(b"\x10\0\0\0\0\0\0\0{broken")
@@ -387,12 +496,12 @@ def test_a_damaged_state_is_refused_with_its_name(photos, tmp_path):
         go(open_run(run.folder))
 
 
-def test_a_run_never_starts_in_a_folder_that_holds_something(photos, tmp_path):
+def test_a_run_never_starts_in_a_folder_that_holds_something(start, photos, tmp_path):
     with pytest.raises(UsageError, match=r"not empty.*Choose another folder"):
-        start(photos, photos)
-    start(photos, tmp_path / "run")
+        start(photos)
+    start(tmp_path / "run")
     with pytest.raises(UsageError, match="--resume"):
-        start(photos, tmp_path / "run")
+        start(tmp_path / "run")
 
 
 def test_a_folder_that_is_no_run_cannot_be_resumed(photos):
@@ -407,8 +516,8 @@ def test_a_folder_that_is_no_run_cannot_be_resumed(photos):
     ("field", "value"),
     [("epochs", 2.5), ("epochs", "many"), ("flip", 3), ("train_scales", [16]), ("schedule", "linear")],
 )
-def test_a_recipe_with_a_value_of_another_type_is_damaged(field, value, photos, tmp_path):
-    run = start(photos, tmp_path / "run")
+def test_a_recipe_with_a_value_of_another_type_is_damaged(field, value, start, tmp_path):
+    run = start(tmp_path / "run")
     content = json.loads((run.folder / "recipe.json").read_text())
     content["recipe"][field] = value
     (run.folder / "recipe.json").write_text(json.dumps(content))
@@ -417,8 +526,8 @@ def test_a_recipe_with_a_value_of_another_type_is_damaged(field, value, photos, 
 
 
 @pytest.mark.parametrize("line", ["{", "3", '{"epoch": "one", "seconds": 1}', "{}", "[]", "\xff"])
-def test_damaged_measurements_are_told_with_the_way_round_them(line, photos, tmp_path):
-    run = start(photos, tmp_path / "run", epochs=1)
+def test_damaged_measurements_are_told_with_the_way_round_them(line, start, tmp_path):
+    run = start(tmp_path / "run", epochs=1)
     (run.folder / "metrics.jsonl").write_bytes(line.encode("latin-1"))
     with pytest.raises(CheckpointError, match=r"metrics\.jsonl is damaged.* Move it elsewhere"):
         go(run)
@@ -426,26 +535,26 @@ def test_damaged_measurements_are_told_with_the_way_round_them(line, photos, tmp
     go(run)
 
 
-def test_damaged_validation_photos_are_named_once(photos, tmp_path, capsys):
-    validation = open_splits(photos, RECIPE.seed).validation
+def test_damaged_validation_photos_are_named_once(start, photos, tmp_path, capsys):
+    validation = open_splits(photos).validation
     validation.paths[0].write_bytes(b"damaged")
-    report = go(start(photos, tmp_path / "run", epochs=2))
+    report = go(start(tmp_path / "run", epochs=2))
     assert report.n == len(validation) - 1
     assert capsys.readouterr().err.count(f"left out: {validation.paths[0]}") == 1
 
 
-def test_a_class_may_be_named_by_a_folder_whose_name_is_no_text(photos, tmp_path):
+def test_a_class_may_be_named_by_a_folder_whose_name_is_no_text(start, photos, tmp_path):
     if sys.platform != "linux":
         pytest.skip("other systems do not allow such names")
     name = os.fsdecode(b"caf\xe9")
     (photos / "red").rename(photos / name)
-    go(start(photos, tmp_path / "run", epochs=1))
+    go(start(tmp_path / "run", epochs=1))
     assert Predictor(tmp_path / "run").classes == ("blue", name)
     assert r"| caf\udce9 | 6 of 6 |" in (tmp_path / "run" / "README.md").read_text()
 
 
-def test_a_weight_too_large_for_float16_is_told_with_the_way_to_keep_it(photos, tmp_path, monkeypatch):
-    run = start(photos, tmp_path / "run", epochs=1)
+def test_a_weight_too_large_for_float16_is_told_with_the_way_to_keep_it(start, tmp_path, monkeypatch):
+    run = start(tmp_path / "run", epochs=1)
     weights_of = loop.weights_of
     monkeypatch.setattr(loop, "weights_of", lambda network: weights_of(network) | {"fc8.bias": np.float32([1e6, 0])})
     with pytest.raises(ModelFileError, match=r"fc8\.bias holds a number too large for float16.*recipe\.json"):
@@ -458,13 +567,17 @@ def test_a_weight_too_large_for_float16_is_told_with_the_way_to_keep_it(photos, 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_run_learns_on_a_gpu(photos, tmp_path):
-    run = start(photos, tmp_path / "run", precision="auto")
+def test_a_run_learns_on_a_gpu(start, photos, tmp_path):
+    run = start(tmp_path / "run", precision="auto")
     assert train(run, open_splits(photos), Display(), "cuda").top1.value == 1.0
 
 
 if __name__ == "__main__":
+    shared = runpy.run_path(str(Path(__file__).parents[1] / "conftest.py"))
     with tempfile.TemporaryDirectory() as temporary:
-        data = make_photos(Path(temporary) / "photos")
-        traces = {name: trace(name, data, Path(temporary) / name) for name in ("cutmix", "mixup")}
+        data = shared["_make_photos"](Path(temporary) / "photos")
+        traces = {}
+        for way in ("cutmix", "mixup"):
+            recipe = shared["_small_recipe"]().with_fields(traced(way))
+            traces[way] = trace(create_run(Path(temporary) / way, recipe, data, ("test_loop.py",), {}))
     GOLDEN.write_text(json.dumps(traces, indent=1) + "\n", encoding="utf-8")
