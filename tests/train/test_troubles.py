@@ -1,46 +1,32 @@
 """Troubles planted into whole trainings: each ends as described, with the state before it intact on the disk."""
 
 import contextlib
+import errno
 import math
 import multiprocessing
 import os
 import signal
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import safetensors
 import torch
-from PIL import Image
 
 from verydeep.data import loader
 from verydeep.data.datasets import open_splits
-from verydeep.errors import DatasetError, InterruptedRun, NonFiniteError, TrainingError
+from verydeep.errors import DatasetError, InterruptedRun, NonFiniteError, StorageError, TrainingError
 from verydeep.train import checkpoint, loop
 from verydeep.train.checkpoint import load_state
 from verydeep.train.display import Display
 from verydeep.train.guards import checked_loss
 from verydeep.train.loop import begin, train
-from verydeep.train.recipe import Recipe
-from verydeep.train.run import Run, create_run, open_run
+from verydeep.train.run import Run, open_run
 
 pytestmark = pytest.mark.slow  # whole trainings or pages, more than test-fast has time for
 
-RECIPE = Recipe(
-    configuration="toy",
-    input_size=16,
-    test_resize=18,
-    test_crop=16,
-    epochs=3,
-    batch_size=8,
-    learning_rate=0.05,
-    ema_decay=0.5,
-    train_scales=(16, 20),
-    precision="float32",
-    checkpoint_minutes=0,
-)
 AT = 5  # the step at which the trouble begins
 
 
@@ -56,19 +42,9 @@ class Heard(Display):
 
 
 @pytest.fixture
-def photos(tmp_path) -> Path:
-    random = np.random.default_rng(0)
-    for name, channel in (("red", 0), ("blue", 2)):
-        (tmp_path / "photos" / name).mkdir(parents=True)
-        for i in range(30):
-            pixels = random.integers(0, 120, (20, 24, 3), np.uint8)
-            pixels[..., channel] += 100
-            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
-    return tmp_path / "photos"
-
-
-def start(photos: Path, folder: Path, **fields) -> Run:
-    return create_run(folder, replace(RECIPE, **fields), photos, ("test",), {})
+def start(start):
+    """That of all tests, with a state saved after each step."""
+    return partial(start, learning_rate=0.05, cutmix=0.0, checkpoint_minutes=0)
 
 
 def go(run: Run) -> Heard:
@@ -149,9 +125,9 @@ TROUBLES = {
 
 
 @pytest.mark.parametrize("name", TROUBLES)
-def test_what_is_not_finite_is_named_at_its_step_and_never_saved(name, photos, tmp_path, monkeypatch):
+def test_what_is_not_finite_is_named_at_its_step_and_never_saved(name, start, tmp_path, monkeypatch):
     plant, expected = TROUBLES[name]
-    run = start(photos, tmp_path / "run")
+    run = start(tmp_path / "run")
     with monkeypatch.context() as patched:
         for attribute, value in plant().items():
             patched.setattr(loop, attribute, value)
@@ -173,11 +149,11 @@ def test_what_is_not_finite_is_named_at_its_step_and_never_saved(name, photos, t
         MemoryError(),
     ],
 )
-def test_memory_that_runs_out_is_told_with_what_fits(error, photos, tmp_path, monkeypatch):
+def test_memory_that_runs_out_is_told_with_what_fits(error, start, tmp_path, monkeypatch):
     def fail(loss, network):
         raise error
 
-    run = start(photos, tmp_path / "run")
+    run = start(tmp_path / "run")
     with monkeypatch.context() as patched:
         patched.setattr(loop, "checked_loss", fail)
         with pytest.raises(TrainingError, match="out of memory") as caught:
@@ -187,35 +163,35 @@ def test_memory_that_runs_out_is_told_with_what_fits(error, photos, tmp_path, mo
     go(open_run(run.folder))
 
 
-def test_an_error_that_is_none_of_memory_is_not_taken_for_one(photos, tmp_path, monkeypatch):
+def test_an_error_that_is_none_of_memory_is_not_taken_for_one(start, tmp_path, monkeypatch):
     def fail(loss, network):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr(loop, "checked_loss", fail)
     with pytest.raises(RuntimeError, match="mat1"):
-        go(start(photos, tmp_path / "run"))
+        go(start(tmp_path / "run"))
 
 
 @pytest.mark.slow
-def test_a_network_that_learns_nothing_is_told_once_and_a_healthy_one_never(photos, tmp_path):
+def test_a_network_that_learns_nothing_is_told_once_and_a_healthy_one_never(start, tmp_path):
     # Weights that are all but zero let no signal through.
     stuck = {"configuration": "E", "input_size": 32, "test_resize": 32, "test_crop": 32, "width": 1 / 32}
     stuck |= {"batch_norm": False, "initialization": "paper", "initial_std": 1e-4, "train_scales": (32, 40)}
-    heard = go(start(photos, tmp_path / "stuck", **stuck, epochs=60, label_smoothing=0.0, checkpoint_minutes=10))
+    heard = go(start(tmp_path / "stuck", **stuck, epochs=60, label_smoothing=0.0, checkpoint_minutes=10))
     told = [note for note in heard.notes if "may be stuck" in note]
     assert len(told) == 1
     assert "0.693" in told[0]  # ln 2
     assert "batch_norm=true" in told[0]
-    heard = go(start(photos, tmp_path / "healthy", epochs=60, label_smoothing=0.0, checkpoint_minutes=10))
+    heard = go(start(tmp_path / "healthy", epochs=60, label_smoothing=0.0, checkpoint_minutes=10))
     assert not any("may be stuck" in note for note in heard.notes)
 
 
 @pytest.mark.parametrize("cache_gib", [0.0, 4.0])
-def test_a_corrupt_photo_is_told_once_also_after_a_restart(cache_gib, photos, tmp_path, monkeypatch):
+def test_a_corrupt_photo_is_told_once_also_after_a_restart(cache_gib, start, photos, tmp_path):
     splits = open_splits(photos)
     for path in splits.training.paths[:2]:
         path.write_bytes(b"damaged")
-    run = start(photos, tmp_path / "run", epochs=2, cache_gib=cache_gib)
+    run = start(tmp_path / "run", epochs=2, cache_gib=cache_gib)
 
     class Stop(Heard):
         def epoch(self, row):
@@ -231,20 +207,20 @@ def test_a_corrupt_photo_is_told_once_also_after_a_restart(cache_gib, photos, tm
 
 
 @pytest.mark.parametrize("cache_gib", [0.0, 4.0])
-def test_a_corrupt_tenth_of_the_photos_stops_the_run_with_their_names(cache_gib, photos, tmp_path):
+def test_a_corrupt_tenth_of_the_photos_stops_the_run_with_their_names(cache_gib, start, photos, tmp_path):
     splits = open_splits(photos)
     damaged = splits.training.paths[:: len(splits.training) // 5]
     for path in damaged:
         path.write_bytes(b"damaged")
-    run = start(photos, tmp_path / "run", cache_gib=cache_gib)
+    run = start(tmp_path / "run", cache_gib=cache_gib)
     with pytest.raises(DatasetError, match=r"\d of 48 photos cannot be read, more than 5%") as caught:
         go(run)
     assert sum(str(path) in caught.value.message for path in damaged) >= 3
     assert saved_steps(run) < 6  # within the first epoch
 
 
-def test_photos_that_vanish_while_they_are_trained_on_are_left_out(photos, tmp_path):
-    run = start(photos, tmp_path / "run", cache_gib=0.0)
+def test_photos_that_vanish_while_they_are_trained_on_are_left_out(start, photos, tmp_path):
+    run = start(tmp_path / "run", cache_gib=0.0)
     gone = open_splits(photos).training.paths[7]
 
     class Remove(Heard):
@@ -261,9 +237,9 @@ def test_photos_that_vanish_while_they_are_trained_on_are_left_out(photos, tmp_p
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows tells nobody that a process was killed")
 def test_a_loading_process_that_is_killed_during_a_step_is_told_and_the_state_before_it_is_kept(
-    photos, tmp_path, monkeypatch
+    start, tmp_path, monkeypatch
 ):
-    run = start(photos, tmp_path / "run", checkpoint_minutes=10, cache_gib=0.0)
+    run = start(tmp_path / "run", checkpoint_minutes=10, cache_gib=0.0)
     steps = iter(range(1000))
 
     def kill(self, network, step):  # in the midst of the update: the weights have changed
@@ -283,8 +259,8 @@ def test_a_loading_process_that_is_killed_during_a_step_is_told_and_the_state_be
     assert len(run.metrics()) == 3
 
 
-def test_a_signal_on_the_heels_of_an_error_in_the_update_saves_no_half_step(photos, tmp_path, monkeypatch):
-    run = start(photos, tmp_path / "run", checkpoint_minutes=10)
+def test_a_signal_on_the_heels_of_an_error_in_the_update_saves_no_half_step(start, tmp_path, monkeypatch):
+    run = start(tmp_path / "run", checkpoint_minutes=10)
 
     def fail(self, network, step):
         raise RuntimeError("in the midst of the update")
@@ -297,11 +273,11 @@ def test_a_signal_on_the_heels_of_an_error_in_the_update_saves_no_half_step(phot
         patched.setattr(loop.KeptBuffers, "restore", restore)
         with pytest.raises(RuntimeError, match="in the midst of the update"):
             go(run)
-    assert resumed_arrays(run) == arrays_of_an_undisturbed_run(photos, tmp_path)
+    assert resumed_arrays(run) == arrays_of_an_undisturbed_run(start, tmp_path)
 
 
-def test_a_signal_while_batch_norm_is_put_back_after_an_error_waits_for_it(photos, tmp_path, monkeypatch):
-    run = start(photos, tmp_path / "run", checkpoint_minutes=10)
+def test_a_signal_while_batch_norm_is_put_back_after_an_error_waits_for_it(start, tmp_path, monkeypatch):
+    run = start(tmp_path / "run", checkpoint_minutes=10)
     restore = loop.KeptBuffers.restore
 
     def fail(loss, network):  # batch norm has seen the batch
@@ -316,10 +292,10 @@ def test_a_signal_while_batch_norm_is_put_back_after_an_error_waits_for_it(photo
         patched.setattr(loop.KeptBuffers, "restore", signal_and_restore)
         with pytest.raises(InterruptedRun, match="all of it is saved"):
             go(run)
-    assert resumed_arrays(run) == arrays_of_an_undisturbed_run(photos, tmp_path)
+    assert resumed_arrays(run) == arrays_of_an_undisturbed_run(start, tmp_path)
 
 
-def test_a_signal_while_a_run_goes_back_to_its_last_state_waits_for_it(photos, tmp_path, monkeypatch):
+def test_a_signal_while_a_run_goes_back_to_its_last_state_waits_for_it(start, tmp_path, monkeypatch):
     part, rolls = checkpoint._part, []
 
     def fail_once(loss, network):
@@ -337,7 +313,7 @@ def test_a_signal_while_a_run_goes_back_to_its_last_state_waits_for_it(photos, t
     for name in ("calm", "stopped"):
         steps = iter(range(1000))
         rolls.clear()
-        run = start(photos, tmp_path / name, checkpoint_minutes=10, on_nonfinite="roll back")
+        run = start(tmp_path / name, checkpoint_minutes=10, on_nonfinite="roll back")
         with monkeypatch.context() as patched:
             patched.setattr(loop, "checked_loss", fail_once)
             if name == "calm":
@@ -350,8 +326,8 @@ def test_a_signal_while_a_run_goes_back_to_its_last_state_waits_for_it(photos, t
     assert ends[0] == ends[1]
 
 
-def test_a_signal_that_a_library_swallows_stops_the_run_in_the_same_step(photos, tmp_path, monkeypatch):
-    run = start(photos, tmp_path / "run", checkpoint_minutes=10)
+def test_a_signal_that_a_library_swallows_stops_the_run_in_the_same_step(start, tmp_path, monkeypatch):
+    run = start(tmp_path / "run", checkpoint_minutes=10)
     steps = iter(range(1000))
 
     def swallow(loss, network):
@@ -365,10 +341,10 @@ def test_a_signal_that_a_library_swallows_stops_the_run_in_the_same_step(photos,
         with pytest.raises(InterruptedRun, match=f"stopped by SIGINT in epoch 1 of 3, step {AT} of it"):
             go(run)
     assert saved_steps(run) == AT
-    assert resumed_arrays(run) == arrays_of_an_undisturbed_run(photos, tmp_path)
+    assert resumed_arrays(run) == arrays_of_an_undisturbed_run(start, tmp_path)
 
 
-def test_a_loss_that_jumps_is_told_with_its_step(photos, tmp_path, monkeypatch):
+def test_a_loss_that_jumps_is_told_with_its_step(start, tmp_path, monkeypatch):
     """The weights are thrown about at step 240, as a far too long step does it."""
 
     def throw(state):
@@ -383,11 +359,37 @@ def test_a_loss_that_jumps_is_told_with_its_step(photos, tmp_path, monkeypatch):
         return learn(state, *arguments, **named)
 
     monkeypatch.setattr(loop, "learn_batch", throw_and_learn)
-    heard = go(start(photos, tmp_path / "run", epochs=45, learning_rate=0.001, checkpoint_minutes=10))
+    heard = go(start(tmp_path / "run", epochs=45, learning_rate=0.001, checkpoint_minutes=10))
     told = [note for note in heard.notes if "the loss has jumped" in note]
     assert len(told) == 1
     assert 241 <= int(told[0].split("at step ")[1].split(":")[0]) <= 250
     assert "--set learning_rate=0.00025" in told[0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["state-000000-000000003.safetensors", "metrics.jsonl", "model.safetensors", "README.md", "report.html"],
+)
+def test_a_disk_that_is_full_when_a_file_is_written_is_told_with_its_name_and_costs_nothing(
+    name, start, tmp_path, monkeypatch
+):
+    run = start(tmp_path / "run", epochs=1)
+    replace = Path.replace
+
+    def fail(path, target):
+        if Path(target).name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return replace(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", fail)
+        with pytest.raises(StorageError, match=rf"cannot write .*{name}: the disk is full\. Free some space"):
+            go(run)
+    assert not list(run.folder.rglob(name))
+    assert not list(run.folder.rglob(".*"))  # no temporary file is left
+    assert saved_steps(run) == (2 if name.startswith("state") else 6)
+    assert resumed_arrays(run) == arrays_of_an_undisturbed_run(start, tmp_path, epochs=1)
+    assert {path.name for path in run.folder.iterdir()} == {path.name for path in (tmp_path / "undisturbed").iterdir()}
 
 
 def resumed_arrays(run: Run) -> dict[str, bytes]:
@@ -397,5 +399,5 @@ def resumed_arrays(run: Run) -> dict[str, bytes]:
         return {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118, not a dict
 
 
-def arrays_of_an_undisturbed_run(photos: Path, folder: Path) -> dict[str, bytes]:
-    return resumed_arrays(start(photos, folder / "undisturbed", checkpoint_minutes=10))
+def arrays_of_an_undisturbed_run(start: Callable[..., Run], folder: Path, **fields: object) -> dict[str, bytes]:
+    return resumed_arrays(start(folder / "undisturbed", checkpoint_minutes=10, **fields))
