@@ -225,9 +225,9 @@ def learn_batch(
     """One step: forward and backward, in parts where the batch does not fit into memory, then update and average.
 
     rate: the learning rate. random: for mixing the photos. Returns `guards.spread_of` the answers. The step is taken
-    whole or not at all: where it raises, the state is as before. Only an error in the midst of the update leaves it half
-    done; the interruption raises no Stopped after that, so that it is not saved. Raises NonFiniteError where the loss
-    or a gradient is not finite, TrainingError where memory is short.
+    whole or not at all: where it raises, the state is as before. Only an error in the midst of the update leaves it
+    half done; the interruption raises no Stopped after that, so that it is not saved. Raises NonFiniteError where the
+    loss or a gradient is not finite, TrainingError where memory is short.
     """
     network, optimizer, progress = state.network, state.optimizer, state.progress
     device = next(network.parameters()).device
