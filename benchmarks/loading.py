@@ -126,11 +126,10 @@ def ours(photos: Dataset, augmentation: Augmentation, batch: int, folder: Path |
     cache = open_cache(photos, augmentation.reading_side, folder=folder / "cache", note=print) if folder else None
     batches = load_batches(
         photos,
-        augmentation,
+        [augmentation] * ENDLESS,
         batch_size=batch,
         seed=0,
         start=(0, 0),
-        epochs=ENDLESS,
         cache=cache,
         workers=workers,
     )

@@ -105,11 +105,10 @@ def ours(recipe: Recipe, photos: Dataset) -> Steps:
     state = begin(recipe, splits, torch.device("cpu"))
     batches = load_batches(
         photos,
-        recipe.augmentation,
+        recipe.augmentations,
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         start=(0, 0),
-        epochs=recipe.epochs,
         cache=open_training_cache(recipe, splits, Display()),
         workers=LOADERS,
     )

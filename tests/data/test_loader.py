@@ -50,7 +50,7 @@ def photos(tmp_path) -> Dataset:
 
 def batches(photos: Dataset, epochs: int, start: tuple[int, int] = (0, 0), **options) -> Iterator[Batch]:
     options = {"workers": 0, **options}
-    return load_batches(photos, SPEC, batch_size=8, seed=5, start=start, epochs=epochs, **options)
+    return load_batches(photos, [SPEC] * epochs, batch_size=8, seed=5, start=start, **options)
 
 
 def load(photos: Dataset, epochs: int, start: tuple[int, int] = (0, 0), **options) -> list[Batch]:
@@ -98,7 +98,7 @@ def test_a_batch_is_the_photos_and_labels_of_its_places(photos):
 def test_a_picture_does_not_depend_on_the_size_of_the_batch(photos):
     one, other = (
         torch.cat(
-            [batch.images for batch in load_batches(photos, SPEC, batch_size=size, seed=5, start=(0, 0), epochs=2)]
+            [batch.images for batch in load_batches(photos, [SPEC] * 2, batch_size=size, seed=5, start=(0, 0))]
         )
         for size in (8, 3)
     )

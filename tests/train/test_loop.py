@@ -126,7 +126,7 @@ def test_a_step_that_is_stopped_half_way_leaves_the_state_as_it_was(photos, tmp_
     splits = open_splits(photos)
     state = begin(small_recipe, splits, torch.device("cpu"))
     before = {name: array.clone() for name, array in state.arrays().items()}
-    batches = load_batches(splits.training, small_recipe.augmentation, batch_size=8, seed=0, start=(0, 0), epochs=1)
+    batches = load_batches(splits.training, [small_recipe.augmentation], batch_size=8, seed=0, start=(0, 0))
 
     def stop(*arguments):
         assert not torch.equal(state.network.bn1_1.running_mean, before["network.bn1_1.running_mean"])

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -74,29 +74,29 @@ def batch_places(photos: int, batch_size: int, step: int) -> range:
 
 def load_batches(
     dataset: Dataset,
-    augmentation: Augmentation,
+    augmentations: Sequence[Augmentation],
     *,
     batch_size: int,
     seed: int,
     start: tuple[int, int],
-    epochs: int,
     cache: PhotoCache | None = None,
     workers: int | None = None,
     pin_memory: bool = False,
     stacks: Path | None = None,
 ) -> Iterator[Batch]:
-    """The batches from `start` = (epoch, step) to the end of epoch `epochs`, made by `workers` processes.
+    """The batches from `start` = (epoch, step) to the end of the last epoch, made by `workers` processes.
 
-    They are the same for any number of processes, with a cache and without, and from any start. cache: the photos of
-    `dataset`, read for `augmentation.reading_side`. workers: by default one for each core but one, at most 8. stacks: a
-    file to which a process appends where it is when it gets SIGUSR1; standard error unless given.
+    They are the same for any number of processes, with a cache and without, and from any start. augmentations: of each
+    epoch. cache: the photos of `dataset`, read for the largest `reading_side` of these. workers: by default one for
+    each core but one, at most 8. stacks: a file to which a process appends where it is when it gets SIGUSR1; standard
+    error unless given.
     A photo that cannot be read is replaced by its next neighbour in the data set that can, and named in the batch.
     Raises DatasetError where a hundred neighbours cannot be read either, and TrainingError where a process ends.
     """
     loader = DataLoader(
-        _Batches(dataset, augmentation, batch_size, seed, cache),
+        _Batches(dataset, augmentations, batch_size, seed, cache),
         batch_size=None,  # an item is a whole batch
-        sampler=_Steps(steps_per_epoch(len(dataset), batch_size), start, epochs),
+        sampler=_Steps(steps_per_epoch(len(dataset), batch_size), start, len(augmentations)),
         num_workers=_worker_count(len(dataset)) if workers is None else workers,
         collate_fn=_as_it_is,
         worker_init_fn=partial(_prepare_process, stacks),
@@ -157,16 +157,23 @@ class _Batches(TorchDataset[Batch | DatasetError]):
     """The batch of a key, or why there is none: raised in a process of its own, it would come with a traceback."""
 
     def __init__(
-        self, dataset: Dataset, augmentation: Augmentation, batch_size: int, seed: int, cache: PhotoCache | None
+        self,
+        dataset: Dataset,
+        augmentations: Sequence[Augmentation],
+        batch_size: int,
+        seed: int,
+        cache: PhotoCache | None,
     ) -> None:
-        self.dataset, self.augmentation, self.batch_size, self.seed = dataset, augmentation, batch_size, seed
+        self.dataset, self.augmentations, self.batch_size, self.seed = dataset, augmentations, batch_size, seed
         self.cache = cache
+        self.reading_side = max(augmentation.reading_side for augmentation in set(augmentations))
 
     def __getitem__(self, key: _Key) -> Batch | DatasetError:
         epoch, step = key
         places = batch_places(len(self.dataset), self.batch_size, step)
         positions = epoch_order(len(self.dataset), self.seed, epoch)[places.start : places.stop].tolist()
-        images = np.empty((len(places), self.augmentation.crop, self.augmentation.crop, 3), np.uint8)
+        augmentation = self.augmentations[epoch]
+        images = np.empty((len(places), augmentation.crop, augmentation.crop, 3), np.uint8)
         labels: list[int] = []
         failures: list[str] = []
         numbers = picture_numbers(self.seed, epoch, places)
@@ -175,7 +182,7 @@ class _Batches(TorchDataset[Batch | DatasetError]):
             if isinstance(found, DatasetError):
                 return found
             photo, chosen = found
-            augment(photo, self.augmentation, row, out=image)
+            augment(photo, augmentation, row, out=image)
             labels.append(self.dataset.labels[chosen])
         return Batch(torch.from_numpy(images), torch.tensor(labels), tuple(failures))
 
@@ -196,7 +203,7 @@ class _Batches(TorchDataset[Batch | DatasetError]):
         path = self.dataset.paths[position]
         if self.cache is not None:
             return self.cache.read(position, path)
-        return read_training_photo(path, self.augmentation.reading_side)
+        return read_training_photo(path, self.reading_side)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -12,13 +12,14 @@ from verydeep.recipes.modern import RECIPE as MODERN
 RECIPE = replace(
     MODERN,
     configuration="B",
-    input_size=32,
+    first_size=32,
+    input_size=64,
     epochs=30,
     batch_size=128,
     learning_rate=0.1,  # for batch_size = 128
     train_areas=None,
-    train_scales=(32, 40),
-    cutmix=0.0,  # the network is too small to learn from pictures that are so varied in so few epochs
-    test_resize=32,
-    test_crop=32,
+    train_scales=(64, 80),
+    cutmix=0.25,
+    test_resize=64,
+    test_crop=64,
 )

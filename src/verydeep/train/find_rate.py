@@ -51,11 +51,10 @@ def find_rate(
     """
     batches = load_batches(
         splits.training,
-        recipe.augmentation,
+        [recipe.augmentation] * steps,  # an epoch has a step at least
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         start=(0, 0),
-        epochs=steps,  # one has a step at least
         cache=cache,
     )
     rates: list[float] = []

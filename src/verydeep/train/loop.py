@@ -141,6 +141,8 @@ def begin(recipe: Recipe, splits: Splits, device: torch.device) -> State:
     """The state before the first step."""
     network = Network(recipe.architecture(len(splits.training.classes)), recipe.dropout)
     initialize(network, recipe.initialization, recipe.seed, recipe.initial_std)
+    if device.type == "cpu":
+        machine.keep_freed_memory()
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # an overload lacks
     precision = choose_precision(recipe.precision, device)
     progress = Progress(
@@ -173,11 +175,10 @@ def _batches(session: Session) -> Iterator[Batch]:
     recipe, progress = session.run.recipe, session.state.progress
     return load_batches(
         session.splits.training,
-        recipe.augmentation,
+        recipe.augmentations,
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         start=(progress.epoch, progress.batch),
-        epochs=recipe.epochs,
         cache=session.cache,
         pin_memory=session.device.type == "cuda",
         stacks=session.run.folder / STACKS_FILE,

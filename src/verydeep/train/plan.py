@@ -36,9 +36,9 @@ class Plan:
     epochs: int
     micro_batch: int
     precision: str
-    photos_per_second: float
+    photos_per_second: float  # at the full size, where pictures grow
     waiting_share: float  # of the time of a step, for photos
-    epoch_seconds: float  # of training; validation comes on top
+    epoch_seconds: float  # of training, the mean of all; validation comes on top
     validation_seconds: float  # after each epoch
     epoch_macs: int  # multiply-adds: of the forward pass, and twice as many of the backward
     memory_bytes: int  # of a step
@@ -74,7 +74,8 @@ def measure(recipe: Recipe, splits: Splits, state: State, cache: PhotoCache | No
     rate = sum(photos) / sum(seconds)  # no median: a loader may stall in a few steps only
     progress = state.progress
     architecture = state.network.architecture
-    size = (recipe.input_size, recipe.input_size)
+    photo_macs = {size: total(account_layers(architecture, (size, size))).macs for size in set(recipe.sizes)}
+    mean_macs = sum(photo_macs[size] for size in recipe.sizes) / recipe.epochs
     return Plan(
         photos=len(splits.training),
         epochs=recipe.epochs,
@@ -82,9 +83,9 @@ def measure(recipe: Recipe, splits: Splits, state: State, cache: PhotoCache | No
         precision=progress.precision,
         photos_per_second=rate,
         waiting_share=sum(waiting) / sum(seconds),
-        epoch_seconds=len(splits.training) / rate,
+        epoch_seconds=len(splits.training) / rate * mean_macs / photo_macs[recipe.input_size],
         validation_seconds=_validation_seconds(recipe, splits, state, device),
-        epoch_macs=3 * total(account_layers(architecture, size)).macs * len(splits.training),
+        epoch_macs=round(3 * mean_macs * len(splits.training)),
         memory_bytes=needed_bytes(recipe, architecture, progress.precision, progress.micro_batch),
         free_bytes=available_bytes(device),
         checkpoint_bytes=sum(array.nbytes for array in state.arrays().values()),
@@ -107,11 +108,10 @@ def fit_into(recipe: Recipe, plan: Plan, minutes: float) -> Recipe:
 def _endless(recipe: Recipe, splits: Splits, cache: PhotoCache | None, device: torch.device) -> Iterator[Batch]:
     return load_batches(
         splits.training,
-        recipe.augmentation,
+        [recipe.augmentation] * (_WARM_UP_STEPS + _STEPS),  # an epoch has a step at least
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         start=(0, 0),
-        epochs=_WARM_UP_STEPS + _STEPS,  # one has a step at least
         cache=cache,
         pin_memory=device.type == "cuda",
     )

@@ -12,6 +12,8 @@ from verydeep.data.augment import Augmentation
 from verydeep.errors import RecipeError
 from verydeep.nouns import Preprocessing
 
+_GROWING = 2 / 3  # of the epochs: by then pictures that grow have their full size
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -43,6 +45,7 @@ class Recipe:
     ema_decay: float = 0.998  # of the averaged weights, which are what is kept; 0 keeps the last ones
 
     # The photos
+    first_size: int | None = None  # pixels, input_size in the first epochs: pictures grow; none: they do not
     train_scales: tuple[int, int] | None = None  # pixels, the shorter side before the crop, uniform (the paper's S)
     train_areas: tuple[float, float] | None = None  # instead: the share of the photo that the crop shows, uniform
     flip: bool = True
@@ -77,6 +80,7 @@ class Recipe:
             ("dropout", self.dropout, 0, 1),
             ("initial_std", self.initial_std or 0, 0, 10),
             ("warmup_epochs", self.warmup_epochs, 0, self.epochs),
+            ("first_size", self.first_size or self.input_size, 1, self.input_size),
             ("patience", self.patience, 1, 100_000),
             ("drops", self.drops, 0, 100),
             ("label_smoothing", self.label_smoothing, 0, 1),
@@ -116,7 +120,13 @@ class Recipe:
         """Pools leave out the last row of an odd map: a network trained so never sees its border, and fails at it."""
         architecture = self.architecture(classes=2)
         architecture.check_input(self.test_crop, self.test_crop)
-        for name, size in (("input_size", self.input_size), ("test_crop", self.test_crop)):
+        if self.first_size and self.head != "gap":
+            raise RecipeError(
+                f"first_size goes with head=gap only, the head is {self.head}: its first layer fits one size.",
+                "Set first_size=none, or head=gap.",
+            )
+        sizes = {"input_size": self.input_size, "first_size": self.first_size or 0, "test_crop": self.test_crop}
+        for name, size in sizes.items():
             if size % architecture.stride:
                 raise RecipeError(
                     f"{name} is {size}; expected a multiple of {architecture.stride}: pools leave out odd rows.",
@@ -141,8 +151,27 @@ class Recipe:
 
     @property
     def augmentation(self) -> Augmentation:
-        """How photos are made ready for training."""
+        """How photos are made ready for training, at the full size."""
         return Augmentation(self.input_size, self.train_scales, self.train_areas, self.flip, self.color_shift)
+
+    @property
+    def augmentations(self) -> list[Augmentation]:
+        """Of each epoch: at the sizes that its pictures have."""
+        at = {size: self.augmentation.at(size) for size in set(self.sizes)}
+        return [at[size] for size in self.sizes]
+
+    @property
+    def sizes(self) -> list[int]:
+        """The side of the pictures in each epoch, in pixels: from first_size on in steps of the network's stride.
+
+        Each size has about as many epochs as the others, the full one a third at least. Validation has always test_crop.
+        """
+        full = self.input_size
+        steps = list(range(self.first_size or full, full + 1, self.architecture(classes=2).stride))
+        return [
+            steps[min(len(steps) - 1, int((epoch + 1) / (_GROWING * self.epochs) * (len(steps) - 1)))]
+            for epoch in range(self.epochs)
+        ]
 
     def with_settings(self, settings: Mapping[str, str]) -> "Recipe":
         """A copy with fields set from text, as `--set field=value` gives them. Raises RecipeError."""
