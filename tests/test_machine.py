@@ -1,8 +1,10 @@
 """What the program says of the machine, against what the operating system says."""
 
 import os
+import platform
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,29 @@ GIB = 2**30
 def test_the_processor_has_a_name_and_the_process_a_core() -> None:
     assert machine.processor().strip()
     assert 1 <= machine.cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep freed memory")
+def test_memory_that_is_freed_is_kept_for_the_next_that_is_asked_for():
+    """A page that the system gives again is a fault; each of these arrays has 16,384 pages, or 32 huge ones."""
+    program = """
+import resource, sys
+import numpy as np
+from verydeep import machine
+if sys.argv[1] == "kept":
+    machine.keep_freed_memory()
+np.ones(2**23)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    np.ones(2**23)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = {
+        how: int(subprocess.run([sys.executable, "-c", program, how], capture_output=True, check=True).stdout)
+        for how in ("kept", "returned")
+    }
+    assert faults["returned"] >= 10 * 32
+    assert 10 * faults["kept"] < faults["returned"]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux lets a process be confined to a core")

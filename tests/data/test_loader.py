@@ -97,9 +97,7 @@ def test_a_batch_is_the_photos_and_labels_of_its_places(photos):
 
 def test_a_picture_does_not_depend_on_the_size_of_the_batch(photos):
     one, other = (
-        torch.cat(
-            [batch.images for batch in load_batches(photos, [SPEC] * 2, batch_size=size, seed=5, start=(0, 0))]
-        )
+        torch.cat([batch.images for batch in load_batches(photos, [SPEC] * 2, batch_size=size, seed=5, start=(0, 0))])
         for size in (8, 3)
     )
     assert torch.equal(one, other)
@@ -111,6 +109,15 @@ def test_a_run_that_starts_at_any_step_sees_the_same_batches(photos):
     for first in range(3 * STEPS):
         assert digests(photos, 3, start=divmod(first, STEPS)) == whole[first:]
     assert digests(photos, 3, start=(3, 0)) == []
+
+
+def test_pictures_have_the_size_of_their_epoch_from_any_start(photos):
+    specs = [Augmentation(8, areas=SPEC.areas)] * 2 + [SPEC]
+    whole = list(load_batches(photos, specs, batch_size=8, seed=5, start=(0, 0), workers=0))
+    assert [batch.images.shape[1:] for batch in whole] == [(8, 8, 3)] * 2 * STEPS + [(16, 16, 3)] * STEPS
+    assert [digest(batch) for batch in whole[2 * STEPS :]] == digests(photos, 3, start=(2, 0))
+    rest = load_batches(photos, specs, batch_size=8, seed=5, start=(1, 3), workers=0)
+    assert [digest(batch) for batch in rest] == [digest(batch) for batch in whole[STEPS + 3 :]]
 
 
 def test_the_order_of_a_million_photos_takes_two_seconds_at_most():

@@ -49,7 +49,7 @@ def test_the_time_left_follows_from_the_epochs_of_this_start(  # noqa: PLR0917, 
     first: int, epochs: int, seconds: float, left: str, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     display = Display()
-    display.start("title", epochs, first)
+    display.start("title", [1] * epochs, first)
     clock.now += seconds
     display.epoch(row(first + 1))
     assert capsys.readouterr().err.splitlines()[-1].endswith(f", 100 photos/s, {left}")
@@ -59,7 +59,7 @@ def test_the_time_left_of_a_start_in_mid_epoch_follows_from_the_part_that_it_tra
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     display = Display()
-    display.start("title", 4, 1.5)
+    display.start("title", [1] * 4, 1.5)
     for step in range(50, 100):
         clock.now += 60
         display.step(1, step, 100, 0.5, photos=64)
@@ -68,6 +68,16 @@ def test_the_time_left_of_a_start_in_mid_epoch_follows_from_the_part_that_it_tra
     assert begun == "going on in epoch 2 of 4"
     assert first == "epoch 2/4  step 51/100  loss 0.500  1 photos/s  4 h 9 min left"  # 249 steps of a minute
     assert last.endswith(", 100 photos/s, 3 h 20 min left")
+
+
+def test_the_time_left_of_pictures_that_grow_counts_what_the_larger_ones_cost(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    display = Display()
+    display.start("title", [0.25, 0.25, 1, 1], 1)
+    clock.now += 60  # for a quarter: nine such quarters in all, seven of them left after the second
+    display.epoch(row(2))
+    assert capsys.readouterr().err.splitlines()[-1].endswith(", 8 min left")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +90,7 @@ def test_the_time_left_of_a_start_in_mid_epoch_follows_from_the_part_that_it_tra
     ],
 )
 def test_where_a_run_goes_on_is_told(epochs_done: float, told: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    Display().start("title", 4, epochs_done)
+    Display().start("title", [1] * 4, epochs_done)
     assert capsys.readouterr().err.splitlines() == ["title", *told]
 
 
@@ -88,7 +98,7 @@ def test_a_start_that_only_has_to_validate_an_epoch_knows_no_time_yet(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     display = Display()
-    display.start("title", 4, 2.0)  # its last step was saved, its validation was not
+    display.start("title", [1] * 4, 2.0)  # its last step was saved, its validation was not
     clock.now += 10
     display.epoch(row(2))
     assert capsys.readouterr().err.splitlines()[-1].endswith(", 100 photos/s")
@@ -96,7 +106,7 @@ def test_a_start_that_only_has_to_validate_an_epoch_knows_no_time_yet(
 
 def test_the_last_epoch_has_no_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     display = Display()
-    display.start("title", 1, 0)
+    display.start("title", [1], 0)
     clock.now += 10
     display.epoch(row(1))
     assert capsys.readouterr().err.splitlines() == [
@@ -108,7 +118,7 @@ def test_without_a_terminal_a_long_epoch_gets_a_line_every_half_minute(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     display = Display()
-    display.start("title", 2, 0)
+    display.start("title", [1] * 2, 0)
     for step in range(100):
         clock.now += 1
         display.step(0, step, 100, 0.5, photos=64)
@@ -124,7 +134,7 @@ def test_a_terminal_gets_a_bar_and_its_cursor_back(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", terminal)
     display = Display()
-    display.start("[red] is a class, not a colour", 1, 0)
+    display.start("[red] is a class, not a colour", [1], 0)
     display.step(0, 0, 2, 0.5, photos=8)
     display.step(0, 1, 2, 0.5, photos=8)
     display.epoch(row(1))

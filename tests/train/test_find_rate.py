@@ -131,7 +131,7 @@ def losses_at(rate, recipe, splits, steps):
     """Of each step of a training from the start at one rate; it ends early where a step is not finite."""
     state = begin(recipe, splits, CPU)
     batches = load_batches(
-        splits.training, recipe.augmentation, batch_size=recipe.batch_size, seed=1, start=(0, 0), epochs=steps
+        splits.training, [recipe.augmentation] * steps, batch_size=recipe.batch_size, seed=1, start=(0, 0)
     )
     losses = []
     for step in range(steps):

@@ -79,12 +79,14 @@ def test_training_evaluation_and_prediction_agree_to_the_last_photo(start, photo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["after the epoch", "in mid-epoch", "before the state is saved", "in validation"])
-@pytest.mark.parametrize("batch_norm", [True, False])
-def test_a_resumed_run_ends_with_the_same_state_as_an_uninterrupted_one(
-    moment, batch_norm, start, tmp_path, monkeypatch
-):
-    # with dropout, which draws random numbers
-    fields = {"head": "fc", "width": 1 / 64, "momentum": 0.9, "mixup": 0.2, "batch_norm": batch_norm}
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"head": "fc", "width": 1 / 64, "batch_norm": False, "mixup": 0.2},  # with dropout, which draws random numbers
+        {"first_size": 8},
+    ],
+)
+def test_a_resumed_run_ends_with_the_same_state_as_an_uninterrupted_one(moment, fields, start, tmp_path, monkeypatch):
     go(start(tmp_path / "whole", **fields))
     broken = start(tmp_path / "broken", **fields, checkpoint_minutes=0)
 

@@ -127,6 +127,10 @@ def test_the_multiply_adds_of_an_epoch_are_those_counted_by_hand(recipe, photos)
     )
     backward = 2 * forward  # by the inputs and by the weights
     assert plan_of(recipe, open_splits(photos)).epoch_macs == 48 * (forward + backward)
+    growing = plan_of(replace(recipe, first_size=28), open_splits(photos))  # the first epoch of three at 28 x 28 pixels
+    less = (1 - (28 / 32) ** 2) * (forward - 32) / 3  # but for fc8
+    assert growing.epoch_macs == pytest.approx(48 * 3 * (forward - less))
+    assert growing.epoch_seconds * growing.photos_per_second == pytest.approx(48 * (1 - less / forward))
 
 
 def test_memory_grows_by_the_same_for_each_photo_computed_at_once(recipe, photos):

@@ -57,11 +57,45 @@ def test_a_field_is_set_from_text_by_its_type(text, value):
         ("train_scales", "128,256", "two ways of the same"),
         ("speed", "fast", "no field speed"),
         ("test_crop", "500", "test_crop is 500"),
+        ("first_size", "160", "first_size is 160; expected 1 to 128"),
+        ("first_size", "80", "first_size is 80; expected a multiple of 32"),
     ],
 )
 def test_a_wrong_setting_is_refused_in_one_sentence(name, text, message):
     with pytest.raises(RecipeError, match=message):
         load_recipe("modern").with_settings({name: text})
+
+
+@pytest.mark.parametrize(
+    ("first", "full", "epochs", "sizes"),
+    [
+        (None, 128, 3, [128, 128, 128]),
+        (128, 128, 2, [128, 128]),
+        (96, 128, 6, [96, 96, 96, 128, 128, 128]),
+        (64, 128, 6, [64, 96, 96, 128, 128, 128]),
+        (32, 128, 12, [32] * 2 + [64] * 3 + [96] * 2 + [128] * 5),
+        (32, 128, 1, [128]),
+    ],
+)
+def test_pictures_grow_in_steps_of_the_stride_to_the_full_size(first, full, epochs, sizes):
+    recipe = Recipe(first_size=first, input_size=full, epochs=epochs, train_scales=(full, 2 * full))
+    assert recipe.sizes == sizes
+    assert [(a.crop, a.scales) for a in recipe.augmentations] == [(size, (size, 2 * size)) for size in sizes]
+
+
+@pytest.mark.parametrize(
+    ("size", "scales", "test_resize", "test_crop"),
+    [(128, (128, 256), 182, 160), (96, (96, 192), 146, 128), (64, (64, 128), 73, 64), (32, (32, 64), 36, 32)],
+)
+def test_at_another_size_photos_are_scaled_and_cropped_in_proportion(size, scales, test_resize, test_crop):
+    recipe = Recipe(first_size=32, input_size=128, train_scales=(128, 256), test_resize=182, test_crop=160).at(size)
+    assert (recipe.input_size, recipe.first_size, set(recipe.sizes)) == (size, None, {size})
+    assert (recipe.train_scales, recipe.test_resize, recipe.test_crop) == (scales, test_resize, test_crop)
+
+
+def test_pictures_do_not_grow_below_a_layer_that_fits_one_size():
+    with pytest.raises(RecipeError, match="first_size goes with head=gap only, the head is fc"):
+        Recipe(head="fc", first_size=96, input_size=128, test_resize=128)
 
 
 def test_a_network_that_cannot_be_is_refused_before_the_training():

@@ -11,7 +11,7 @@ numbers of a picture stand in a row, one column a choice, so that no choice depe
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -42,12 +42,6 @@ class Augmentation:
         if self.scales:
             return self.scales[1]
         return math.ceil(self.crop / math.sqrt(self.areas[0])) if self.areas else self.crop
-
-    def at(self, crop: int) -> "Augmentation":
-        """The same pictures at another size."""
-        smallest, largest = self.scales or (self.crop, self.crop)
-        scales = (round(smallest * crop / self.crop), round(largest * crop / self.crop))
-        return replace(self, crop=crop, scales=scales if self.scales else None)
 
 
 _NUMBERS = 8  # of a picture

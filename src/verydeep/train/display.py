@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -18,19 +18,23 @@ class Display:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._started = self._last_line = time.monotonic()
-        self._photos = self._epochs = 0
+        self._photos = 0
+        self._costs: Sequence[float] = ()
         self._epochs_before = 0.0  # done before this start
 
-    def start(self, title: str, epochs: int, epochs_done: float) -> None:
-        """title: what is trained on what. epochs_done: before this start, 2.5 in the middle of the third."""
+    def start(self, title: str, costs: Sequence[float], epochs_done: float) -> None:
+        """title: what is trained on what. costs: how long each epoch takes, of which only the ratios matter.
+
+        epochs_done: before this start, 2.5 in the middle of the third.
+        """
         self.note(title)
-        epoch = int(epochs_done)
+        epochs, epoch = len(costs), int(epochs_done)
         if epochs_done >= epochs:
             self.note("all epochs are done already")
         elif epochs_done:
             place = f"after epoch {epoch}" if epoch == epochs_done else f"in epoch {epoch + 1}"
             self.note(f"going on {place} of {epochs}")
-        self._epochs, self._epochs_before = epochs, epochs_done
+        self._costs, self._epochs_before = costs, epochs_done
         self._started = self._last_line = time.monotonic()
         if self.console.is_terminal:
             self._bar = Progress(
@@ -58,21 +62,21 @@ class Display:
         if self._bar is not None and self._task is not None:
             self._bar.update(
                 self._task,
-                completed=epoch * steps + step + 1,
-                total=self._epochs * steps,
+                completed=self._cost(epoch + (step + 1) / steps),
+                total=sum(self._costs),
                 epoch=epoch + 1,
                 status="validating" if step + 1 == steps else status,
             )
         elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             left = self._left(epoch + (step + 1) / steps)
-            self.note(f"epoch {epoch + 1}/{self._epochs}  step {step + 1}/{steps}  {status}  {left}")
+            self.note(f"epoch {epoch + 1}/{len(self._costs)}  step {step + 1}/{steps}  {status}  {left}")
 
     def epoch(self, row: Mapping[str, float]) -> None:
         """An epoch is done: what was measured, as METRICS_FILE has it."""
         left = self._left(row["epoch"])
         self.note(
-            f"epoch {row['epoch']}/{self._epochs}: validation top-1 {row['validation_top1']:.1%}, "
+            f"epoch {row['epoch']}/{len(self._costs)}: validation top-1 {row['validation_top1']:.1%}, "
             f"loss {row['validation_loss']:.3f}; training loss {row['loss']:.3f}, "
             f"{row['photos_per_second']:.0f} photos/s{f', {left}' if left else ''}"
         )
@@ -88,10 +92,16 @@ class Display:
 
     def _left(self, epochs_done: float) -> str:
         """How long it takes until the end, validation included; empty there, and where this start took no step yet."""
-        if epochs_done >= self._epochs or epochs_done <= self._epochs_before:
+        if epochs_done >= len(self._costs) or epochs_done <= self._epochs_before:
             return ""
-        seconds = (time.monotonic() - self._started) / (epochs_done - self._epochs_before)
-        return f"{_duration(seconds * (self._epochs - epochs_done))} left"
+        done = self._cost(epochs_done)
+        seconds = (time.monotonic() - self._started) / (done - self._cost(self._epochs_before))
+        return f"{_duration(seconds * (sum(self._costs) - done))} left"
+
+    def _cost(self, epochs: float) -> float:
+        """Of the first epochs."""
+        whole = int(epochs)
+        return sum(self._costs[:whole]) + (epochs - whole) * sum(self._costs[whole : whole + 1])
 
 
 def _duration(seconds: float) -> str:

@@ -115,7 +115,8 @@ def train(
         _save(session)  # a disk that is full is better noticed now than in an hour
         steps = steps_per_epoch(len(splits.training), recipe.batch_size)
         epochs_done = state.progress.epoch + state.progress.batch / steps
-        display.start(_title(recipe, splits, device, state.progress), recipe.epochs, epochs_done)
+        costs = [(size / recipe.input_size) ** 2 for size in recipe.sizes]
+        display.start(_title(recipe, splits, device, state.progress), costs, epochs_done)
         try:
             with open_logs(logs, run, state.progress.step, display.note) as log:
                 _learn(session, log)
@@ -289,7 +290,7 @@ def _end_epoch(session: Session, log: Log) -> None:
     start = time.perf_counter()
     with session.watchdog.phase("validation"):
         report = validate(
-            recipe,
+            recipe.at(recipe.sizes[progress.epoch]),
             weights_of(state.average.network),
             session.splits.validation,
             session.device.type,

@@ -45,7 +45,7 @@ class Recipe:
     ema_decay: float = 0.998  # of the averaged weights, which are what is kept; 0 keeps the last ones
 
     # The photos
-    first_size: int | None = None  # pixels, input_size in the first epochs: pictures grow; none: they do not
+    first_size: int | None = None  # pixels, in the first epochs; then pictures grow to input_size; none: all have it
     train_scales: tuple[int, int] | None = None  # pixels, the shorter side before the crop, uniform (the paper's S)
     train_areas: tuple[float, float] | None = None  # instead: the share of the photo that the crop shows, uniform
     flip: bool = True
@@ -157,14 +157,14 @@ class Recipe:
     @property
     def augmentations(self) -> list[Augmentation]:
         """Of each epoch: at the sizes that its pictures have."""
-        at = {size: self.augmentation.at(size) for size in set(self.sizes)}
-        return [at[size] for size in self.sizes]
+        of_size = {size: self.at(size).augmentation for size in set(self.sizes)}
+        return [of_size[size] for size in self.sizes]
 
     @property
     def sizes(self) -> list[int]:
         """The side of the pictures in each epoch, in pixels: from first_size on in steps of the network's stride.
 
-        Each size has about as many epochs as the others, the full one a third at least. Validation has always test_crop.
+        Each size has about as many epochs as the others, the full one a third at least.
         """
         full = self.input_size
         steps = list(range(self.first_size or full, full + 1, self.architecture(classes=2).stride))
@@ -172,6 +172,23 @@ class Recipe:
             steps[min(len(steps) - 1, int((epoch + 1) / (_GROWING * self.epochs) * (len(steps) - 1)))]
             for epoch in range(self.epochs)
         ]
+
+    def at(self, size: int) -> "Recipe":
+        """This recipe with pictures of another size throughout; photos to predict are scaled and cropped in proportion.
+
+        The crop is the nearest multiple of the network's stride: another would leave out a map's last row.
+        """
+        share, stride = size / self.input_size, self.architecture(classes=2).stride
+        crop = max(1, round(self.test_crop * share / stride)) * stride
+        scales = self.train_scales and (round(self.train_scales[0] * share), round(self.train_scales[1] * share))
+        return dataclasses.replace(
+            self,
+            first_size=None,
+            input_size=size,
+            train_scales=scales,
+            test_resize=round(self.test_resize * crop / self.test_crop),
+            test_crop=crop,
+        )
 
     def with_settings(self, settings: Mapping[str, str]) -> "Recipe":
         """A copy with fields set from text, as `--set field=value` gives them. Raises RecipeError."""
