@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from verydeep.data.datasets import open_splits
 from verydeep.errors import HungRun
+from verydeep.train.display import Display
+from verydeep.train.loop import train
+from verydeep.train.run import open_run
 from verydeep.train.watchdog import STACKS_FILE, Watchdog
 
 # A step takes hundredths of a second; without a sign of life for one second the training hangs.
@@ -104,6 +108,30 @@ with watchdog(first_s=6.0) as dog:
 """
 
 
+A_WHOLE_TRAINING = """
+from verydeep.data import loader
+from verydeep.data.datasets import open_splits
+from verydeep.train import loop
+from verydeep.train.display import Display
+from verydeep.train.run import open_run
+
+read = loader.read_training_photo
+
+def read_from_a_disk_that_dies(path, side):
+    if (run / "metrics.jsonl").exists():  # in the second epoch
+        time.sleep(1000)
+    return read(path, side)
+
+loader.read_training_photo = read_from_a_disk_that_dies
+loader._worker_count = lambda photos: 1
+loop.Watchdog = lambda run: watchdog(shortest_s=3.0)
+
+if __name__ == "__main__":
+    training = open_run(run)
+    loop.train(training, open_splits(training.data), Display(), "cpu")
+"""
+
+
 @dataclass(frozen=True)
 class Ended:
     code: int
@@ -155,6 +183,20 @@ def test_a_training_that_hangs_is_ended_and_its_stack_names_the_function(
     assert f"the training hangs: {what} has shown no sign of life" in ended.err
     assert where in ended.stacks
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.slow
+def test_a_whole_training_whose_loader_hangs_is_ended_with_the_stacks_of_the_loader_and_goes_on_later(start, tmp_path):
+    run = start(tmp_path / "run", cache_gib=0.0)
+    ended = end_of(A_WHOLE_TRAINING, run.folder, tmp_path)
+    assert ended.code == HungRun.exit_code, ended.err
+    error, hint = ended.err.strip().splitlines()[-2:]
+    assert error.startswith("error: the training hangs: a step has shown no sign of life for ")
+    assert hint == f"hint: Go on with: verydeep train --resume {run.folder}"
+    assert "read_from_a_disk_that_dies" in ended.stacks  # the loader's process
+    assert "in _learn_epoch" in ended.stacks  # which waits for it
+    train(open_run(run.folder), open_splits(run.data), Display(), "cpu")
+    assert [row["epoch"] for row in run.metrics()] == [1, 2, 3]
 
 
 @pytest.mark.slow
