@@ -33,7 +33,8 @@ def row(folder: Path) -> dict[str, Any]:
     validation = origin["validation"]
     low, high = validation["top1"]["interval_95"]
     words = shlex.split(origin["command"])
-    settings = [value for option, value in pairwise(words) if option == "--set"]
+    settings = dict(value.split("=", 1) for option, value in pairwise(words) if option == "--set")  # the last counts
+    settings.pop("seed", None)
     recipe = next((value for option, value in pairwise(words) if option == "--recipe"), "modern")
     return {
         "date": origin["date"],
@@ -44,11 +45,12 @@ def row(folder: Path) -> dict[str, Any]:
         "data": origin["data"],
         "photos": origin["photos"],
         "recipe": recipe,
-        "settings": " ".join(sorted(setting for setting in settings if not setting.startswith("seed="))),
+        "settings": " ".join(f"{name}={value}" for name, value in sorted(settings.items())),
         "architecture": info.architecture.name,
         "seed": run.recipe.seed,
         "epochs": len(metrics),
         "seconds": round(metrics[-1]["seconds"]),
+        "waiting": round(sum(row["waiting_seconds"] for row in metrics) / metrics[-1]["seconds"], 4),
         "protocol": validation["protocol"],
         "n": validation["n"],
         "value": validation["top1"]["value"],

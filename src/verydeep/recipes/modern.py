@@ -1,20 +1,21 @@
-"""A at half the width with batch norm, for a collection of photos and a CPU.
+"""D at half the width with batch norm, for a collection of photos and a CPU.
 
 verydeep train DATA --recipe modern
 
-Pictures of 128 pixels in training and 160 in prediction: a random crop magnifies what it shows, so that the network
-meets objects of the same size in both (Touvron et al. 2019).
+Pictures of 96, later 128 pixels in training and 160 in prediction: a random crop magnifies what it shows, so that the
+network meets objects of the same size in both (Touvron et al. 2019). The small ones take about half the time.
 """
 
 from verydeep.train.recipe import Recipe
 
 RECIPE = Recipe(
-    configuration="A",
+    configuration="D",
     batch_norm=True,
     width=0.5,
     head="gap",
+    first_size=96,
     input_size=128,
-    epochs=60,
+    epochs=40,
     batch_size=64,
     learning_rate=0.05,  # for batch_size = 64
     weight_decay=5e-4,
@@ -23,7 +24,7 @@ RECIPE = Recipe(
     label_smoothing=0.1,
     ema_decay=0.998,
     train_areas=(0.35, 1.0),  # of the photo
-    cutmix=0.25,  # of the batches
+    cutmix=0.4,  # of the batches
     test_resize=182,
     test_crop=160,
 )

@@ -45,7 +45,7 @@ class Recipe:
     ema_decay: float = 0.998  # of the averaged weights, which are what is kept; 0 keeps the last ones
 
     # The photos
-    first_size: int | None = None  # pixels, in the first epochs; then pictures grow to input_size; none: all have it
+    first_size: int | None = None  # pixels, in the first epochs; then pictures grow to input_size; none: all have that
     train_scales: tuple[int, int] | None = None  # pixels, the shorter side before the crop, uniform (the paper's S)
     train_areas: tuple[float, float] | None = None  # instead: the share of the photo that the crop shows, uniform
     flip: bool = True
@@ -80,7 +80,7 @@ class Recipe:
             ("dropout", self.dropout, 0, 1),
             ("initial_std", self.initial_std or 0, 0, 10),
             ("warmup_epochs", self.warmup_epochs, 0, self.epochs),
-            ("first_size", self.first_size or self.input_size, 1, self.input_size),
+            ("first_size", self.first_size or self.input_size, 1, 16_384),
             ("patience", self.patience, 1, 100_000),
             ("drops", self.drops, 0, 100),
             ("label_smoothing", self.label_smoothing, 0, 1),
@@ -167,7 +167,7 @@ class Recipe:
         Each size has about as many epochs as the others, the full one a third at least.
         """
         full = self.input_size
-        steps = list(range(self.first_size or full, full + 1, self.architecture(classes=2).stride))
+        steps = list(range(min(self.first_size or full, full), full + 1, self.architecture(classes=2).stride))
         return [
             steps[min(len(steps) - 1, int((epoch + 1) / (_GROWING * self.epochs) * (len(steps) - 1)))]
             for epoch in range(self.epochs)

@@ -1,0 +1,12 @@
+#!/bin/sh
+# The recipe of the paper on photos that a laptop can learn: B without batch norm, a quarter of its width, 96 pixels.
+# The scales of training and testing are the paper's in proportion to 224 pixels. About half an hour on two cores.
+# Run it from the repository's folder, again to go on after a stop.
+set -eu
+out=${1:-../verydeep-runs/paper}
+if [ -e "$out/recipe.json" ]; then
+    exec verydeep train --resume "$out"
+fi
+exec verydeep train ../shared/data/imagenette-144 --recipe paper --out "$out" \
+    --set configuration=B --set width=0.25 --set input_size=96 --set train_scales=110,220 \
+    --set test_resize=165 --set test_crop=96 --set batch_size=64 --set epochs=60
