@@ -137,7 +137,7 @@ def test_help_shows_examples_and_every_option(run: Run) -> None:
         ("configuration=Z", "no configuration 'Z'; there are A, A-LRN"),
         ("head=ears", "is not fc or gap or conv"),
         ("width=0", "width is 0.0; expected a number above 0"),
-        ("input_size=8", "too small for configuration A"),
+        ("input_size=8", "too small for configuration D"),
         ("test_resize=1000000", "test_resize is 1000000; expected 1 to 4096"),
         ("test_crop=500", "test_crop is 500; expected 1 to 182"),
         ("input_size=112", "input_size is 112; expected a multiple of 32: pools leave out odd rows"),
