@@ -85,7 +85,7 @@ def test_the_end_of_the_cosine_is_no_proof_that_there_is_no_more_to_gain():
     schedule = {"learning_rate": lambda t: PLAIN.learning_rate * (1 + math.cos(math.pi * t)) / 2}
     assert "longer schedule" in said(curves(**schedule))
     assert "longer schedule" not in said(curves())  # its rate had not fallen
-    assert "longer schedule" not in said(curves(**schedule, loss=0.01))  # it knows its photos by heart
+    assert "longer schedule" not in said(curves(**schedule, loss=0.01))  # it has memorised its photos
 
 
 def test_the_noise_of_a_line_is_that_of_many_noisy_lines():
@@ -110,10 +110,24 @@ def test_a_rising_validation_loss_while_the_training_loss_falls_is_overfitting()
     assert "It overfits" not in said(curves(validation_loss=lambda t: 0.6 + t, loss=lambda t: 0.5 + t))  # both rise
 
 
-def test_a_training_set_known_by_heart_with_many_mistakes_elsewhere_is_overfitting():
-    known = curves(loss=lambda t: 0.02 + math.exp(-9 * t))
-    assert "It overfits: it knows its training photos by heart (it learnt 99% of " in said(known)
-    assert "It overfits" not in said(known, np.diag([99] * 10) + np.eye(10, k=1, dtype=int))  # they are few
+def test_a_training_set_that_is_learnt_with_many_mistakes_elsewhere_is_overfitting():
+    known = {"loss": lambda t: 0.02 + math.exp(-9 * t)}
+    assert re.search(
+        "It overfits: it learnt 99% of what .* but 74% of what the validation photos ask", said(curves(**known))
+    )
+    assert "It overfits" not in said(curves(**known, validation_loss=0.03))  # which knows the others as well
+    few_mistakes = np.diag([99] * 10) + np.eye(10, k=1, dtype=int)
+    assert "It overfits" not in said(curves(**known), few_mistakes)
+
+
+def test_label_smoothing_keeps_the_loss_of_a_network_up_that_knows_all_photos():
+    """A recorded run: CIFAR-10 (JPEG copy), 45,000 photos, 99 % of which it knew; 88 % of 5,000 others."""
+    smoothed = replace(PLAIN, label_smoothing=0.1)
+    recorded = curves(loss=0.59, validation_loss=0.43, learning_rate=0.0)
+    assert re.search("It overfits: it learnt 95% of what .* but 85% of what", said(recorded, recipe=smoothed))
+    assert "longer schedule" not in said(recorded, recipe=smoothed)
+    healthy = curves(loss=0.59, validation_loss=0.20)  # 9 and 5 % above the floors of 0.50 and 0.09
+    assert "It overfits" not in said(healthy, recipe=smoothed)
 
 
 def test_where_every_photo_is_recognised_nothing_is_advised_on_the_curves():

@@ -22,7 +22,8 @@ FEWEST_EPOCHS = 5  # under it, the end of the run is most of it
 STANDARD_ERRORS = 2.0  # chance alone exceeds them once in twenty times
 STUCK = 0.95  # of what there was to learn from the training photos is left: the loss is that of guessing
 UNDERFIT = 1 / 3  # is left: a network that fits its task comes under a fifth, even on mixed photos
-BY_HEART = 0.05  # is left: it knows the training photos; what is missing on others, they cannot teach it
+NEARLY_ALL = 0.1  # is left: more of the same photos would teach it little
+MUCH_MORE = 2.0  # times as much is left of the validation photos, which are easier: they are whole and not mixed
 NO_RATE = 0.01  # of the recipe's learning rate: steps this small change nothing that validation sees
 RISE = 0.1  # of the validation loss above its lowest: less comes and goes within a healthy run
 WRONG_TO_MIND = 0.05  # of the validation photos: with fewer wrong, knowing the others by heart does no harm
@@ -131,11 +132,11 @@ def _longer_cosine(metrics: Rows, report: Report, recipe: Recipe) -> str:
     """The cosine ends flat whatever the number of epochs: flat is then no proof that there is no more to gain."""
     left = left_to_learn(metrics, recipe, len(report.classes))
     is_at_zero = metrics[-1]["learning_rate"] < NO_RATE * recipe.learning_rate
-    if recipe.schedule != "cosine" or not is_at_zero or left is None or left < BY_HEART:
+    if recipe.schedule != "cosine" or not is_at_zero or left is None or _memorised(metrics, report, recipe):
         return ""
     return (
-        f" Its learning rate had fallen to zero by then, so that is no proof that there is no more to gain: a longer "
-        f"schedule may, as it does not know its training photos by heart. Try {_longer(recipe)}."
+        f" Its learning rate had fallen to zero by then, so that is no proof that there is no more to gain: with a "
+        f"longer schedule there may be. Try {_longer(recipe)}."
     )
 
 
@@ -144,10 +145,10 @@ def _fit(metrics: Rows, report: Report, recipe: Recipe) -> Iterator[str]:
     left = left_to_learn(metrics, recipe, len(report.classes))
     if rise := _rise(metrics, report):
         yield f"It overfits: {rise}. Try {_list(_more_variety(recipe))}."
-    elif left is not None and left < BY_HEART and 1 - report.top1.interval[1] > WRONG_TO_MIND:
+    elif left is not None and _memorised(metrics, report, recipe):
         yield (
-            f"It overfits: it knows its training photos by heart ({_learnt(left)}), but not the others. "
-            f"Try {_list(_more_variety(recipe))}."
+            f"It overfits: {_learnt(left)}, but {1 - _left_of_validation(metrics, report, recipe):.0%} of what the "
+            f"validation photos ask for. Try {_list(_more_variety(recipe))}."
         )
     elif left is not None and left > UNDERFIT:
         yield f"It underfits: {_learnt(left)} only. Try {_list(_more_room(recipe))}."
@@ -161,6 +162,25 @@ def _fit(metrics: Rows, report: Report, recipe: Recipe) -> Iterator[str]:
             f"It was best after epoch {best['epoch']:.0f}, with {best['validation_top1']:.1%}, and has lost "
             f"{100 * lost:.1f} points since. Try {_shorter(metrics, recipe)}."
         )
+
+
+def _memorised(metrics: Rows, report: Report, recipe: Recipe) -> bool:
+    """Whether it knows its training photos, and much less of the others."""
+    left = left_to_learn(metrics, recipe, len(report.classes))
+    return (
+        left is not None
+        and left < NEARLY_ALL
+        and _left_of_validation(metrics, report, recipe) > MUCH_MORE * left
+        and 1 - report.top1.interval[1] > WRONG_TO_MIND
+    )
+
+
+def _left_of_validation(metrics: Rows, report: Report, recipe: Recipe) -> float:
+    """As `left_to_learn`, of the validation loss: its floor is what label smoothing teaches to say of a sure class."""
+    classes = len(report.classes)
+    floor = -math.log(1 - recipe.label_smoothing * (1 - 1 / classes))
+    loss = float(np.mean([row["validation_loss"] for row in _last(metrics)]))
+    return min(1.0, max(0.0, (loss - floor) / (math.log(classes) - floor)))
 
 
 def _rise(metrics: Rows, report: Report) -> str:
