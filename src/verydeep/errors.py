@@ -71,6 +71,10 @@ class NonFiniteError(TrainingError):
     """A step of training that met NaN or infinity; nothing of it was kept."""
 
 
+class DeadProcessError(TrainingError):
+    """A process that loads photos has ended; the training can be gone on with."""
+
+
 class MissingExtraError(VerydeepError, ImportError):
     """A part of verydeep whose libraries are not installed."""
 

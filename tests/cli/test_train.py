@@ -16,6 +16,8 @@ import pytest
 
 pytest.importorskip("torch")
 
+from verydeep.data.loader import dead_process_as_training_error
+from verydeep.train import loop
 from verydeep.train.recipe import Recipe
 from verydeep.train.run import open_run
 from verydeep.weights import read_info, read_model
@@ -285,6 +287,22 @@ def test_what_was_chosen_at_the_start_of_a_run_cannot_be_changed_by_resuming(
     done = run("train", "--resume", tmp_path, *option)
     assert done.code == 2
     assert "goes on as it was begun" in done.err
+
+
+def test_a_loading_process_that_dies_is_told_with_the_command_to_go_on(
+    run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*arguments: object) -> None:
+        with dead_process_as_training_error():
+            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")  # as torch says it
+
+    monkeypatch.setattr(loop, "train", die)
+    done = run("train", photos, *QUICK, "--out", tmp_path / "run")
+    assert done.code == 1
+    error, hint = done.err.splitlines()
+    assert error.startswith("error: a process that loads photos has ended")
+    assert "--shm-size" in hint
+    assert hint.endswith(f" Then go on with: verydeep train --resume {tmp_path / 'run'}")
 
 
 @pytest.mark.slow

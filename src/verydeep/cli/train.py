@@ -14,6 +14,7 @@ from verydeep.cli.train_plan import make_plan, search_rate, show_plan, show_rate
 from verydeep.errors import (
     CheckpointError,
     DatasetError,
+    DeadProcessError,
     InterruptedRun,
     MissingExtraError,
     RecipeError,
@@ -183,8 +184,8 @@ def _train(run: "Run", splits: "Splits", device: str, logs: tuple[str, ...]) -> 
     except InterruptedRun as error:
         error.hint = f"Go on with: {go_on}"
         raise
-    except StorageError as error:
-        raise StorageError(error.message, f"{error.hint} Then go on with: {go_on}") from error
+    except (StorageError, DeadProcessError) as error:
+        raise type(error)(error.message, f"{error.hint} Then go on with: {go_on}") from error
     finally:
         display.close()
 

@@ -28,7 +28,7 @@ from verydeep.data.augment import Augmentation, augment, picture_numbers, random
 from verydeep.data.cache import PhotoCache
 from verydeep.data.datasets import Dataset
 from verydeep.data.reading import read_training_photo
-from verydeep.errors import DatasetError, ImageError, TrainingError
+from verydeep.errors import DatasetError, DeadProcessError, ImageError
 
 _SIGNS_OF_A_DEAD_PROCESS = ("is killed by signal", "exited unexpectedly", "bootstrapping phase")
 _MOST_NEIGHBOURS = 100  # photos tried in place of one that cannot be read, before the run is stopped
@@ -91,7 +91,7 @@ def load_batches(
     each core but one, at most 8. stacks: a file to which a process appends where it is when it gets SIGUSR1; standard
     error unless given.
     A photo that cannot be read is replaced by its next neighbour in the data set that can, and named in the batch.
-    Raises DatasetError where a hundred neighbours cannot be read either, and TrainingError where a process ends.
+    Raises DatasetError where a hundred neighbours cannot be read either, and DeadProcessError where a process ends.
     """
     loader = DataLoader(
         _Batches(dataset, augmentations, batch_size, seed, cache),
@@ -111,7 +111,7 @@ def load_batches(
 
 @contextlib.contextmanager
 def dead_process_as_training_error() -> Iterator[None]:
-    """What torch says of a loading process that has ended, as a TrainingError.
+    """What torch says of a loading process that has ended, as a DeadProcessError.
 
     torch says it from a handler of SIGCHLD: anywhere in the main thread, whatever that computes at the moment.
     """
@@ -120,7 +120,7 @@ def dead_process_as_training_error() -> Iterator[None]:
     except RuntimeError as error:
         if not any(sign in str(error) for sign in _SIGNS_OF_A_DEAD_PROCESS):
             raise
-        raise TrainingError(
+        raise DeadProcessError(
             "a process that loads photos has ended: memory, or the shared memory in /dev/shm, may have run out.",
             "Close other programs, or make the batch smaller; a container needs more shared memory (--shm-size). In a "
             "script of your own, start the training under `if __name__ == '__main__':`.",
