@@ -127,6 +127,30 @@ def test_without_a_terminal_a_long_epoch_gets_a_line_every_half_minute(
     assert lines[0] == "epoch 1/2  step 31/100  loss 0.500  64 photos/s  3 min left"  # 169 steps of a second
 
 
+def test_the_speed_shown_is_that_of_the_epoch_so_far(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the pictures grow, an epoch is slower than the one before."""
+    display = Display()
+    display.start("title", [0.25, 1], 0)
+    for step in range(100):
+        clock.now += 1
+        display.step(0, step, 100, 0.5, photos=64)
+    clock.now += 50  # of validation
+    display.epoch(row(1))
+    for step in range(100):
+        clock.now += 4
+        display.step(1, step, 100, 0.5, photos=64)
+    speeds = [line.split("  ")[3] for line in capsys.readouterr().err.splitlines() if "step" in line]
+    assert set(speeds[:3]) == {"64 photos/s"}
+    assert set(speeds[3:]) == {"16 photos/s"}
+
+
+def test_a_step_within_a_tick_of_the_clock_has_no_speed_yet(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    display = Display()
+    display.start("title", [1, 1], 0)
+    display.step(0, 0, 2, 0.5, photos=64)
+    assert capsys.readouterr().err == "title\n"
+
+
 def test_a_terminal_gets_a_bar_and_its_cursor_back(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     for name in ("NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "FORCE_COLOR"):

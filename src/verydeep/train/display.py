@@ -17,8 +17,8 @@ class Display:
         self.console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._started = self._last_line = time.monotonic()
-        self._photos = 0
+        self._started = self._epoch_started = self._last_line = time.monotonic()
+        self._photos = 0  # since the epoch began, or this start within it
         self._costs: Sequence[float] = ()
         self._epochs_before = 0.0  # done before this start
 
@@ -35,7 +35,7 @@ class Display:
             place = f"after epoch {epoch}" if epoch == epochs_done else f"in epoch {epoch + 1}"
             self.note(f"going on {place} of {epochs}")
         self._costs, self._epochs_before = costs, epochs_done
-        self._started = self._last_line = time.monotonic()
+        self._started = self._epoch_started = self._last_line = time.monotonic()
         if self.console.is_terminal:
             self._bar = Progress(
                 TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
@@ -57,8 +57,9 @@ class Display:
     def step(self, epoch: int, step: int, steps: int, loss: float, photos: int) -> None:
         """One step is done: `step` of the epoch, counted from 0. loss: the mean of the last steps."""
         self._photos += photos
-        elapsed = time.monotonic() - self._started
-        status = f"loss {loss:.3f}  {self._photos / elapsed:.0f} photos/s"
+        elapsed = time.monotonic() - self._epoch_started  # 0 within a tick of a coarse clock
+        speed = self._photos / elapsed if elapsed else 0.0
+        status = f"loss {loss:.3f}  {speed:.0f} photos/s"
         if self._bar is not None and self._task is not None:
             self._bar.update(
                 self._task,
@@ -80,6 +81,7 @@ class Display:
             f"loss {row['validation_loss']:.3f}; training loss {row['loss']:.3f}, "
             f"{row['photos_per_second']:.0f} photos/s{f', {left}' if left else ''}"
         )
+        self._photos, self._epoch_started = 0, time.monotonic()
 
     def note(self, message: str) -> None:
         """Something a person should know."""
