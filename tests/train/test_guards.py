@@ -337,7 +337,7 @@ ON_A = {"configuration": "A", "batch_norm": True}
 def jumps(losses: np.ndarray | list[float]) -> list[int]:
     """The steps at which a jump of these losses is told."""
     spike = LossSpike(DIGITS)
-    return [step for step, loss in enumerate(losses) if spike.add(step, float(loss))]
+    return [step for step, loss in enumerate(losses) if spike.add(step, float(loss), size=32)]
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -416,12 +416,23 @@ def test_there_is_no_spike_before_there_is_a_usual_loss() -> None:
     losses = noise("mixed 0 %", 2 * WINDOW, seed=0)
     losses[WINDOW - 30 :] += 5
     assert jumps(losses) == []
-    assert LossSpike(DIGITS).add(0, 7.0) is None
+    assert LossSpike(DIGITS).add(0, 7.0, size=32) is None
+
+
+def test_a_jump_where_the_pictures_grow_is_no_spike_and_one_that_comes_later_is() -> None:
+    losses = noise("mixed 0 %", 4 * WINDOW, seed=0)
+    losses[300:] += 1
+    losses[600:] += 1
+    (step,) = jumps(losses)  # as if they were of one size; the loss never falls back, so that no other is told
+    assert 300 < step <= 310
+    spike = LossSpike(DIGITS)
+    (step,) = (n for n, loss in enumerate(losses) if spike.add(n, float(loss), size=32 if n < 300 else 64))
+    assert 600 < step <= 610
 
 
 def test_a_spike_is_told_in_one_line_with_step_losses_and_remedies() -> None:
     spike = LossSpike(DIGITS.with_fields({"learning_rate": 0.02}))
-    told = [text for step in range(2000, 2300) if (text := spike.add(step, 0.5 if step < 2240 else 2.5))]
+    told = [text for step in range(2000, 2300) if (text := spike.add(step, 0.5 if step < 2240 else 2.5, size=32))]
     assert told == [
         "the loss has jumped at step 2,248: 2.500 in the last 8 steps, usually 0.500. Where it does not fall back, or "
         "jumps again, train anew with a lower learning rate, --set learning_rate=0.005, or batch norm, --set "

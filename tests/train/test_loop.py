@@ -1,5 +1,6 @@
 """Whole trainings on small photos: they learn, resume where they stopped, and validate as evaluate and predict do."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -77,13 +78,43 @@ def test_training_evaluation_and_prediction_agree_to_the_last_photo(start, photo
             assert prediction.probability == pytest.approx(row.max(), abs=1e-5)
 
 
+def test_a_run_whose_pictures_grow_says_so_and_validates_each_epoch_at_its_own_size(start, tmp_path, monkeypatch):
+    run = start(tmp_path / "run", first_size=8, epochs=4)
+    started, validated, guarded = [], [], []
+
+    class Listen(Display):
+        def start(self, title, costs, epochs_done):
+            started.append((title.splitlines()[1], costs))
+
+    class Guard(loop.LossSpike):
+        def add(self, step, loss, size):
+            guarded.append(size)
+            return super().add(step, loss, size)
+
+    def note_and_validate(recipe, *arguments, **named):
+        validated.append((recipe.input_size, recipe.test_resize, recipe.test_crop))
+        return finish.validate(recipe, *arguments, **named)
+
+    monkeypatch.setattr(loop, "LossSpike", Guard)
+    monkeypatch.setattr(loop, "validate", note_and_validate)
+    train(run, open_splits(run.data), Listen(), "cpu")
+    ((title, costs),) = started
+    assert title.startswith("toy-bn-gap at 8 to 16 pixels, 4 epochs; ")
+    assert costs == [1 / 4, 9 / 16, 1, 1]
+    assert validated == [(8, 9, 8), (12, 14, 12), (16, 18, 16), (16, 18, 16)]  # the shorter side, and the crop
+    assert [row["image_size"] for row in run.metrics()] == [8, 12, 16, 16]
+    assert guarded == [8] * 6 + [12] * 6 + [16] * 12  # at each step
+    card = (run.folder / "README.md").read_text()
+    assert "| trained on | 48 photos of photos, at 8 to 16 pixels |" in card
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["after the epoch", "in mid-epoch", "before the state is saved", "in validation"])
 @pytest.mark.parametrize(
     "fields",
     [
         {"head": "fc", "width": 1 / 64, "batch_norm": False, "mixup": 0.2},  # with dropout, which draws random numbers
-        {"first_size": 8},
+        {"first_size": 12, "epochs": 4},  # of 12, 12, 16 and 16 pixels: it stops before they grow
     ],
 )
 def test_a_resumed_run_ends_with_the_same_state_as_an_uninterrupted_one(moment, fields, start, tmp_path, monkeypatch):
@@ -241,6 +272,25 @@ def test_a_signal_while_the_logs_are_closed_loses_nothing_and_closes_the_others(
     assert_goes_on_to_the_end(broken, start(tmp_path / "whole", epochs=1))
 
 
+@pytest.mark.parametrize("moment", ["validate", "save_state"])
+def test_a_signal_that_a_library_swallows_after_the_last_step_still_stops_the_run(moment, start, tmp_path, monkeypatch):
+    broken = start(tmp_path / "broken", epochs=1)
+    call, sent = getattr(loop, moment), []
+
+    def swallow_and_call(*arguments, **named):
+        if not sent and (moment == "validate" or broken.metrics()):
+            sent.append(moment)
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        return call(*arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, moment, swallow_and_call)
+        assert "all of it is saved" in stopped_by(signal.SIGINT, broken)
+    assert not (broken.folder / "model.safetensors").exists()
+    assert_goes_on_to_the_end(broken, start(tmp_path / "whole", epochs=1))
+
+
 def stopped_by(number: int, run: Run, logs: Sequence[str] = ()) -> str:
     """Trains until a signal comes; what is said then."""
     before = signal.getsignal(number)
@@ -323,7 +373,7 @@ def test_a_run_that_goes_on_in_mid_epoch_says_so_and_counts_the_time_left_from_t
                 raise Stopped
 
     class Listen(Display):
-        def start(self, title, epochs, epochs_done):
+        def start(self, title, costs, epochs_done):
             begun.append(epochs_done)
 
     begun = []

@@ -58,6 +58,9 @@ def test_a_field_is_set_from_text_by_its_type(text, value):
         ("speed", "fast", "no field speed"),
         ("test_crop", "500", "test_crop is 500"),
         ("first_size", "80", "first_size is 80; expected a multiple of 32"),
+        ("first_size", "8", "first_size is 8; expected a multiple of 32.* Take 32."),
+        ("first_size", "0", "first_size is 0; expected 1 to"),
+        ("schedule", "plateau", "first_size goes with schedule=cosine only.* Set first_size=none, or schedule=cosine"),
     ],
 )
 def test_a_wrong_setting_is_refused_in_one_sentence(name, text, message):
@@ -91,6 +94,14 @@ def test_at_another_size_photos_are_scaled_and_cropped_in_proportion(size, scale
     recipe = Recipe(first_size=32, input_size=128, train_scales=(128, 256), test_resize=182, test_crop=160).at(size)
     assert (recipe.input_size, recipe.first_size, set(recipe.sizes)) == (size, None, {size})
     assert (recipe.train_scales, recipe.test_resize, recipe.test_crop) == (scales, test_resize, test_crop)
+
+
+@pytest.mark.parametrize(
+    ("first", "epochs", "words"),
+    [(32, 12, "32 to 128 pixels"), (None, 12, "128 pixels"), (32, 1, "128 pixels"), (160, 12, "128 pixels")],
+)
+def test_the_sizes_in_words_are_those_that_the_training_has(first, epochs, words):
+    assert Recipe(first_size=first, input_size=128, epochs=epochs).sizes_in_words == words
 
 
 def test_pictures_do_not_grow_below_a_layer_that_fits_one_size():

@@ -112,7 +112,8 @@ def render(tmp_path, random_weights):
         report = replace(report, **fields.pop("report", {}))
         weights = random_weights(architecture)
         rows = epochs(4) if metrics is None else metrics
-        return render_report(info, report, RECIPE, metrics=rows, weights=weights, **fields), report
+        recipe = fields.pop("recipe", RECIPE)
+        return render_report(info, report, recipe, metrics=rows, weights=weights, **fields), report
 
     return render_example
 
@@ -320,6 +321,21 @@ def test_the_time_is_split_where_it_was_measured(render):
     assert "Of 3 of the 4 epochs" in render(metrics=[epochs(1)[0], *epochs(4, **parts)[1:]])[0]
     old = Page(render()[0]).words
     assert "Training took 7 min, validation not counted, at 321 photos a second." in old
+
+
+def test_where_the_pictures_grew_the_page_says_so_below_the_curves(render):
+    growing = replace(RECIPE, first_size=24, epochs=6)
+    rows = [row | {"image_size": size} for row, size in zip(epochs(6), growing.sizes, strict=True)]
+    words = Page(render(metrics=rows, recipe=growing)[0]).words
+    assert "Trained at 24 to 32 pixels: " in words
+    assert (
+        "The pictures grew after epoch 1 from 24 to 28 pixels, after epoch 3 from 28 to 32 pixels; each epoch is "
+        "validated at a size in proportion, so a dip there is no failure."
+    ) in words
+    for same in (epochs(5), epochs(5, image_size=32)):  # of an older run, and of one that does not grow
+        words = Page(render(metrics=same)[0]).words
+        assert "Trained at 32 pixels: " in words
+        assert "The pictures grew" not in words
 
 
 def test_settings_other_than_the_default_are_marked(render):

@@ -81,6 +81,44 @@ def test_a_fall_at_the_end_is_told():
     assert "It was best after epoch 10, with 82.0%, and has lost 50.0 points since. Try `--set epochs=10`." in text
 
 
+def grown(epochs: int = 20, **columns) -> list[dict[str, float]]:
+    """The rows of a run whose pictures grew after three fifths of it."""
+    return curves(epochs, image_size=lambda t: 64 if t <= 0.6 else 128, **columns)
+
+
+def test_of_pictures_that_grew_the_best_epoch_is_one_of_the_full_size():
+    fallen = {"validation_top1": lambda t: 0.95 if t <= 0.6 else 0.82}
+    assert "It was best after epoch 1, with 95.0%" in said(curves(**fallen))
+    assert "It was best" not in said(grown(**fallen))
+    later = {"validation_top1": lambda t: 0.95 if t <= 0.6 else 0.82 - abs(t - 0.8)}
+    assert "It was best after epoch 16, with 82.0%, and has lost 20.0 points since. Try `--set epochs=16`." in said(
+        grown(**later)
+    )
+
+
+def test_a_validation_loss_that_rises_where_the_pictures_grow_is_no_overfitting():
+    risen = {"validation_loss": lambda t: 0.4 if t <= 0.6 else 0.6, "loss": lambda t: 1 - 0.6 * t}
+    assert "It overfits: since about epoch" in said(curves(**risen))
+    assert "It overfits" not in said(grown(**risen))
+    later = risen | {"validation_loss": lambda t: 0.4 if t <= 0.6 else t}
+    assert "It overfits: since about epoch 14 " in said(grown(**later))
+
+
+def test_few_epochs_of_the_full_size_are_too_early_to_see_where_it_goes():
+    jump = {"validation_top1": lambda t: 0.6 if t <= 0.6 else 0.82}
+    assert "It was still improving" in said(curves(5, **jump))
+    text = said(grown(5, **jump))
+    assert "After 2 epochs at the full size it is too early to see where it goes" in text
+    assert "improving" not in text
+    assert "the validation loss did not rise again" not in text
+
+
+def test_epochs_whose_size_was_not_recorded_count_as_of_the_size_that_was():
+    fallen = curves(validation_top1=lambda t: 0.95 if t <= 0.6 else 0.82)
+    begun_earlier = [*fallen[:15], *(row | {"image_size": 128} for row in fallen[15:])]
+    assert "It was best after epoch 1, with 95.0%" in said(begun_earlier)
+
+
 def test_the_end_of_the_cosine_is_no_proof_that_there_is_no_more_to_gain():
     schedule = {"learning_rate": lambda t: PLAIN.learning_rate * (1 + math.cos(math.pi * t)) / 2}
     assert "longer schedule" in said(curves(**schedule))

@@ -27,7 +27,7 @@ def model_card(info: ModelInfo, report: Report, recipe: Recipe, metrics: Sequenc
         f"| protocol | {report.protocol} |",
         f"| parameters | {totals.parameters:,} |",
         f"| multiply-adds a photo (at {crop} pixels) | {totals.macs:,} |",
-        f"| trained on | {origin['photos']:,} photos of {_text(origin['data'])}, at {recipe.input_size} pixels |",
+        f"| trained on | {origin['photos']:,} photos of {_text(origin['data'])}, at {recipe.sizes_in_words} |",
         f"| training time | {metrics[-1]['seconds'] / 60:.0f} minutes, {len(metrics)} epochs |" if metrics else "",
         f"| command | `{_text(origin['command'])}` |",
         f"| made by | {origin['program']} on {origin['date']}, {origin['precision']} on {_text(origin['machine'])} |",

@@ -47,6 +47,8 @@ def find_rate(
 ) -> RateSearch:
     """Trains for `steps` steps, the rate from 1e-5 to 10. state: of `begin`; it is worthless afterwards.
 
+    All of them are on pictures of the full size, also where those of the recipe begin smaller.
+
     Raises TrainingError where no rate makes the loss fall.
     """
     batches = load_batches(

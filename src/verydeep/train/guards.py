@@ -261,7 +261,9 @@ class LossSpike:
       ones among plain ones, whose losses have two heights. In losses that come in random order, whatever their
       distribution, that happens by chance in 3 of 10^8 steps: C(27, 8) / C(208, 8).
 
-    There is no verdict before a window has passed. While a spike lasts its losses stay out of the window.
+    There is no verdict before a window has passed, nor before another has where the pictures grow: there the loss jumps
+    by itself. While a spike lasts its losses stay out of the window. Where the loss never falls back, the window stays
+    as it was, and no later jump is told.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -269,9 +271,17 @@ class LossSpike:
         self._usual: deque[float] = deque(maxlen=WINDOW)
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._over_at: float | None = None  # the mean at which the spike is over that lasts now
+        self._size = 0  # of the pictures of these losses
 
-    def add(self, step: int, loss: float) -> str | None:
-        """Takes the loss of a step, counted from 0. Returns what to tell where a spike is noticed, once for each."""
+    def add(self, step: int, loss: float, size: int) -> str | None:
+        """Takes the loss of a step, counted from 0. Returns what to tell where a spike is noticed, once for each.
+
+        size: the side of the step's pictures, in pixels.
+        """
+        if size != self._size:
+            self._size, self._over_at = size, None
+            self._usual.clear()
+            self._recent.clear()
         if self._over_at is None and len(self._recent) == RECENT:
             self._usual.append(self._recent[0])
         self._recent.append(loss)

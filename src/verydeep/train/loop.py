@@ -123,6 +123,7 @@ def train(
                 _save(session)
                 with watchdog.phase("closing the logs"):  # a server may be slow
                     log.close()
+            interruption.check()  # a library may have swallowed a Stopped, as in the last validation
         except Stopped as stopped:
             _save(session)
             stopped.where = f" in {_place(recipe, state.progress)}; all of it is saved in {run.folder}"
@@ -214,7 +215,7 @@ def _learn_epoch(session: Session, batches: Iterator[Batch], stuck: StuckLoss, s
         )
         losses = state.progress.losses
         display.step(progress.epoch, progress.batch, steps, float(np.mean(losses[-50:])), len(batch.labels))
-        for advice in (stuck.add(losses[-1], spread), spike.add(progress.step, losses[-1])):
+        for advice in (stuck.add(losses[-1], spread), spike.add(progress.step, losses[-1], batch.images.shape[1])):
             if advice:
                 display.note(advice)
         if time.monotonic() - session.saved >= session.seconds_between_saves:
@@ -287,10 +288,11 @@ def _end_epoch(session: Session, log: Log) -> None:
     """Validates the averaged weights, writes down how it went, saves the state where it is time to."""
     recipe, state, photos = session.run.recipe, session.state, session.splits.training
     progress = state.progress
+    size = recipe.sizes[progress.epoch]
     start = time.perf_counter()
     with session.watchdog.phase("validation"):
         report = validate(
-            recipe.at(recipe.sizes[progress.epoch]),
+            recipe.at(size),
             weights_of(state.average.network),
             session.splits.validation,
             session.device.type,
@@ -302,6 +304,7 @@ def _end_epoch(session: Session, log: Log) -> None:
     row = {
         "epoch": progress.epoch + 1,
         "step": progress.step,
+        "image_size": size,
         "learning_rate": _rate(recipe, replace(progress, batch=progress.batch - 1), progress.batch),
         "loss": float(np.mean(progress.losses)),
         "validation_loss": report.loss,
@@ -387,7 +390,7 @@ def _title(recipe: Recipe, splits: Splits, device: torch.device, progress: Progr
     parts = f" in parts of {progress.micro_batch}" if progress.micro_batch < recipe.batch_size else ""
     return (
         f"{len(photos)} photos to train on, of {classes} classes: {listing}; {len(splits.validation)} to validate on\n"
-        f"{recipe.architecture(classes).name} at {recipe.input_size} pixels, {recipe.epochs} epochs; "
+        f"{recipe.architecture(classes).name} at {recipe.sizes_in_words}, {recipe.epochs} epochs; "
         f"{device.type}, {progress.precision}, batch {recipe.batch_size}{parts}"
     )
 

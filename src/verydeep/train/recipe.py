@@ -80,7 +80,7 @@ class Recipe:
             ("dropout", self.dropout, 0, 1),
             ("initial_std", self.initial_std or 0, 0, 10),
             ("warmup_epochs", self.warmup_epochs, 0, self.epochs),
-            ("first_size", self.first_size or self.input_size, 1, 16_384),
+            ("first_size", self.input_size if self.first_size is None else self.first_size, 1, 16_384),
             ("patience", self.patience, 1, 100_000),
             ("drops", self.drops, 0, 100),
             ("label_smoothing", self.label_smoothing, 0, 1),
@@ -109,6 +109,11 @@ class Recipe:
             raise RecipeError(f"train_areas is {self.train_areas}; expected two growing shares.", "For example 0.35,1")
         if self.initial_std is not None and self.initialization != "paper":
             raise RecipeError("initial_std goes with initialization=paper only.", "Set it to none.")
+        if self.first_size and self.schedule == "plateau":
+            raise RecipeError(
+                "first_size goes with schedule=cosine only: a plateau may end the run before the pictures have grown.",
+                "Set first_size=none, or schedule=cosine.",
+            )
         if self.head == "conv":
             raise RecipeError(
                 "the head conv is the dense view of fc, with the same weights; it is not trained by itself.",
@@ -130,7 +135,7 @@ class Recipe:
             if size % architecture.stride:
                 raise RecipeError(
                     f"{name} is {size}; expected a multiple of {architecture.stride}: pools leave out odd rows.",
-                    f"Take {round(size / architecture.stride) * architecture.stride}.",
+                    f"Take {max(1, round(size / architecture.stride)) * architecture.stride}.",
                 )
 
     def architecture(self, classes: int) -> Architecture:
@@ -164,7 +169,7 @@ class Recipe:
     def sizes(self) -> list[int]:
         """The side of the pictures in each epoch, in pixels: from first_size on in steps of the network's stride.
 
-        Each size has about as many epochs as the others, the full one a third at least.
+        The full size has a third of the epochs at least; those below it share the others.
         """
         full = self.input_size
         steps = list(range(min(self.first_size or full, full), full + 1, self.architecture(classes=2).stride))
@@ -172,6 +177,12 @@ class Recipe:
             steps[min(len(steps) - 1, int((epoch + 1) / (_GROWING * self.epochs) * (len(steps) - 1)))]
             for epoch in range(self.epochs)
         ]
+
+    @property
+    def sizes_in_words(self) -> str:
+        """ "64 pixels"; "32 to 64 pixels" where the pictures grow."""
+        first, last = self.sizes[0], self.input_size
+        return f"{last} pixels" if first == last else f"{first} to {last} pixels"
 
     def at(self, size: int) -> "Recipe":
         """This recipe with pictures of another size throughout; photos to predict are scaled and cropped in proportion.

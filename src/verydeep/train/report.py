@@ -8,6 +8,7 @@ import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from string import Template
 
@@ -133,7 +134,7 @@ def _head(info: ModelInfo, report: Report, recipe: Recipe, metrics: Rows) -> Ite
     )
     yield (
         f'<p class="faint">{len(info.classes):,} classes. Protocol: {_text(report.protocol)}. Trained at '
-        f"{recipe.input_size} pixels: {', '.join(trained) or 'how long was not recorded'}. "
+        f"{recipe.sizes_in_words}: {', '.join(trained) or 'how long was not recorded'}. "
         f"{totals.parameters:,} parameters, {totals.macs:,} multiply-adds a photo.</p>"
     )
 
@@ -158,12 +159,27 @@ def _curves(report: Report, recipe: Recipe, metrics: Rows) -> Iterable[str]:
     yield f"<figure>{top1_figure(metrics, report.n)}</figure>"
     yield f"<figure>{rate_figure(metrics, is_log=recipe.schedule == 'plateau')}</figure>"
     yield "</div>"
+    if growths := _growths(metrics):
+        yield (
+            f'<p class="faint">The pictures grew {", ".join(growths)}; each epoch is validated at a size in '
+            f"proportion, so a dip there is no failure.</p>"
+        )
     if floor:
         yield (
             f'<p class="faint">The two losses are not of the same task: in training, label smoothing and mixed photos '
             f"make targets that nothing can match exactly, so that it cannot come below {floor:.2f}. Validation is of "
             f"plain photos, with the averaged weights where the recipe has an average.</p>"
         )
+
+
+def _growths(metrics: Rows) -> list[str]:
+    """ "after epoch 19 from 32 to 64 pixels", wherever it is recorded that the pictures grew."""
+    sized = [row for row in metrics if "image_size" in row]
+    return [
+        f"after epoch {row['epoch']:.0f} from {row['image_size']:.0f} to {following['image_size']:.0f} pixels"
+        for row, following in pairwise(sized)
+        if row["image_size"] != following["image_size"]
+    ]
 
 
 def _classes(report: Report) -> Iterable[str]:

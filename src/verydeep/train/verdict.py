@@ -113,8 +113,10 @@ def _learnt_nothing(metrics: Rows, report: Report, recipe: Recipe) -> str | None
 
 def _end(metrics: Rows, report: Report, recipe: Recipe) -> Iterator[str]:
     """Was it still improving?"""
-    if len(metrics) < FEWEST_EPOCHS:
-        yield f"After {_epochs(len(metrics))} it is too early to see where it goes; try {_longer(recipe)}."
+    count = len(_of_last_size(metrics))
+    if count < FEWEST_EPOCHS:
+        size = " at the full size" if count < len(metrics) else ""
+        yield f"After {_epochs(count)}{size} it is too early to see where it goes; try {_longer(recipe)}."
         return
     end = [row["validation_top1"] for row in _last(metrics)]
     gain, noise = _gain(end), STANDARD_ERRORS * _gain_error(len(end), _standard_error(end[-1], report.n))
@@ -122,7 +124,7 @@ def _end(metrics: Rows, report: Report, recipe: Recipe) -> Iterator[str]:
     if gain > noise:
         yield f"It was still improving: {told}, more than chance would. Try {_longer(recipe)}."
     elif gain < -noise:
-        yield f"It was getting worse: {told}. Try {_shorter(metrics, recipe)}."
+        yield f"It was getting worse: {told}. Try {_shorter(_of_last_size(metrics), recipe)}."
     else:
         tail = f"less than {report.n:,} photos can tell from chance (\N{PLUS-MINUS SIGN}{100 * noise:.1f})"
         yield f"It had levelled off: {told}, {tail}.{_longer_cosine(metrics, report, recipe)}"
@@ -142,8 +144,9 @@ def _longer_cosine(metrics: Rows, report: Report, recipe: Recipe) -> str:
 
 def _fit(metrics: Rows, report: Report, recipe: Recipe) -> Iterator[str]:
     """Over- or underfitting, or neither."""
+    comparable = _of_last_size(metrics)
     left = left_to_learn(metrics, recipe, len(report.classes))
-    if rise := _rise(metrics, report):
+    if rise := _rise(comparable, report):
         yield f"It overfits: {rise}. Try {_list(_more_variety(recipe))}."
     elif left is not None and _memorised(metrics, report, recipe):
         yield (
@@ -152,15 +155,15 @@ def _fit(metrics: Rows, report: Report, recipe: Recipe) -> Iterator[str]:
         )
     elif left is not None and left > UNDERFIT:
         yield f"It underfits: {_learnt(left)} only. Try {_list(_more_room(recipe))}."
-    elif left is not None and len(metrics) >= FEWEST_EPOCHS:
+    elif left is not None and len(comparable) >= FEWEST_EPOCHS:
         yield f"It neither over- nor underfits: {_learnt(left)}, and the validation loss did not rise again."
-    best = max(metrics, key=lambda row: row["validation_top1"])
+    best = max(comparable, key=lambda row: row["validation_top1"])
     lost = best["validation_top1"] - metrics[-1]["validation_top1"]
     # sqrt(2): a difference of two has the noise of both
     if lost > STANDARD_ERRORS * math.sqrt(2) * _standard_error(best["validation_top1"], report.n):
         yield (
             f"It was best after epoch {best['epoch']:.0f}, with {best['validation_top1']:.1%}, and has lost "
-            f"{100 * lost:.1f} points since. Try {_shorter(metrics, recipe)}."
+            f"{100 * lost:.1f} points since. Try {_shorter(comparable, recipe)}."
         )
 
 
@@ -346,8 +349,14 @@ def _pasted_shares(points: int = 24) -> np.ndarray:
 
 
 def _last(metrics: Rows) -> Rows:
-    """The end of a run."""
-    return metrics[-max(SHORTEST_END, round(LAST_PART * len(metrics))) :]
+    """The end of a run, at one size of the pictures."""
+    return _of_last_size(metrics)[-max(SHORTEST_END, round(LAST_PART * len(metrics))) :]
+
+
+def _of_last_size(metrics: Rows) -> Rows:
+    """The epochs whose pictures have the last one's size; where it was not recorded, it is taken to be that."""
+    size = metrics[-1].get("image_size")
+    return [row for row in metrics if row.get("image_size", size) == size]
 
 
 def _gain(values: Sequence[float]) -> float:
