@@ -17,20 +17,16 @@ from verydeep.train import plan as module
 from verydeep.train.checkpoint import state_files
 from verydeep.train.display import Display
 from verydeep.train.loop import begin, train
-from verydeep.train.plan import MOST_EPOCHS, Plan, fit_into, measure
+from verydeep.train.plan import MOST_EPOCHS, Pace, Plan, fit_into, measure
 from verydeep.train.recipe import Recipe
 
 CPU = torch.device("cpu")
 PLAN = Plan(
     photos=1000,
-    epochs=7,
+    sizes=(32,) * 7,
+    paces=(Pace(size=32, photos_per_second=20.0, waiting_share=0.0, validation_seconds=10.0, photo_macs=1),),
     micro_batch=8,
     precision="float32",
-    photos_per_second=20.0,
-    waiting_share=0.0,
-    epoch_seconds=50.0,
-    validation_seconds=10.0,
-    epoch_macs=1,
     memory_bytes=1,
     free_bytes=None,
     checkpoint_bytes=1,
@@ -44,6 +40,12 @@ def recipe(small_recipe) -> Recipe:
 
 def plan_of(recipe: Recipe, splits: Splits) -> Plan:
     return measure(recipe, splits, begin(recipe, splits, CPU), None)
+
+
+def pace_of(recipe: Recipe, splits: Splits) -> Pace:
+    """Of a recipe whose pictures have one size."""
+    (pace,) = plan_of(recipe, splits).paces
+    return pace
 
 
 # What is measured
@@ -74,9 +76,27 @@ def test_speed_and_waiting_are_those_of_ten_steps_after_three_to_warm_up(recipe,
     plan = plan_of(replace(recipe, batch_size=10), open_splits(photos))
     assert plan.photos == 48
     assert done == [10, 10, 10, 9, 9, 10, 10, 10, 9, 9, 10, 10, 10]  # 48 photos are five batches
-    assert plan.photos_per_second == pytest.approx(96 / 4)  # of the last ten steps, 0.4 s each
-    assert plan.waiting_share == pytest.approx(0.1 / 0.4)
-    assert plan.epoch_seconds == pytest.approx(48 / 24)
+    (pace,) = plan.paces
+    assert pace.photos_per_second == pytest.approx(96 / 4)  # of the last ten steps, 0.4 s each
+    assert pace.waiting_share == pytest.approx(0.1 / 0.4)
+    assert plan.epoch_seconds(pace) == pytest.approx(48 / 24)
+
+
+def test_pictures_that_grow_are_measured_at_each_of_their_sizes(recipe, photos, monkeypatch):
+    clock = Clock(monkeypatch)
+
+    def learn(state, batch, recipe, **options):
+        clock.now += {28: 0.25, 32: 0.5}[batch.images.shape[1]]
+
+    def validate(recipe, weights, photos, device):
+        clock.now += {28: 1.0, 32: 2.0}[recipe.test_crop]
+
+    monkeypatch.setattr(module, "learn_batch", learn)
+    monkeypatch.setattr(module, "validate", validate)
+    plan = plan_of(replace(recipe, first_size=28), open_splits(photos))
+    assert plan.sizes == (28, 32, 32)
+    assert [(p.size, p.photos_per_second, p.validation_seconds) for p in plan.paces] == [(28, 32, 1.0), (32, 16, 2.0)]
+    assert plan.total_seconds == pytest.approx(48 / 32 + 1 + 2 * (48 / 16 + 2) + 2)
 
 
 @pytest.mark.parametrize("photos_to_validate_on", [1, 12, 100, 130, 1000])
@@ -97,8 +117,8 @@ def test_the_time_of_a_validation_is_told_from_a_sample_of_each_class(
 
     monkeypatch.setattr(module, "validate", validate)
     monkeypatch.setattr(module, "learn_batch", learn)
-    plan = plan_of(recipe, replace(open_splits(photos), validation=many))
-    assert plan.validation_seconds == pytest.approx(0.05 * photos_to_validate_on)
+    pace = pace_of(recipe, replace(open_splits(photos), validation=many))
+    assert pace.validation_seconds == pytest.approx(0.05 * photos_to_validate_on)
     assert len(samples) == 1
     assert len(samples[0]) <= 2 * 64
     assert set(samples[0].labels) == set(many.labels)
@@ -106,19 +126,20 @@ def test_the_time_of_a_validation_is_told_from_a_sample_of_each_class(
 
 def test_what_is_measured_agrees_with_itself(recipe, photos):
     plan = plan_of(recipe, open_splits(photos))
-    assert plan.epoch_seconds * plan.photos_per_second == pytest.approx(plan.photos) == 48
-    assert 0 <= plan.waiting_share < 1
-    assert plan.validation_seconds > 0
-    assert (plan.epochs, plan.micro_batch, plan.precision) == (3, 8, "float32")
+    (pace,) = plan.paces
+    assert plan.epoch_seconds(pace) * pace.photos_per_second == pytest.approx(plan.photos) == 48
+    assert 0 <= pace.waiting_share < 1
+    assert pace.validation_seconds > 0
+    assert (plan.sizes, plan.micro_batch, plan.precision) == ((32, 32, 32), 8, "float32")
     assert plan.free_bytes is None or plan.free_bytes > 0
-    assert plan.total_seconds == pytest.approx(3 * plan.epoch_seconds + 4 * plan.validation_seconds)
+    assert plan.total_seconds == pytest.approx(3 * plan.epoch_seconds(pace) + 4 * pace.validation_seconds)
     assert plan.to_dict()["total_seconds"] == plan.total_seconds
 
 
 # What is accounted
 
 
-def test_the_multiply_adds_of_an_epoch_are_those_counted_by_hand(recipe, photos):
+def test_the_multiply_adds_of_a_training_are_those_counted_by_hand(recipe, photos):
     forward = (
         32 * 32 * (3 * 3 * 3) * 8  # conv1_1, on 32 x 32 pixels
         + 32 * 32 * (3 * 3 * 8) * 8  # conv1_2
@@ -126,11 +147,10 @@ def test_the_multiply_adds_of_an_epoch_are_those_counted_by_hand(recipe, photos)
         + 16 * 2  # fc8, of the mean
     )
     backward = 2 * forward  # by the inputs and by the weights
-    assert plan_of(recipe, open_splits(photos)).epoch_macs == 48 * (forward + backward)
+    assert plan_of(recipe, open_splits(photos)).total_macs == 3 * 48 * (forward + backward)
     growing = plan_of(replace(recipe, first_size=28), open_splits(photos))  # the first epoch of three at 28 x 28 pixels
-    less = (1 - (28 / 32) ** 2) * (forward - 32) / 3  # but for fc8
-    assert growing.epoch_macs == pytest.approx(48 * 3 * (forward - less))
-    assert growing.epoch_seconds * growing.photos_per_second == pytest.approx(48 * (1 - less / forward))
+    less = (1 - (28 / 32) ** 2) * (forward - 32)  # but for fc8
+    assert growing.total_macs == 48 * 3 * (3 * forward - less)
 
 
 def test_memory_grows_by_the_same_for_each_photo_computed_at_once(recipe, photos):
@@ -191,16 +211,33 @@ def test_less_than_an_epoch_is_refused_with_what_it_takes_and_what_there_is(minu
 
 @given(minutes=st.floats(0, 1e5), epoch_seconds=st.floats(1e-3, 1e5), validation_seconds=st.floats(0, 1e4))
 def test_the_whole_training_is_within_the_time_and_one_more_epoch_is_not(minutes, epoch_seconds, validation_seconds):
-    plan = replace(PLAN, epoch_seconds=epoch_seconds, validation_seconds=validation_seconds)
+    rate = PLAN.photos / epoch_seconds
+    pace = replace(PLAN.paces[0], photos_per_second=rate, validation_seconds=validation_seconds)
+    plan = replace(PLAN, paces=(pace,))
     try:
-        epochs = fit_into(Recipe(), plan, minutes).epochs
+        epochs = fit_into(Recipe(input_size=32), plan, minutes).epochs
     except UsageError:
         epochs = 0
     limit = 60 * minutes * (1 + 1e-9)  # rounding
     if epochs:
-        assert replace(plan, epochs=epochs).total_seconds <= limit
+        assert plan.seconds_of([32] * epochs) <= limit
     if epochs < MOST_EPOCHS:
-        assert replace(plan, epochs=epochs + 1).total_seconds * (1 + 1e-9) >= 60 * minutes
+        assert plan.seconds_of([32] * (epochs + 1)) * (1 + 1e-9) >= 60 * minutes
+
+
+@given(minutes=st.floats(1, 200), share=st.floats(0.2, 1))
+def test_of_pictures_that_grow_as_many_epochs_fit_as_have_the_time_with_their_own_sizes(minutes, share):
+    full = PLAN.paces[0]
+    small = replace(full, size=28, photos_per_second=20 / share, validation_seconds=10 * share)
+    plan = replace(PLAN, paces=(small, full))
+    growing = replace(Recipe(configuration="toy", input_size=32, test_resize=36, test_crop=32), first_size=28)
+    try:
+        fitted = fit_into(growing, plan, minutes)
+    except UsageError:
+        assert 60 * minutes < 70  # one epoch, at the full size, and its validation twice
+        return
+    longer = replace(fitted, epochs=fitted.epochs + 1)
+    assert plan.seconds_of(fitted.sizes) <= 60 * minutes < plan.seconds_of(longer.sizes)
 
 
 @pytest.mark.parametrize(

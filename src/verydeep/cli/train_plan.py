@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     from verydeep.data.datasets import Splits
     from verydeep.train.find_rate import RateSearch
-    from verydeep.train.plan import Plan
+    from verydeep.train.plan import Pace, Plan
     from verydeep.train.recipe import Recipe
 
 _ROWS = 16  # of the table of learning rates
@@ -39,7 +39,7 @@ def make_plan(
         return recipe, plan
     recipe = fit_into(recipe, plan, minutes - (time.monotonic() - started) / 60)
     display.note(f"{recipe.epochs} epochs fit into {minutes:g} minutes")
-    return recipe, replace(plan, epochs=recipe.epochs)
+    return recipe, replace(plan, sizes=tuple(recipe.sizes))
 
 
 def search_rate(recipe: "Recipe", splits: "Splits", device: str) -> "RateSearch":
@@ -62,14 +62,11 @@ def show_plan(plan: "Plan", as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(plan.to_dict()))
         return
-    waiting = f", {plan.waiting_share:.0%} of the time waiting for photos"
     free = "" if plan.free_bytes is None else f"; {_gib(plan.free_bytes)} can be had"
     rows = {
-        "photos": f"{plan.photos:,} an epoch, {plan.epochs} epochs",
-        "speed": f"{plan.photos_per_second:.0f} photos a second in {plan.precision}{waiting}",
-        "an epoch": f"{_duration(plan.epoch_seconds)}, and {_duration(plan.validation_seconds)} of validation",
-        "in all": _duration(plan.total_seconds),
-        "arithmetic": f"{plan.epoch_macs / 1e12:.3g} T multiply-adds an epoch",
+        "photos": f"{plan.photos:,} an epoch, {len(plan.sizes)} epochs",
+        **{f"at {pace.size} px": _describe(pace, plan) for pace in plan.paces},
+        "in all": f"{_duration(plan.total_seconds)}, {plan.total_macs / 1e12:.3g} T multiply-adds in {plan.precision}",
         "memory": f"{_gib(plan.memory_bytes)} a step, {plan.micro_batch} photos at once{free}",
         "disk": f"{_gib(2 * plan.checkpoint_bytes)} for the state of the run, kept twice",
     }
@@ -89,6 +86,16 @@ def show_rates(search: "RateSearch", as_json: bool) -> None:
         bar = "#" * round(_BAR * (loss - lowest) / max(1e-9, highest - lowest))
         click.echo(f"{rate:13.2g}   {loss:5.3f}  {bar}".rstrip())
     click.echo(f"take --set learning_rate={search.suggestion:g}")
+
+
+def _describe(pace: "Pace", plan: "Plan") -> str:
+    """26 epochs of 110 s, 86 photos a second, 1% of the time waiting for them; 5 s of validation after each"""
+    epochs = plan.sizes.count(pace.size)
+    return (
+        f"{epochs} epoch{'' if epochs == 1 else 's'} of {_duration(plan.epoch_seconds(pace))}, "
+        f"{pace.photos_per_second:.0f} photos a second, {pace.waiting_share:.0%} of the time waiting for them; "
+        f"{_duration(pace.validation_seconds)} of validation after each"
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -173,6 +173,8 @@ class Recipe:
         """
         full = self.input_size
         steps = list(range(min(self.first_size or full, full), full + 1, self.architecture(classes=2).stride))
+        if len(steps) == 1:
+            return steps * self.epochs
         return [
             steps[min(len(steps) - 1, int((epoch + 1) / (_GROWING * self.epochs) * (len(steps) - 1)))]
             for epoch in range(self.epochs)
