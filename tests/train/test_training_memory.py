@@ -3,17 +3,28 @@
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from verydeep import machine
 from verydeep.accounting import account_layers
 from verydeep.accounting.memory import training_memory
 from verydeep.architecture import Architecture
+from verydeep.data.datasets import Dataset, Splits
 from verydeep.errors import TrainingError
 from verydeep.train import memory
 from verydeep.train.checkpoint import Progress
-from verydeep.train.memory import USABLE, explain_memory, fitting_micro_batch, is_out_of_memory, needed_bytes
+from verydeep.train.loop import begin
+from verydeep.train.memory import (
+    USABLE,
+    explain_memory,
+    fitting_micro_batch,
+    held_bytes,
+    is_out_of_memory,
+    needed_bytes,
+)
 from verydeep.train.recipe import Recipe
 
 CPU = torch.device("cpu")
@@ -89,6 +100,22 @@ def test_a_part_that_should_have_fitted_is_halved(available: list[int | None]) -
         error = explain_memory(RECIPE, D, replace(PROGRESS, micro_batch=256), CPU)
         assert "a batch of 256 needs about" in error.message
         assert "--set micro_batch=128" in error.hint
+
+
+def test_freed_memory_is_kept_where_two_fifths_more_than_is_needed_fit(available, monkeypatch) -> None:
+    kept: list[bool] = []
+    monkeypatch.setattr(machine, "keep_freed_memory", lambda: kept.append(True))
+    recipe = Recipe(configuration="toy", input_size=32, test_resize=32, test_crop=32, precision="float32")
+    photos = Dataset(("a", "b"), (Path("a"), Path("b")), (0, 1))
+    needed = needed_bytes(recipe, recipe.architecture(2), "float32", recipe.batch_size)
+    plenty = round(1.4 * needed / USABLE) + 1
+    for offer, is_kept in ((plenty, True), (plenty - 2, False), (None, False)):
+        available[0] = offer
+        kept.clear()
+        state = begin(recipe, Splits(photos, photos, is_drawn=False), CPU)
+        assert bool(kept) is is_kept
+        held = held_bytes(recipe, state.network.architecture, CPU, "float32", recipe.batch_size)
+        assert held == (round(1.4 * needed) if is_kept else needed)
 
 
 def test_where_not_one_photo_fits_another_network_is_advised(available: list[int | None]) -> None:

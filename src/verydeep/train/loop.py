@@ -47,7 +47,7 @@ from verydeep.train.guards import (
 )
 from verydeep.train.interrupt import Interruption, Stopped
 from verydeep.train.logs import Log, open_logs
-from verydeep.train.memory import explain_memory, fitting_micro_batch, is_out_of_memory
+from verydeep.train.memory import explain_memory, fitting_micro_batch, has_room_to_keep, is_out_of_memory
 from verydeep.train.optimize import AveragedWeights, learning_rate, make_optimizer, plateaus
 from verydeep.train.precision import autocast, choose_precision
 from verydeep.train.recipe import Recipe
@@ -140,11 +140,9 @@ def train(
 
 
 def begin(recipe: Recipe, splits: Splits, device: torch.device) -> State:
-    """The state before the first step."""
+    """The state before the first step. From here on the process keeps what memory it frees, where there is plenty."""
     network = Network(recipe.architecture(len(splits.training.classes)), recipe.dropout)
     initialize(network, recipe.initialization, recipe.seed, recipe.initial_std)
-    if device.type == "cpu":
-        machine.keep_freed_memory()
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # an overload lacks
     precision = choose_precision(recipe.precision, device)
     progress = Progress(
@@ -155,6 +153,8 @@ def begin(recipe: Recipe, splits: Splits, device: torch.device) -> State:
         classes=list(splits.training.classes),
         photos=splits.fingerprint(),
     )
+    if has_room_to_keep(recipe, network.architecture, device, precision, progress.micro_batch):
+        machine.keep_freed_memory()
     return State(network, make_optimizer(network, recipe), AveragedWeights(network, recipe.ema_decay), progress)
 
 

@@ -20,7 +20,7 @@ from verydeep.train.checkpoint import State
 from verydeep.train.finish import validate
 from verydeep.train.interrupt import Interruption
 from verydeep.train.loop import learn_batch
-from verydeep.train.memory import available_bytes, needed_bytes
+from verydeep.train.memory import available_bytes, held_bytes
 from verydeep.train.recipe import Recipe
 
 MOST_EPOCHS = 100_000  # of a recipe
@@ -50,7 +50,7 @@ class Plan:
     paces: tuple[Pace, ...]  # for each of the sizes, the smallest first
     micro_batch: int
     precision: str
-    memory_bytes: int  # of a step, as the accounts have it
+    memory_bytes: int  # of a step, as the accounts have it, and what is kept for the next
     free_bytes: int | None  # None where it is not known
     checkpoint_bytes: int  # two of these are kept in the run's folder
 
@@ -94,7 +94,7 @@ def measure(recipe: Recipe, splits: Splits, state: State, cache: PhotoCache | No
         paces=tuple(_measure_at(recipe.at(size), splits, state, cache, device) for size in sorted(set(recipe.sizes))),
         micro_batch=progress.micro_batch,
         precision=progress.precision,
-        memory_bytes=needed_bytes(recipe, state.network.architecture, progress.precision, progress.micro_batch),
+        memory_bytes=held_bytes(recipe, state.network.architecture, device, progress.precision, progress.micro_batch),
         free_bytes=available_bytes(device),
         checkpoint_bytes=sum(array.nbytes for array in state.arrays().values()),
     )
