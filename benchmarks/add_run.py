@@ -1,6 +1,7 @@
 """A finished training as a row of benchmarks/results/training.csv: `python benchmarks/add_run.py RUN...`"""
 
 import csv
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -50,7 +51,7 @@ def row(folder: Path) -> dict[str, Any]:
         "seed": run.recipe.seed,
         "epochs": len(metrics),
         "seconds": round(metrics[-1]["seconds"]),
-        "waiting": round(sum(row["waiting_seconds"] for row in metrics) / metrics[-1]["seconds"], 4),
+        "waiting": round(sum(row.get("waiting_seconds", math.nan) for row in metrics) / metrics[-1]["seconds"], 4),
         "protocol": validation["protocol"],
         "n": validation["n"],
         "value": validation["top1"]["value"],

@@ -33,7 +33,7 @@ from verydeep.data.loader import load_batches
 RESULTS = Path(__file__).parent / "results" / "loading.csv"
 IMAGENETTE = Path(__file__).parents[2] / "shared" / "data" / "imagenette-144" / "train"
 DRAINED = 3  # batches before the clock starts: those that a loader process made while others had their turn
-ENDLESS = 1_000_000  # epochs
+ENDLESS = 10_000  # epochs
 AREAS = (0.35, 1.0)  # of the photo, as in the recipe `modern`
 BUNDLED = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "retina.jpg", "rocket.jpg")
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])

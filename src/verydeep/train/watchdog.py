@@ -52,7 +52,7 @@ class Watchdog:
         self._waits_for, self._longest_s = "the first step", first_s
         self._is_phase = False
         self._durations: deque[float] = deque(maxlen=_REMEMBERED)
-        self._last_step: float | None = None  # by time.monotonic; None where the time since is none of a step
+        self._last_step: float | None = None  # or the last phase's end, by time.monotonic; None within a phase
 
     def __enter__(self) -> "Watchdog":
         self._watched = threading.get_ident()
@@ -96,7 +96,8 @@ class Watchdog:
     def _begin(self, waits_for: str, longest_s: float, *, is_phase: bool) -> None:
         with self._lock:
             self._waits_for, self._longest_s, self._is_phase = waits_for, longest_s, is_phase
-            self._silent_s, self._last_step = 0.0, None
+            self._silent_s = 0.0
+            self._last_step = None if is_phase else time.monotonic()
 
     def _watch(self) -> None:
         while not self._ended.wait(self._tick_s):
