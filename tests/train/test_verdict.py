@@ -159,7 +159,7 @@ def test_a_training_set_that_is_learnt_with_many_mistakes_elsewhere_is_overfitti
 
 
 def test_label_smoothing_keeps_the_loss_of_a_network_up_that_knows_all_photos():
-    """A recorded run: CIFAR-10 (JPEG copy), 45,000 photos, 99 % of which it knew; 88 % of 5,000 others."""
+    """As recorded in a run on 45,000 photos of CIFAR-10 (JPEG copy), which knew 88 % of 5,000 others."""
     smoothed = replace(PLAIN, label_smoothing=0.1)
     recorded = curves(loss=0.59, validation_loss=0.43, learning_rate=0.0)
     assert re.search("It overfits: it learnt 95% of what .* but 85% of what", said(recorded, recipe=smoothed))
