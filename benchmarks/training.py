@@ -4,15 +4,18 @@
 
 Both train the same network at 128 pixels on the photos of imagenette-144, from the files to the updated weights. The
 plain one is written as most are: torch's DataLoader over a folder, float32, SGD with momentum, a step at a time. The
-two take turns, so that a slow minute of the machine hits both; each figure is a median with its range. They share a
-process: the plain one profits from the memory that the other has the process keep (`machine.keep_freed_memory`).
+two take turns, so that a slow minute of the machine hits both; each figure is a median with its range. Each is a
+process of its own, since the program changes how its process keeps memory (`machine.keep_freed_memory`).
 """
 
 import argparse
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import count, islice
+from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
@@ -31,6 +34,7 @@ from verydeep.train.loop import begin, learn_batch, open_training_cache
 from verydeep.train.precision import choose_precision
 from verydeep.train.recipe import Recipe
 
+spawning = multiprocessing.get_context("spawn")
 LOADERS = 1  # processes, one core fewer than the machine of the published figures has
 
 Steps = Iterator[int]
@@ -47,10 +51,7 @@ def main() -> None:
     photos = open_folder(IMAGENETTE)
     for name in arguments.networks:
         recipe = replace(load_recipe("modern"), configuration=name, width=1.0, first_size=None)
-        contestants: dict[str, Callable[[], Steps]] = {
-            "plain loop": lambda recipe=recipe: plain(recipe, photos),
-            "verydeep": lambda recipe=recipe: ours(recipe, photos),
-        }
+        contestants = {"plain loop": partial(plain, recipe, photos), "verydeep": partial(ours, recipe, photos)}
         rates = take_turns(contestants, arguments.steps, arguments.rounds)
         rates["verydeep over plain loop"] = [
             mine / theirs for mine, theirs in zip(rates["verydeep"], rates["plain loop"], strict=True)
@@ -72,16 +73,39 @@ def main() -> None:
 
 def take_turns(contestants: dict[str, Callable[[], Steps]], steps: int, rounds: int) -> dict[str, list[float]]:
     """Photos a second of each over so many steps, `rounds` times in turn, after one turn to warm up."""
-    running = {name: start() for name, start in contestants.items()}
-    rates: dict[str, list[float]] = {name: [] for name in running}
+    pipes = {name: start_process(start) for name, start in contestants.items()}
+    rates: dict[str, list[float]] = {name: [] for name in pipes}
     for round_number in range(rounds + 1):
-        for name, taken in running.items():
-            next(taken)  # what a loader process prepared while the other had its turn is used up
+        for name, pipe in pipes.items():
+            take(pipe, 1)  # what a loader process prepared while the other had its turn is used up
             start = time.perf_counter()
-            photos = sum(islice(taken, steps))
+            photos = take(pipe, steps)
             if round_number:
                 rates[name].append(photos / (time.perf_counter() - start))
+    for pipe in pipes.values():
+        pipe.send(0)
     return rates
+
+
+def start_process(start: Callable[[], Steps]) -> Connection:
+    """Where a contestant waits to be told how many steps to take."""
+    mine, its = spawning.Pipe()
+    spawning.Process(target=take_as_told, args=(start, its)).start()
+    return mine
+
+
+def take_as_told(start: Callable[[], Steps], pipe: Connection) -> None:
+    """A contestant's process."""
+    taken = start()
+    while steps := pipe.recv():
+        pipe.send(sum(islice(taken, steps)))
+
+
+def take(pipe: Connection, steps: int) -> int:
+    """Has a contestant take steps; how many photos these had."""
+    pipe.send(steps)
+    photos: int = pipe.recv()
+    return photos
 
 
 def plain(recipe: Recipe, photos: Dataset) -> Steps:
