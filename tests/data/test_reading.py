@@ -28,6 +28,7 @@ def test_a_photo_that_is_no_larger_is_read_as_it_is(tmp_path, name, height, widt
     assert np.array_equal(read_training_photo(path, side), read_image(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["JPEG", "PNG"])
 @pytest.mark.parametrize(
     ("height", "width"), [(101, 150), (150, 101), (399, 600), (400, 600), (1000, 801), (900, 4000)]

@@ -37,6 +37,7 @@ def growth(network: Network) -> float:
         return (network.features(x, ("conv5_4",))["conv5_4"].std() / x.std()).item()
 
 
+@pytest.mark.slow
 def test_the_papers_spread_explodes_or_vanishes_over_sixteen_layers_and_he_keeps_the_signal():
     assert growth(initialized("paper", 0.1, width=1.0)) > 1e6
     assert growth(initialized("paper", 0.01, width=1.0)) < 1e-6

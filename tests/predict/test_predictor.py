@@ -165,6 +165,7 @@ def test_formats_beyond_the_usual_are_accepted_where_asked_for(toy_model: Path) 
     assert isinstance(liberal.predict(file.getvalue()), Prediction)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_photos(predictor: Predictor, paths: list[Path]) -> None:
     data = paths[0].read_bytes()
 

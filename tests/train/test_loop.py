@@ -272,6 +272,7 @@ def test_a_signal_while_the_logs_are_closed_loses_nothing_and_closes_the_others(
     assert_goes_on_to_the_end(broken, start(tmp_path / "whole", epochs=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["validate", "save_state"])
 def test_a_signal_that_a_library_swallows_after_the_last_step_still_stops_the_run(moment, start, tmp_path, monkeypatch):
     broken = start(tmp_path / "broken", epochs=1)
@@ -577,6 +578,7 @@ def test_a_recipe_with_a_value_of_another_type_is_damaged(field, value, start, t
         open_run(run.folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", ["{", "3", '{"epoch": "one", "seconds": 1}', "{}", "[]", "\xff"])
 def test_damaged_measurements_are_told_with_the_way_round_them(line, start, tmp_path):
     run = start(tmp_path / "run", epochs=1)

@@ -209,6 +209,7 @@ def test_less_than_an_epoch_is_refused_with_what_it_takes_and_what_there_is(minu
     assert "--set width=" in caught.value.hint
 
 
+@pytest.mark.slow
 @given(minutes=st.floats(0, 1e5), epoch_seconds=st.floats(1e-3, 1e5), validation_seconds=st.floats(0, 1e4))
 def test_the_whole_training_is_within_the_time_and_one_more_epoch_is_not(minutes, epoch_seconds, validation_seconds):
     rate = PLAN.photos / epoch_seconds
