@@ -66,7 +66,7 @@ def show_plan(plan: "Plan", as_json: bool) -> None:
     rows = {
         "photos": f"{plan.photos:,} an epoch, {len(plan.sizes)} epochs",
         **{f"at {pace.size} px": _describe(pace, plan) for pace in plan.paces},
-        "in all": f"{_duration(plan.total_seconds)}, {plan.total_macs / 1e12:.3g} T multiply-adds in {plan.precision}",
+        "in all": f"{_duration(plan.total_seconds)}, {_tera(plan.total_macs)} multiply-adds in {plan.precision}",
         "memory": f"{_gib(plan.memory_bytes)} a step, {plan.micro_batch} photos at once{free}",
         "disk": f"{_gib(2 * plan.checkpoint_bytes)} for the state of the run, kept twice",
     }
@@ -96,6 +96,11 @@ def _describe(pace: "Pace", plan: "Plan") -> str:
         f"{pace.photos_per_second:.0f} photos a second, {pace.waiting_share:.0%} of the time waiting for them; "
         f"{_duration(pace.validation_seconds)} of validation after each"
     )
+
+
+def _tera(count: int) -> str:
+    """1,020 T, to three digits."""
+    return f"{float(f'{count / 1e12:.3g}'):,g} T"
 
 
 def _duration(seconds: float) -> str:
