@@ -83,6 +83,7 @@ def measure_prediction(rounds: int = 20) -> None:
 
 def measure_training(rounds: int = 8) -> None:
     """One step of the recipe `modern` on a batch that is ready: forward, backward, update."""
+    machine.keep_freed_memory()  # as a training does
     recipe = load_recipe("modern")
     architecture = recipe.architecture(classes=10)
     images = torch.randn(recipe.batch_size, 3, recipe.input_size, recipe.input_size)
