@@ -2,7 +2,8 @@
 
 A table stands between the comments <!-- results: accuracy.csv --> and <!-- end -->. Of rows that differ in nothing but
 their figure, its date and its commit, the last one counts. Rows of a model's file that was replaced since do not count,
-nor, where no model took part, those that differ in the unit and the size, which stand behind the last colon.
+nor, where no model took part, those that differ in the unit and the size, which stand behind the last colon; nor, of a
+recipe's, those of another network than it has now.
 """
 
 import csv
@@ -43,7 +44,8 @@ def latest(rows: list[Row]) -> list[Row]:
         if row["model"] != files[model(row)]:
             continue
         protocol = row["protocol"].rpartition(":")[0] if row["model"] == "-" else row["protocol"]
-        condition = tuple(row[name] for name in row if name not in (*OF_THE_MEASUREMENT, "protocol"))
+        changing = ("protocol", "architecture") if "of recipe " in protocol else ("protocol",)
+        condition = tuple(row[name] for name in row if name not in (*OF_THE_MEASUREMENT, *changing))
         figures[(protocol, *condition)] = row
     return list(figures.values())
 
