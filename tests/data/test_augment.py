@@ -117,6 +117,38 @@ def test_a_box_never_leaves_the_photo(spec):
         assert 0 <= top < bottom <= 180
 
 
+def test_a_border_is_the_photo_run_back_from_its_sides():
+    """A crop as large as the photo then stands at any of (2 * 15 + 1)^2 places of the photo padded as NumPy pads it."""
+    photo = PHOTO[:120, :120]
+    padded = np.pad(photo, ((15, 15), (15, 15), (0, 0)), mode="reflect")
+    spec = Augmentation(120, border=0.125, flip=False)
+    places = set()
+    for row in [*numbers(60), [0.0] * 8, [1 - 2**-53] * 8]:
+        top, left = int(row[3] * 31), int(row[2] * 31)
+        places.add((top, left))
+        assert np.array_equal(augment(photo, spec, row), padded[top : top + 120, left : left + 120])
+    assert {(0, 0), (30, 30)} <= places
+    assert len(places) > 50
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (2, 3), (3, 2), (40, 31), (180, 270)])
+@pytest.mark.parametrize("border", [0.125, 0.5])
+def test_a_border_around_any_photo_is_the_crop_of_the_padded_one(shape, border):
+    height, width = shape
+    photo = PHOTO[:height, :width]
+    margin = round(border * min(shape))
+    padded = np.pad(photo, ((margin, margin), (margin, margin), (0, 0)), mode="reflect")
+    for scales in ((32, 32), (32, 48)):
+        spec = Augmentation(32, scales=scales, border=border, flip=False)
+        for row in numbers(20):
+            box = _scale_box(width, height, spec, row)
+            assert 0 <= box[0] < box[2] <= padded.shape[1]
+            assert 0 <= box[1] < box[3] <= padded.shape[0]
+            side = min(shape) * 32 / (scales[0] + int(row[0] * (scales[1] - scales[0] + 1)))
+            assert (box[2] - box[0], box[3] - box[1]) == pytest.approx((side, side))
+            assert np.array_equal(augment(photo, spec, row), _cut(padded, box, 32))
+
+
 @pytest.mark.parametrize("spec", [Augmentation(20, areas=(0.1, 1.0)), Augmentation(150, scales=(150, 500))])
 def test_cutting_before_resampling_changes_no_pixel_by_more_than_rounding(spec):
     choose = _area_box if spec.areas else _scale_box

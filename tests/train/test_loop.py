@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors
 import torch
+from safetensors.numpy import load_file
 
 from verydeep import files
 from verydeep.data.datasets import open_splits
@@ -408,8 +408,7 @@ def test_parts_of_a_batch_make_the_step_of_the_whole(start, tmp_path):
 
 def trained(run: Run) -> dict[str, np.ndarray]:
     go(run)
-    with safetensors.safe_open(state_files(run.folder)[0], framework="np") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    return load_file(state_files(run.folder)[0])
 
 
 def test_a_run_in_use_is_refused(start, photos, tmp_path):
@@ -460,8 +459,7 @@ def test_a_run_that_rolls_back_for_ever_stops(start, photos, tmp_path, monkeypat
 
 
 def arrays(path: Path) -> dict[str, bytes]:
-    with safetensors.safe_open(path, framework="np") as file:
-        return {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118, not a dict
+    return {name: array.tobytes() for name, array in load_file(path).items()}
 
 
 @pytest.mark.parametrize("name", ["cutmix", "mixup"])

@@ -55,6 +55,8 @@ def test_a_field_is_set_from_text_by_its_type(text, value):
         ("train_areas", "0.5", "not 2 values separated by commas or none"),
         ("train_areas", "0.9,0.1", "two growing shares"),
         ("train_scales", "128,256", "two ways of the same"),
+        ("train_border", "0.1", "train_border goes with train_scales only.* Set it to 0"),
+        ("train_border", "0.6", "train_border is 0.6; expected 0 to 0.5"),
         ("speed", "fast", "no field speed"),
         ("test_crop", "500", "test_crop is 500"),
         ("first_size", "80", "first_size is 80; expected a multiple of 32"),

@@ -30,6 +30,7 @@ class Augmentation:
     crop: int  # pixels, the side of the picture
     scales: tuple[int, int] | None = None  # the shorter side in pixels before the crop, uniform (the paper's S)
     areas: tuple[float, float] | None = None  # instead: the share of its area that the crop takes, uniform but clipped
+    border: float = 0.0  # with scales: the mirrored border around the photo, as a share of its shorter side
     flip: bool = True  # left and right, for half of the pictures
     color_shift: float = 0.0  # the standard deviation of the paper's alpha; 0.1 in the paper
 
@@ -77,8 +78,12 @@ def augment(
     """
     height, width = photo.shape[:2]
     crop = augmentation.crop
+    border = round(augmentation.border * min(height, width))
+    if border:
+        photo = photo[_mirrored(height, border)[:, None], _mirrored(width, border)]
     out = np.empty((crop, crop, 3), np.uint8) if out is None else out
-    pixels = _cut(photo, (_area_box if augmentation.areas else _scale_box)(width, height, augmentation, numbers), crop)
+    box = (_area_box if augmentation.areas else _scale_box)(width, height, augmentation, numbers)
+    pixels = _cut(photo, box, crop)
     is_mirrored = augmentation.flip and numbers[4] < 0.5
     if is_mirrored:
         pixels = pixels[:, ::-1]
@@ -98,14 +103,19 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels o
 
 
 def _scale_box(width: int, height: int, augmentation: Augmentation, numbers: Sequence[float]) -> Box:
-    """The crop from the photo resized so that its shorter side is uniform in `scales`, in the photo's own pixels."""
-    crop = augmentation.crop
+    """The crop from the photo resized so that its shorter side is uniform in `scales`, in the photo's own pixels.
+
+    With a border, in the pixels of the photo with its border.
+    """
+    crop, shorter = augmentation.crop, min(width, height)
+    border = round(augmentation.border * shorter)
+    width, height = width + 2 * border, height + 2 * border
     smallest, largest = augmentation.scales or (crop, crop)
     scale = smallest + int(numbers[0] * (largest - smallest + 1))
-    if scale == min(width, height):
+    if scale == shorter:
         left, top = int(numbers[2] * (width - crop + 1)), int(numbers[3] * (height - crop + 1))
         return (left, top, left + crop, top + crop)
-    side = crop / scale * min(width, height)
+    side = crop / scale * shorter
     return _place(width, height, side, side, numbers)
 
 
@@ -123,6 +133,13 @@ def _area_box(width: int, height: int, augmentation: Augmentation, numbers: Sequ
 def _place(width: int, height: int, box_width: float, box_height: float, numbers: Sequence[float]) -> Box:
     left, top = numbers[2] * (width - box_width), numbers[3] * (height - box_height)
     return (left, top, min(width, left + box_width), min(height, top + box_height))
+
+
+def _mirrored(length: int, border: int) -> np.ndarray:
+    """The positions 0 to length - 1 with a border on both sides that runs back from the ends; border < length."""
+    positions = np.abs(np.arange(-border, length + border))
+    mirrored: np.ndarray = np.minimum(positions, 2 * (length - 1) - positions)
+    return mirrored
 
 
 def _cut(photo: np.ndarray, box: Box, crop: int) -> np.ndarray:

@@ -48,6 +48,7 @@ class Recipe:
     first_size: int | None = None  # pixels, in the first epochs; then pictures grow to input_size; none: all have that
     train_scales: tuple[int, int] | None = None  # pixels, the shorter side before the crop, uniform (the paper's S)
     train_areas: tuple[float, float] | None = None  # instead: the share of the photo that the crop shows, uniform
+    train_border: float = 0.0  # share of the shorter side, mirrored around the photo: crops may reach into it
     flip: bool = True
     color_shift: float = 0.0  # standard deviation of the paper's colour shift; 0.1 in the paper
     mixup: float = 0.0  # alpha; 0 = off
@@ -85,6 +86,7 @@ class Recipe:
             ("drops", self.drops, 0, 100),
             ("label_smoothing", self.label_smoothing, 0, 1),
             ("ema_decay", self.ema_decay, 0, 1),
+            ("train_border", self.train_border, 0, 0.5),
             ("color_shift", self.color_shift, 0, 10),
             ("mixup", self.mixup, 0, 100),
             ("cutmix", self.cutmix, 0, 1),
@@ -107,6 +109,8 @@ class Recipe:
             )
         if self.train_areas and not 0 < self.train_areas[0] <= self.train_areas[1] <= 1:
             raise RecipeError(f"train_areas is {self.train_areas}; expected two growing shares.", "For example 0.35,1")
+        if self.train_border and self.train_areas:
+            raise RecipeError("train_border goes with train_scales only.", "Set it to 0, or train_areas=none.")
         if self.initial_std is not None and self.initialization != "paper":
             raise RecipeError("initial_std goes with initialization=paper only.", "Set it to none.")
         if self.first_size and self.schedule == "plateau":
@@ -157,7 +161,9 @@ class Recipe:
     @property
     def augmentation(self) -> Augmentation:
         """How photos are made ready for training, at the full size."""
-        return Augmentation(self.input_size, self.train_scales, self.train_areas, self.flip, self.color_shift)
+        return Augmentation(
+            self.input_size, self.train_scales, self.train_areas, self.train_border, self.flip, self.color_shift
+        )
 
     @property
     def augmentations(self) -> list[Augmentation]:
