@@ -1,6 +1,7 @@
 """Signals while something runs: the first is answered where it may be, the second at once."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -150,6 +151,52 @@ def test_a_second_signal_ends_the_process_and_its_loaders_at_once():
     while _is_alive(child):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere SIGTERM ends loading processes")
+def test_a_sigterm_to_all_processes_of_a_training_stops_it_whole(make_photos, tmp_path):
+    """As a scheduler sends it: also to the process that loads, to any of its threads that does not block it."""
+    photos = make_photos(tmp_path / "photos", each=400)  # a process of its own loads 500 or more
+    command = [
+        sys.executable,
+        "-m",
+        "verydeep",
+        "train",
+        str(photos),
+        "--recipe",
+        "small",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    for setting in ("configuration=toy", "width=0.125", "epochs=1000"):
+        command += ["--set", setting]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stderr is not None
+        assert any(re.match(r"epoch 1/1000: validation", line) for line in process.stderr)
+        loaders = [
+            int(number) for number in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        ]
+        blocked = {
+            thread.parent.name: _blocks(thread, signal.SIGTERM) for loader in loaders for thread in _threads(loader)
+        }
+        os.killpg(process.pid, signal.SIGTERM)
+        told = process.stderr.read()
+    assert len(blocked) > 1
+    assert list(blocked.values()).count(False) <= 1, blocked  # the one that waits for it
+    assert process.returncode == 143, told
+    assert "stopped by SIGTERM" in told
+
+
+def _threads(process: int) -> list[Path]:
+    """What the system tells of each."""
+    return list(Path(f"/proc/{process}/task").glob("*/status"))
+
+
+def _blocks(status: Path, number: int) -> bool:
+    mask = re.search(r"^SigBlk:\s*([0-9a-f]+)$", status.read_text(encoding="ascii"), re.MULTILINE)
+    assert mask is not None
+    return bool(int(mask[1], 16) >> (number - 1) & 1)
 
 
 def _is_alive(process: int) -> bool:

@@ -103,10 +103,25 @@ def load_batches(
         pin_memory=pin_memory,
     )
     with dead_process_as_training_error():
-        for batch in loader:
+        with _sigterm_blocked():
+            loading = iter(loader)  # starts the processes
+        for batch in loading:
             if isinstance(batch, DatasetError):
                 raise batch
             yield batch
+
+
+@contextlib.contextmanager
+def _sigterm_blocked() -> Iterator[None]:
+    """Processes that start within it have SIGTERM blocked in all threads, also in those that libraries start early."""
+    if not hasattr(signal, "sigtimedwait"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # one that came meanwhile arrives now
 
 
 @contextlib.contextmanager
@@ -217,8 +232,7 @@ def _prepare_process(stacks: Path | None, _number: int) -> None:
     interrupt the main process in the middle of a step.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigtimedwait"):  # Linux; elsewhere torch's handler stays, which ends the process
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    if hasattr(signal, "sigtimedwait"):  # Linux, where SIGTERM is blocked; elsewhere torch's handler ends the process
         threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     if hasattr(faulthandler, "register"):  # not on Windows
         file = stacks.open("a") if stacks else sys.__stderr__  # open from now on: a process that hangs opens nothing
