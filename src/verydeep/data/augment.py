@@ -44,6 +44,10 @@ class Augmentation:
             return self.scales[1]
         return math.ceil(self.crop / math.sqrt(self.areas[0])) if self.areas else self.crop
 
+    def margin(self, width: int, height: int) -> int:
+        """How wide the border around a photo of that size is, in its own pixels."""
+        return round(self.border * min(width, height))
+
 
 _NUMBERS = 8  # of a picture
 _PICTURES = 0  # the stream of random numbers that pictures use; `loader` counts on from there
@@ -78,9 +82,8 @@ def augment(
     """
     height, width = photo.shape[:2]
     crop = augmentation.crop
-    border = round(augmentation.border * min(height, width))
-    if border:
-        photo = photo[_mirrored(height, border)[:, None], _mirrored(width, border)]
+    if margin := augmentation.margin(width, height):
+        photo = photo[_mirrored(height, margin)[:, None], _mirrored(width, margin)]
     out = np.empty((crop, crop, 3), np.uint8) if out is None else out
     box = (_area_box if augmentation.areas else _scale_box)(width, height, augmentation, numbers)
     pixels = _cut(photo, box, crop)
@@ -107,9 +110,8 @@ def _scale_box(width: int, height: int, augmentation: Augmentation, numbers: Seq
 
     With a border, in the pixels of the photo with its border.
     """
-    crop, shorter = augmentation.crop, min(width, height)
-    border = round(augmentation.border * shorter)
-    width, height = width + 2 * border, height + 2 * border
+    crop, shorter, margin = augmentation.crop, min(width, height), augmentation.margin(width, height)
+    width, height = width + 2 * margin, height + 2 * margin
     smallest, largest = augmentation.scales or (crop, crop)
     scale = smallest + int(numbers[0] * (largest - smallest + 1))
     if scale == shorter:
