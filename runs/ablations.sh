@@ -33,6 +33,7 @@ for seed in 0 1; do
     run scales-instead "$seed" $small train_areas=none train_scales=64,96
     run small-crops "$seed" $small train_areas=0.08,1
     run color "$seed" $small color_shift=0.1
+    run trivial-augment "$seed" $small trivial_augment=true
     run growing "$seed" $small first_size=32
     run configuration-A "$seed" $small configuration=A
     run no-batch-norm "$seed" $small batch_norm=false learning_rate=0.01

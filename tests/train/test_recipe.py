@@ -70,6 +70,11 @@ def test_a_wrong_setting_is_refused_in_one_sentence(name, text, message):
         load_recipe("modern").with_settings({name: text})
 
 
+def test_two_ways_to_change_colours_are_refused():
+    with pytest.raises(RecipeError, match="both change colours.* Set one of them to 0 or false"):
+        load_recipe("paper").with_settings({"trivial_augment": "yes"})
+
+
 @pytest.mark.parametrize(
     ("first", "full", "epochs", "sizes"),
     [

@@ -6,7 +6,7 @@ numbers of a picture stand in a row, one column a choice, so that no choice depe
 
 0  the scale, or the share of the area     3      the crop's place from top to bottom
 1  the crop's aspect (areas only)          4      mirrored, where below 0.5
-2  the crop's place from left to right     5 to 7  the colour shift along each eigenvector
+2  the crop's place from left to right     5 to 7  the colour shift along each eigenvector, or the edit
 """
 
 import math
@@ -16,6 +16,8 @@ from statistics import NormalDist
 
 import numpy as np
 from PIL import Image
+
+from verydeep.data.edits import trivial_augment
 
 # The eigenvalues and eigenvectors of the covariance of RGB over ImageNet's training set, for pixels in [0, 1]: the
 # directions in which light changes colour (Krizhevsky et al. 2012, section 4.1; the paper, section 3.1).
@@ -33,6 +35,7 @@ class Augmentation:
     border: float = 0.0  # with scales: the mirrored border around the photo, as a share of its shorter side
     flip: bool = True  # left and right, for half of the pictures
     color_shift: float = 0.0  # the standard deviation of the paper's alpha; 0.1 in the paper
+    trivial_augment: bool = False  # instead: one random edit
 
     @property
     def reading_side(self) -> int:
@@ -90,7 +93,9 @@ def augment(
     is_mirrored = augmentation.flip and numbers[4] < 0.5
     if is_mirrored:
         pixels = pixels[:, ::-1]
-    if augmentation.color_shift:
+    if augmentation.trivial_augment:
+        out[...] = trivial_augment(np.ascontiguousarray(pixels), numbers[5:])
+    elif augmentation.color_shift:
         tables = _color_tables(augmentation.color_shift, numbers[5:])
         for channel in range(3):
             out[..., channel] = tables[channel].take(pixels[..., channel])

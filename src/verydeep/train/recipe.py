@@ -51,6 +51,7 @@ class Recipe:
     train_border: float = 0.0  # share of the shorter side, mirrored around the photo: crops may reach into it
     flip: bool = True
     color_shift: float = 0.0  # standard deviation of the paper's colour shift; 0.1 in the paper
+    trivial_augment: bool = False  # instead: one of fourteen edits of colour or shape, of random strength
     mixup: float = 0.0  # alpha; 0 = off
     cutmix: float = 0.0  # the share of batches
     test_resize: int = 146  # pixels, the shorter side of a photo to predict (the paper's Q)
@@ -111,6 +112,8 @@ class Recipe:
             raise RecipeError(f"train_areas is {self.train_areas}; expected two growing shares.", "For example 0.35,1")
         if self.train_border and self.train_areas:
             raise RecipeError("train_border goes with train_scales only.", "Set it to 0, or train_areas=none.")
+        if self.color_shift and self.trivial_augment:
+            raise RecipeError("color_shift and trivial_augment both change colours.", "Set one of them to 0 or false.")
         if self.initial_std is not None and self.initialization != "paper":
             raise RecipeError("initial_std goes with initialization=paper only.", "Set it to none.")
         if self.first_size and self.schedule == "plateau":
@@ -162,7 +165,13 @@ class Recipe:
     def augmentation(self) -> Augmentation:
         """How photos are made ready for training, at the full size."""
         return Augmentation(
-            self.input_size, self.train_scales, self.train_areas, self.train_border, self.flip, self.color_shift
+            crop=self.input_size,
+            scales=self.train_scales,
+            areas=self.train_areas,
+            border=self.train_border,
+            flip=self.flip,
+            color_shift=self.color_shift,
+            trivial_augment=self.trivial_augment,
         )
 
     @property
