@@ -4,12 +4,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-fast test-kills check format bench
+.PHONY: setup demo test test-fast test-kills test-native check format bench bench-native
 
 setup: $(READY)
 
-# Everything for development, in a virtual environment of its own; constraints.txt pins torch.
-$(READY): pyproject.toml constraints.txt
+# Everything for development, in a virtual environment of its own; constraints.txt pins torch. The native engine is built.
+$(READY): pyproject.toml constraints.txt $(wildcard native/CMakeLists.txt native/src/*.* native/src/isa/*.h)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
 	@touch $(READY)
@@ -29,6 +29,18 @@ test-fast: $(READY)
 # A training killed 60 times, and 60 times without space on the disk, ends with the same weights; a few minutes.
 test-kills: $(READY)
 	VERYDEEP_KILLS=60 $(BIN)/python -m pytest tests/train/test_kills.py
+
+# Every kernel of the native engine against its naive twin, on random shapes; a few minutes.
+test-native: build/check/check
+	build/check/check 40
+
+# Where the time of its convolutions goes.
+bench-native: build/check/check
+	build/check/steps
+
+build/check/check: $(READY) $(wildcard native/CMakeLists.txt native/src/*.* native/src/isa/*.h native/tests/*.cpp)
+	$(BIN)/cmake -S native -B build/check -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DVERYDEEP_CHECK=ON
+	$(BIN)/cmake --build build/check
 
 # Style, types, and the direction of imports.
 check: $(READY)

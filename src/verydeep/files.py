@@ -112,6 +112,51 @@ def remove_unfinished(folder: Path, *prefixes: str) -> None:
                 path.unlink(missing_ok=True)
 
 
+def make_room(path: Path, size: int, limit_bytes: int) -> None:
+    """Makes room for a file of `size` bytes at `path`, in a folder of files that can be made again.
+
+    Deletes what was left of such files by processes that were killed, and those of the same suffix that were not used
+    for longest, until all of them together take at most `limit_bytes`; never one that is held.
+    """
+    with contextlib.suppress(OSError):  # what another run deletes at the same time, or nobody may delete, is no matter
+        for unfinished in path.parent.glob(f"{_UNFINISHED}*.tmp"):
+            _delete_unused(unfinished)
+        others = [(other.stat(), other) for other in path.parent.glob("*" + path.suffix) if other != path]
+        total = size + sum(status.st_size for status, _ in others)
+        for status, other in sorted(others, key=lambda item: item[0].st_mtime):
+            if total <= limit_bytes:
+                break
+            if _delete_unused(other):
+                total -= status.st_size
+
+
+def _delete_unused(path: Path) -> bool:
+    with contextlib.suppress(OSError):  # Windows deletes no file that is open
+        with path.open("rb") as file:
+            if not hold(file, is_shared=False):
+                return False
+        path.unlink()
+        return True
+    return False
+
+
+def hold(file: BinaryIO, *, is_shared: bool) -> bool:
+    """Whether `make_room` leaves the file alone from now on, for as long as it or its mapping is open.
+
+    is_shared: others may hold it, too. False where others hold it. A file system without locks counts as held: a file
+    that is deleted while it is used stays readable to whoever has it open, and Windows deletes no file that is open.
+    """
+    if sys.platform == "win32":
+        return True
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 @contextlib.contextmanager
 def sole_use(path: str | Path, what: str) -> Iterator[None]:
     """Holds the lock file at `path` within the block. Raises UsageError where another process holds it.

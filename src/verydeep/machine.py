@@ -48,6 +48,12 @@ def instruction_sets() -> tuple[str, ...]:
     return tuple(name for name in _INSTRUCTION_SETS if name in flags)
 
 
+def may_have_gpu() -> bool:
+    """Whether there are signs of a GPU that torch can use, of NVIDIA, AMD or Apple: told without loading torch."""
+    is_apple = platform.system() == "Darwin" and platform.machine() == "arm64"
+    return is_apple or os.path.exists("/proc/driver/nvidia/version") or os.path.exists("/dev/kfd")  # noqa: PTH110
+
+
 def memory_bytes() -> int | None:
     """How much this process may use, a container's limit included; None where the operating system does not tell."""
     known: list[int] = []

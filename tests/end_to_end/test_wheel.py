@@ -1,6 +1,7 @@
 """The wheel that users install: what is in it, how large it is, and that it predicts without torch."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -28,6 +29,8 @@ def test_the_wheel_holds_the_package_its_models_and_nothing_else(wheel):
     outside = [name for name in sizes if not name.startswith(("verydeep/", "verydeep-"))]
     assert not outside
     assert "verydeep/py.typed" in sizes
+    modules = [name for name in sizes if name.startswith("verydeep/runtime/_native.")]
+    assert len(modules) == (shutil.which("c++") is not None)
     models = {Path(name).stem: size for name, size in sizes.items() if name.endswith(".safetensors")}
     assert set(models) == {"imagenette", "cifar10"}
     assert all(size <= MODEL_LIMIT for size in models.values())
@@ -48,7 +51,7 @@ def test_the_wheel_predicts_where_torch_is_not_installed(wheel, tmp_path):
         "import verydeep\n"
         f"assert verydeep.__file__.startswith({str(tmp_path)!r}), verydeep.__file__\n"
         "from verydeep.cli.main import main\n"
-        f"sys.argv = ['verydeep', 'predict', {str(photo)!r}, '--model', 'cifar10', '--engine', 'reference']\n"
+        f"sys.argv = ['verydeep', 'predict', {str(photo)!r}, '--model', 'cifar10']\n"
         "main()\n"
     )
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}

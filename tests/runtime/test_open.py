@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from verydeep import machine
 from verydeep.accounting import account_layers, total
 from verydeep.architecture import Architecture
 from verydeep.errors import DeviceError, MissingExtraError, ModelFileError
@@ -26,9 +27,19 @@ def photos(size: int, n: int = 1) -> np.ndarray:
 
 
 @pytest.fixture
+def no_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there was no compiler."""
+    hide(monkeypatch, "verydeep.runtime._native")
+
+
+@pytest.fixture
 def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide(monkeypatch, "torch")
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, hidden: str) -> None:
     find_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find_spec(name))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == hidden else find_spec(name))
 
 
 def test_a_file_opens_with_its_classes_and_its_preprocessing(toy_model: Path) -> None:
@@ -43,10 +54,11 @@ def test_a_folder_opens_as_the_model_in_it(toy_model: Path, tmp_path: Path) -> N
     assert open_model(tmp_path, engine="reference").info.classes == ("cat", "dog", "rocket")
 
 
-def test_every_engine_gives_the_same_logits(toy_model: Path) -> None:
-    pytest.importorskip("torch")
-    reference, torch = (open_model(toy_model, engine=name).engine for name in ("reference", "torch"))
-    assert torch.run(photos(32))["logits"] == pytest.approx(reference.run(photos(32))["logits"], abs=1e-5)
+@pytest.mark.parametrize(("name", "module"), [("torch", "torch"), ("native", "verydeep.runtime._native")])
+def test_every_engine_gives_the_same_logits(name: str, module: str, toy_model: Path) -> None:
+    pytest.importorskip(module)
+    reference, other = (open_model(toy_model, engine=engine).engine for engine in ("reference", name))
+    assert other.run(photos(32))["logits"] == pytest.approx(reference.run(photos(32))["logits"], abs=1e-5)
 
 
 TOY_MACS = total(account_layers(Architecture("toy", head="gap", classes=3, input_size=32, batch_norm=True))).macs
@@ -67,9 +79,44 @@ FEW = int(opening.LITTLE_WORK_GMACS * 1e9 / TOY_MACS)  # photos that the toy mod
         ({"engine": "reference"}, "reference"),
     ],
 )
-def test_auto_is_torch_unless_the_photos_are_few(settings: dict[str, Any], engine: str, toy_model: Path) -> None:
+@pytest.mark.usefixtures("no_native")
+def test_auto_without_native_is_torch_unless_the_photos_are_few(
+    settings: dict[str, Any], engine: str, toy_model: Path
+) -> None:
     pytest.importorskip("torch")
     assert open_model(toy_model, **settings).engine_name == engine
+
+
+@pytest.mark.parametrize(
+    ("has_gpu", "settings", "engine"),
+    [
+        (False, {}, "native"),
+        (False, {"device": "cpu"}, "native"),
+        (False, {"precision": "bfloat16"}, "torch"),
+        (True, {}, "torch"),
+        (True, {"photos": 1}, "native"),  # done before torch would be loaded
+        (True, {"device": "cpu"}, "native"),
+    ],
+)
+def test_auto_is_native_unless_torch_has_a_gpu(
+    has_gpu: bool, settings: dict[str, Any], engine: str, toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("verydeep.runtime._native")
+    monkeypatch.setattr(machine, "may_have_gpu", lambda: has_gpu)
+    assert open_model(toy_model, **settings).engine_name == engine
+
+
+@pytest.mark.skipif(shutil.which("c++") is None or shutil.which("cmake") is None, reason="nothing to build it with")
+def test_the_native_engine_is_built_where_there_is_a_compiler() -> None:
+    """Without it all tests of that engine would be skipped, and an error in its source would not be noticed."""
+    assert importlib.util.find_spec("verydeep.runtime._native") is not None
+
+
+@pytest.mark.usefixtures("no_native")
+def test_asking_for_native_where_it_was_not_built_says_why(toy_model: Path) -> None:
+    with pytest.raises(MissingExtraError, match="native engine is not in this installation: it was not built"):
+        open_model(toy_model, engine="native")
 
 
 def test_one_photo_on_a_gpu_is_torchs(toy_model: Path) -> None:
@@ -92,6 +139,7 @@ def test_a_torch_that_cannot_be_loaded_is_an_error_that_says_so(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(opening.ENGINES, "torch", "broken_torch:TorchEngine")
     monkeypatch.setattr(opening, "TORCH_NEEDS", ())
+    hide(monkeypatch, "verydeep.runtime._native")
     with pytest.raises(MissingExtraError, match=r"engine torch cannot be loaded.*lib") as caught:
         open_model(toy_model, engine=engine)
     assert "\n" not in caught.value.message
@@ -112,7 +160,13 @@ def test_a_misspelt_model_costs_no_import_of_torch(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_torch")
-def test_auto_is_the_reference_where_torch_is_not_installed(toy_model: Path) -> None:
+def test_auto_is_native_where_torch_is_not_installed(toy_model: Path) -> None:
+    pytest.importorskip("verydeep.runtime._native")
+    assert open_model(toy_model).engine_name == "native"
+
+
+@pytest.mark.usefixtures("no_torch", "no_native")
+def test_auto_is_the_reference_where_there_is_nothing_else(toy_model: Path) -> None:
     assert type(open_model(toy_model).engine).__name__ == "ReferenceEngine"
 
 
@@ -122,12 +176,11 @@ def test_asking_for_a_missing_torch_names_the_extra(toy_model: Path) -> None:
         open_model(toy_model, engine="torch")
 
 
-@pytest.mark.parametrize("engine", ["reference", "torch"])
+@pytest.mark.parametrize("engine", ["reference", "torch", "native"])
 def test_the_dense_view_of_an_fc_model_equals_it_at_its_own_size(
     engine: str, tmp_path: Path, random_weights: RandomWeights
 ) -> None:
-    if engine == "torch":
-        pytest.importorskip("torch")
+    pytest.importorskip({"torch": "torch", "native": "verydeep.runtime._native"}.get(engine, "numpy"))
     architecture = Architecture("toy", "fc", classes=2, input_size=16, width=0.25)
     path = tmp_path / "fc.safetensors"
     write_model(path, ModelInfo(architecture, ("a", "b"), Preprocessing(16, 16)), random_weights(architecture))
@@ -166,7 +219,7 @@ def test_an_installation_without_the_built_in_model_says_so(monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("setting", "listing"),
     [
-        ({"engine": "caffe"}, "auto, torch, reference"),
+        ({"engine": "caffe"}, "auto, native, torch, reference"),
         ({"device": "tpu"}, "auto, cpu, cuda, mps"),
         ({"precision": "float8"}, "float32, bfloat16"),
         ({"threads": 0}, "at least 1"),

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from verydeep.architecture import Architecture
 from verydeep.errors import ModelFileError, StorageError
 from verydeep.nouns import Calibration, Preprocessing
-from verydeep.weights import ModelInfo, read_info, read_model, write_model
+from verydeep.weights import ModelInfo, map_model, read_info, read_model, write_model
 from verydeep.weights.files import MODEL_FILE
 
 ARCHITECTURE = Architecture("toy", head="gap", classes=2, input_size=8, width=0.25, batch_norm=True)
@@ -94,6 +94,7 @@ def test_the_header_says_all_that_is_needed_to_predict(model_bytes: bytes) -> No
         "classes": ["cat", "Größe 猫"],
         "preprocessing": {"resize": 9, "crop": 8, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
         "calibration": {"temperature": 1.25, "reject_below": 0.4, "photos": 40},
+        "ranges": {},
         "origin": {"data": "photos", "validation": {"n": 40, "top1": 0.9}},
     }  # fmt: skip
 
@@ -352,3 +353,44 @@ def test_a_file_of_format_version_1_is_read():
     assert info.classes == ("cat", "dog", "rocket")
     assert (info.preprocessing, info.calibration.temperature) == (Preprocessing(resize=36, crop=32), 1.5)
     assert float(weights["fc8.weight"].sum()) == pytest.approx(-1.44994, abs=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_mapped_model_is_the_one_that_is_read(
+    dtype: str, tmp_path: Path, random_weights: Callable[..., Weights]
+) -> None:
+    architecture = Architecture("toy", classes=5, input_size=32, batch_norm=True)
+    path = tmp_path / "model.safetensors"
+    info = ModelInfo(architecture, tuple("abcde"), Preprocessing(32, 32))
+    write_model(path, info, random_weights(architecture), dtype)
+    (read_info, read), (mapped_info, mapped) = read_model(path), map_model(path)
+    assert read_info == mapped_info == info
+    assert list(mapped) == list(read)
+    for name, array in read.items():
+        assert (mapped[name].dtype, mapped[name].flags.writeable) == (np.dtype(dtype), False)
+        assert np.array_equal(mapped[name].astype(np.float32), array)
+
+
+@pytest.mark.parametrize("cut", [1, 100, 10_000])
+def test_a_model_that_was_cut_off_is_not_mapped(cut: int, model_bytes: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(model_bytes[: max(0, len(model_bytes) - cut)])
+    with pytest.raises(ModelFileError, match=r"model\.safetensors"):
+        map_model(path)
+
+
+@pytest.mark.parametrize("values", [[1.0] * 35, [1.0] * 35 + [-1.0], [1.0] * 35 + [float("nan")], "x" * 36, 3])
+def test_ranges_that_are_none_are_refused(values: Any, weights: Weights, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    ranges = {"conv1_2": tuple(float(i) for i in range(36))}
+    write_model(path, replace(INFO, ranges=ranges), weights)
+    assert read_info(path).ranges == ranges
+    content = path.read_bytes()
+    length = struct.unpack("<Q", content[:8])[0]
+    outer = json.loads(content[8 : 8 + length])
+    header = json.loads(outer["__metadata__"]["verydeep"]) | {"ranges": {"conv1_2": values}}
+    outer["__metadata__"]["verydeep"] = json.dumps(header)
+    changed = json.dumps(outer).encode()
+    path.write_bytes(struct.pack("<Q", len(changed)) + changed + content[8 + length :])
+    with pytest.raises(ModelFileError, match="damaged header"):
+        read_info(path)

@@ -3,8 +3,10 @@
 Versions and extras come from the package's own metadata, so that pyproject.toml is the one place that lists them.
 """
 
+import contextlib
 import io
 import json
+import os
 import platform
 import re
 import shutil
@@ -172,7 +174,7 @@ def check_engines() -> Iterator[Check]:
         name: random.normal(0, 0.2, shape).astype(np.float32) for name, shape in architecture.weight_shapes.items()
     }
     images = random.normal(0, 1, (2, 3, 32, 32)).astype(np.float32)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _cache_in(folder):
         path = Path(folder) / "toy.safetensors"
         write_model(path, ModelInfo(architecture, tuple("abcde"), Preprocessing(resize=32, crop=32)), weights)
         expected = open_model(path, engine="reference").engine.run(images)["logits"]
@@ -190,6 +192,18 @@ def check_engines() -> Iterator[Check]:
                 yield Check("broken", f"engine {name}", _reason(error), "Install its library anew.")
             else:
                 yield _engine(name, float(np.abs(logits - expected).max() / np.abs(expected).max()))
+
+
+@contextlib.contextmanager
+def _cache_in(folder: str) -> Iterator[None]:
+    """Within it, whatever is kept for the next start is kept there."""
+    before = dict(os.environ)
+    os.environ["VERYDEEP_CACHE"] = folder
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def check_formats() -> Iterator[Check]:

@@ -6,9 +6,9 @@ from typing import Any
 import click
 
 # As runtime/open.py has them, which would import numpy: --help does without.
-ENGINES = ("auto", "torch", "reference")
+ENGINES = ("auto", "native", "torch", "reference")
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "fast")
 
 _OPTIONS = (
     click.option("--engine", type=click.Choice(ENGINES), default="auto", help="What runs the network.  [auto]"),

@@ -18,7 +18,6 @@ import mmap
 import os
 import shutil
 import struct
-import sys
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -34,7 +33,7 @@ from verydeep import machine
 from verydeep.data.datasets import Dataset
 from verydeep.data.reading import READING_RULES, training_bytes, training_photo
 from verydeep.errors import ImageError, StorageError, printable
-from verydeep.files import cache_folder, make_folder, replacing
+from verydeep.files import cache_folder, hold, make_folder, make_room, replacing
 from verydeep.image.decode import read_file
 
 LIMIT_BYTES = 4 << 30  # of one data set
@@ -62,7 +61,7 @@ class PhotoCache:
         self.path, self.key = path, key
         try:
             with path.open("rb") as file:
-                _lock(file, is_shared=True)  # the mapping below holds it: nobody deletes a cache in use
+                hold(file, is_shared=True)  # the mapping below holds it: nobody deletes a cache in use
                 self._bytes = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
         except (OSError, ValueError) as error:  # ValueError: an empty file
             raise StorageError(f"{path} cannot be read: {error}.") from error
@@ -148,7 +147,7 @@ def _open_cache(dataset: Dataset, side: int, limit_bytes: int, folder: Path, pro
                 os.utime(path)  # it was used now
             return cache
         del cache  # Windows replaces no file that is mapped
-    _make_room(folder, path, expected)
+    make_room(path, expected, FOLDER_BYTES)
     room = min(limit_bytes, _free_bytes(folder) // 2)
     _check_size(expected, room, f"half of what is free in {folder} is")
     _build(path, key, dataset, side, digests=digests, room=room, progress=progress)
@@ -224,7 +223,7 @@ def _build(
         return _decode(dataset.paths[position], side, digests[position])
 
     with replacing(path, is_durable=False) as temporary, _private(temporary) as file:
-        _lock(file, is_shared=False)  # as long as it is held, `_make_room` of another run leaves the file alone
+        hold(file, is_shared=False)  # as long as it is held, `make_room` of another run leaves the file alone
         for position, photo in enumerate(_in_order(decode, range(len(dataset)))):
             if isinstance(photo, ImageError):
                 failures[position] = _without_name(photo, dataset.paths[position]), photo.hint
@@ -262,30 +261,6 @@ def _checksum(rest: bytes, trailer: bytes) -> bytes:
     return hashlib.blake2b(rest + trailer[:-16], digest_size=16).digest()
 
 
-def _make_room(folder: Path, path: Path, size: int) -> None:
-    """Deletes what builds that were killed have left, and caches not used for longest until `size` bytes fit."""
-    with contextlib.suppress(OSError):  # what another run deletes at the same time, or nobody may delete, is no matter
-        for unfinished in folder.glob(".verydeep-*.tmp"):
-            _delete_unused(unfinished)
-        others = [(other.stat(), other) for other in folder.glob("*" + _SUFFIX) if other != path]
-        total = size + sum(status.st_size for status, _ in others)
-        for status, other in sorted(others, key=lambda item: item[0].st_mtime):
-            if total <= FOLDER_BYTES:
-                break
-            if _delete_unused(other):
-                total -= status.st_size
-
-
-def _delete_unused(path: Path) -> bool:
-    with contextlib.suppress(OSError):  # Windows deletes no file that is open
-        with path.open("rb") as file:
-            if not _lock(file, is_shared=False):
-                return False
-        path.unlink()
-        return True
-    return False
-
-
 def _free_bytes(folder: Path) -> int:
     free = shutil.disk_usage(folder).free
     return min(free, machine.memory_bytes() or free) if _is_in_memory(folder) else free
@@ -305,29 +280,6 @@ def _is_in_memory(folder: Path) -> bool:
 def _private(path: Path) -> BinaryIO:
     """A new file that its owner alone can read: the photos may be nobody else's business."""
     return open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600))
-
-
-if sys.platform == "win32":
-
-    def _lock(file: BinaryIO, *, is_shared: bool) -> bool:
-        """Windows deletes no file that is open: that is lock enough."""
-        return True
-
-else:
-    import fcntl
-
-    def _lock(file: BinaryIO, *, is_shared: bool) -> bool:
-        """Whether the file is now locked, for as long as it or its mapping is open; not where others hold it.
-
-        A file system without locks counts as locked: a cache that is deleted under a run stays readable to it.
-        """
-        try:
-            fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        return True
 
 
 def _in_order(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:

@@ -64,7 +64,7 @@ def result_row(
 
     model: of `model_label`; "-" where none took part. gpu: the name of the one that computed, if any.
     """
-    packages = machine.versions("verydeep", "numpy", "pillow", *([engine] if engine != "reference" else []))
+    packages = machine.versions("verydeep", "numpy", "pillow", *([engine] if engine == "torch" else []))
     return Result(
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         commit=machine.commit(),

@@ -9,23 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from verydeep import machine
 from verydeep.accounting import account_layers, total
+from verydeep.architecture import Architecture
 from verydeep.errors import DeviceError, MissingExtraError, ModelFileError
-from verydeep.nouns import Engine
-from verydeep.weights import ModelInfo, read_info, read_model
+from verydeep.nouns import Engine, Weights
+from verydeep.weights import MappedWeights, ModelInfo, map_model, read_info, read_model
 
 BUILT_IN = "imagenette"  # the model where none is named
 
 # Loaded by name when it is asked for: from a photo to a prediction nothing imports torch but the torch engine itself.
-# Each is a class called with (architecture, weights, device, precision, threads).
+# Each is a class called with (architecture, weights, device, precision, threads); native takes `ranges`, too.
 ENGINES = {
+    "native": "verydeep.runtime.native_engine:NativeEngine",
     "torch": "verydeep.runtime.torch_engine:TorchEngine",
     "reference": "verydeep.runtime.reference:ReferenceEngine",
 }
 MOST_THREADS = 1024  # many more cannot be started, and torch would end the process
 TORCH_NEEDS = ("torch", "jaxtyping")  # the extra `train`
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "fast")
 # 10^9 multiplications and additions: with fewer, loading torch costs more than it saves (docs/decisions/0007)
 LITTLE_WORK_GMACS = 50.0
 
@@ -68,25 +71,26 @@ def open_model(
 ) -> OpenedModel:
     """Opens a model file, a folder with one, or a built-in model by its name (by default `BUILT_IN`).
 
-    engine: a name of `ENGINES`. "auto" takes torch where it is installed, and the reference engine elsewhere. It also
-    takes the reference where `photos`, how many will be run, are known to be so few that they are done before torch
-    would be loaded (`LITTLE_WORK_GMACS`), unless a GPU or bfloat16 is asked for. An engine that is named is taken or
-    an error, never replaced. is_dense: the engine runs the dense view, which takes any image of at least the input
-    size. threads: of the CPU that compute; for torch a setting of the whole process. Raises ModelFileError,
-    DeviceError for what this machine does not offer, and MissingExtraError where the engine's library is not
-    installed or cannot be loaded.
+    engine: a name of `ENGINES`. "auto" takes the native engine where it was built, else torch where it is installed,
+    else the reference; and torch where it is installed and a GPU or bfloat16 is asked for, or a GPU may be there.
+    `photos`, how many will be run, may be known to be so few that they are done before torch would be loaded
+    (`LITTLE_WORK_GMACS`): then it does without torch. An engine that is named is taken or an error, never replaced.
+    is_dense: the engine runs the dense view, which takes any image of at least the input size. threads: of the CPU that
+    compute; for torch a setting of the whole process. Raises ModelFileError, DeviceError for what this machine does not
+    offer, and MissingExtraError where the engine's library is not installed or cannot be loaded.
     """
     _check_settings(engine, device, precision, threads)
     path = find_model(model)
     info = read_info(path)  # before torch is loaded for the sake of a misspelt name
     if engine == "auto":
-        is_little = device in ("auto", "cpu") and precision == "float32" and _is_little_work(info, photos, is_dense)
-        engine = "reference" if is_little or _missing_for_torch() else "torch"
+        engine = _choose_engine(device, precision, is_little=_is_little_work(info, photos, is_dense))
     make_engine = _load_engine(engine)
-    info, weights = read_model(path)
+    weights: Weights
+    info, weights = map_model(path) if engine == "native" else read_model(path)
     architecture = info.architecture.dense() if is_dense else info.architecture
-    weights = {name: weights[name].reshape(shape) for name, shape in architecture.weight_shapes.items()}
-    return OpenedModel(make_engine(architecture, weights, device, precision, threads), info, path, engine)
+    weights = _viewed(weights, architecture)
+    options = {"ranges": info.ranges} if engine == "native" else {}
+    return OpenedModel(make_engine(architecture, weights, device, precision, threads, **options), info, path, engine)
 
 
 def find_model(model: str | Path | None = None) -> Path:
@@ -138,12 +142,40 @@ def _is_little_work(info: ModelInfo, photos: int | None, is_dense: bool) -> bool
     return photos * total(account_layers(architecture, (side, side))).macs <= LITTLE_WORK_GMACS * 1e9
 
 
+def _viewed(weights: Weights, architecture: Architecture) -> Weights:
+    """The arrays in the shapes that this view of the network has for them."""
+    arrays = {name: weights[name].reshape(shape) for name, shape in architecture.weight_shapes.items()}
+    return MappedWeights(arrays, weights.path, weights.identity) if isinstance(weights, MappedWeights) else arrays
+
+
+def _choose_engine(device: str, precision: str, *, is_little: bool) -> str:
+    """What "auto" comes to."""
+    if precision == "fast":
+        return "native"
+    if device in ("cuda", "mps") or precision == "bfloat16":
+        return "torch"
+    if _missing_for_torch():
+        return "native" if _is_native_built() else "reference"
+    if not is_little and device == "auto" and machine.may_have_gpu():
+        return "torch"
+    return "native" if _is_native_built() else "reference" if is_little else "torch"
+
+
+def _is_native_built() -> bool:
+    return importlib.util.find_spec("verydeep.runtime._native") is not None
+
+
 def _missing_for_torch() -> list[str]:
     return [name for name in TORCH_NEEDS if importlib.util.find_spec(name) is None]
 
 
 def _load_engine(engine: str) -> Callable[..., OpenedEngine]:
     """The class of an engine. Raises MissingExtraError."""
+    if engine == "native" and not _is_native_built():
+        raise MissingExtraError(
+            "the native engine is not in this installation: it was not built, or for another Python.",
+            "Install a C++ compiler and then verydeep anew, or use --engine torch or reference.",
+        )
     if engine == "torch" and (missing := _missing_for_torch()):
         raise MissingExtraError(
             f"the engine torch needs the library {missing[0]}, which is not installed.",

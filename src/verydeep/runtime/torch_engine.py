@@ -30,6 +30,8 @@ class TorchEngine:
         precision: str = "float32",
         threads: int | None = None,
     ) -> None:
+        if precision == "fast":
+            raise DeviceError("the precision fast is the native engine's; torch was asked for.", "Use --engine native.")
         self.architecture = architecture
         self.precision = precision
         self._device = find_device(device)

@@ -1,5 +1,6 @@
 """The end of a run: the weights become a model file, calibrated and evaluated, with its card beside it."""
 
+import contextlib
 import shlex
 import time
 from collections.abc import Callable
@@ -10,11 +11,13 @@ import numpy as np
 import verydeep
 from verydeep import machine
 from verydeep.data.datasets import Dataset, Splits
-from verydeep.errors import ModelFileError
+from verydeep.errors import ImageError, ModelFileError
 from verydeep.evaluate import Report, calibrate, evaluate
 from verydeep.files import atomic_write
+from verydeep.image import preprocess, read_image
 from verydeep.nouns import Weights
 from verydeep.outputs.classify import posteriors
+from verydeep.runtime.ranges import measure_ranges
 from verydeep.runtime.torch_engine import TorchEngine
 from verydeep.train.card import model_card
 from verydeep.train.checkpoint import Progress
@@ -25,6 +28,7 @@ from verydeep.weights import ModelInfo, write_model
 from verydeep.weights.files import MODEL_FILE
 
 CARD_FILE = "README.md"
+PHOTOS_FOR_RANGES = 16
 
 
 def validate(
@@ -71,7 +75,9 @@ def finish(
         "versions": machine.versions("torch", "numpy", "pillow"),
         "recipe": recipe.to_dict(),
     }
-    info = ModelInfo(recipe.architecture(len(classes)), classes, recipe.preprocessing, report.calibration, origin)
+    ranges = _ranges(recipe, kept, splits.validation, device)
+    architecture = recipe.architecture(len(classes))
+    info = ModelInfo(architecture, classes, recipe.preprocessing, report.calibration, origin, ranges)
     write_model(run.folder / MODEL_FILE, info, kept, recipe.save_as)
     atomic_write(run.folder / CARD_FILE, model_card(info, report, recipe, run.metrics()))
     notes = [f"left out: {message}" for message in progress.unreadable]
@@ -79,6 +85,16 @@ def finish(
         notes.append(f"went back to a saved state {progress.rollbacks} times, at half the learning rate each time")
     write_report(run.folder, info, report, recipe, metrics=run.metrics(), weights=kept, notes=notes)
     return report
+
+
+def _ranges(recipe: Recipe, weights: Weights, photos: Dataset, device: str) -> dict[str, tuple[float, ...]]:
+    """What the precision `fast` has to know, from some of the photos."""
+    architecture = recipe.architecture(len(photos.classes))
+    images = []
+    for path in photos.paths[:: max(1, len(photos) // PHOTOS_FOR_RANGES)]:
+        with contextlib.suppress(ImageError):
+            images.append(preprocess(read_image(path), recipe.preprocessing))
+    return measure_ranges(architecture, TorchEngine(architecture, weights, device=device), images[:PHOTOS_FOR_RANGES])
 
 
 def _calibrated(report: Report) -> Report:

@@ -5,7 +5,9 @@ the classes, the preprocessing, the calibration, and where the weights come from
 `Architecture.weight_shapes`. A file of format version N is read by every later version.
 """
 
+import hashlib
 import json
+import mmap
 import os
 import struct
 from collections.abc import Mapping
@@ -27,6 +29,7 @@ MODEL_FILE = "model.safetensors"
 _HEADER_LIMIT = 1 << 20  # bytes; ours are under 10 kB, and a parser should not be fed a hundred megabytes of JSON
 _LARGEST_SIDE = 4096  # pixels, the shorter one of a resized photo, whose longer one may have 16 times as many
 _DTYPES = ("F32", "F16")
+RANGE_VALUES = 36  # of a convolution: the positions of Winograd's F(4x4)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,9 @@ class ModelInfo:
     origin: Mapping[str, Any] = field(
         default_factory=dict
     )  # data, licence, command, accuracy: shown, not computed with
+    ranges: Mapping[str, tuple[float, ...]] = field(
+        default_factory=dict
+    )  # of the numbers that precision `fast` rounds: runtime/ranges.py; empty: not measured
 
     def __post_init__(self) -> None:
         if len(self.classes) != self.architecture.classes or len(set(self.classes)) != len(self.classes):
@@ -70,6 +76,7 @@ def write_model(path: str | Path, info: ModelInfo, weights: Weights, dtype: str 
         "classes": list(info.classes),
         "preprocessing": info.preprocessing.to_dict(),
         "calibration": info.calibration.to_dict(),
+        "ranges": {name: list(values) for name, values in info.ranges.items()},
         "origin": dict(info.origin),
     }
     metadata = {"verydeep": json.dumps(header)}  # ASCII: the name of a folder need not be text
@@ -95,6 +102,39 @@ def read_model(path: str | Path) -> tuple[ModelInfo, dict[str, np.ndarray]]:
         if not np.isfinite(array).all():
             raise ModelFileError(f"{path} holds NaN or infinity in {name}.", "The file is damaged: fetch it again.")
     return info, weights
+
+
+class MappedWeights(dict[str, np.ndarray]):
+    """The arrays of a model file where they lie in it, float32 or float16: nothing is read before it is looked at."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], path: Path, identity: str) -> None:
+        super().__init__(arrays)
+        self.path = path
+        self.identity = identity  # of the file's content: it changes with every write to the file
+
+
+def map_model(path: str | Path) -> tuple[ModelInfo, MappedWeights]:
+    """The file's info and its arrays, read-only, not copied and not checked for NaN. Raises ModelFileError."""
+    path = model_path(path)
+    info = read_info(path)
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            data = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+        length = struct.unpack("<Q", data[:8].tobytes())[0]
+        header = data[8 : 8 + length].tobytes()
+        entries = json.loads(header)
+        arrays = {}
+        for name, shape in info.architecture.weight_shapes.items():
+            first, end = entries[name]["data_offsets"]
+            dtype = {"F32": "<f4", "F16": "<f2"}[entries[name]["dtype"]]
+            arrays[name] = data[8 + length + first : 8 + length + end].view(dtype).reshape(shape)
+    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:  # it was whole a moment ago
+        raise ModelFileError(f"{path} cannot be read: {error}.", "Is another program writing it?") from error
+    # As git tells whether a file was changed. Except on Windows, no program can set the last of them.
+    seen = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    identity = hashlib.blake2b(repr(seen).encode() + header, digest_size=16).hexdigest()
+    return info, MappedWeights(arrays, path, identity)
 
 
 def read_info(path: str | Path) -> ModelInfo:
@@ -155,6 +195,7 @@ def _parse_header(path: Path, text: str) -> ModelInfo:
             classes=tuple(_checked(isinstance(name, str), name) for name in header["classes"]),
             preprocessing=_parse_preprocessing(header["preprocessing"], architecture),
             calibration=_parse_calibration(header["calibration"]),
+            ranges=_parse_ranges(header.get("ranges", {})),  # unknown to older versions
             origin=_parse_origin(header["origin"]),
         )
     except ModelFileError:
@@ -188,6 +229,13 @@ def _parse_calibration(fields: Mapping[str, Any]) -> Calibration:
     )
     _checked(1e-6 <= calibration.temperature <= 1e6 and 0 <= calibration.reject_below <= 1, calibration)
     return calibration
+
+
+def _parse_ranges(fields: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    ranges = {name: tuple(float(value) for value in values) for name, values in fields.items()}
+    for name, values in ranges.items():
+        _checked(len(values) == RANGE_VALUES and all(0 <= value < 1e30 for value in values), (name, values))
+    return ranges
 
 
 def _parse_origin(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,21 @@
+#include "dispatch.h"
+
+namespace verydeep {
+
+std::vector<const Kernels*> available_kernels() {
+    std::vector<const Kernels*> found;
+#if defined(VERYDEEP_X86)
+    __builtin_cpu_init();
+    const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    if (has_avx512 && __builtin_cpu_supports("avx512vnni")) found.push_back(&avx512_vnni_kernels());
+    if (has_avx512) found.push_back(&avx512_kernels());
+    const bool has_avx2 =
+        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    if (has_avx2) found.push_back(&avx2_kernels());
+#endif
+    found.push_back(&portable_kernels());
+    return found;
+}
+
+}  // namespace verydeep

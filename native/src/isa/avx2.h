@@ -1,0 +1,109 @@
+// AVX2, FMA and F16C: sixteen floats in two registers of the sixteen.
+#pragma once
+
+#include <immintrin.h>
+
+#include "types.h"
+#include "unroll.h"
+
+namespace verydeep::VERYDEEP_ISA {
+
+constexpr int kPanelBlocks = 1;   // blocks of outputs that a micro-kernel holds
+constexpr int kAccumulators = 6;  // of its sums, two registers each
+
+struct Vec {
+    __m256 low, high;
+};
+
+VERYDEEP_INLINE Vec zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+VERYDEEP_INLINE Vec broadcast(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+VERYDEEP_INLINE Vec load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+VERYDEEP_INLINE void store(float* p, Vec x) {
+    _mm256_storeu_ps(p, x.low);
+    _mm256_storeu_ps(p + 8, x.high);
+}
+VERYDEEP_INLINE Vec add(Vec a, Vec b) { return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)}; }
+VERYDEEP_INLINE Vec sub(Vec a, Vec b) { return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)}; }
+VERYDEEP_INLINE Vec mul(Vec a, Vec b) { return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)}; }
+// The larger one; b where either is NaN: a network that overflows has to say so.
+VERYDEEP_INLINE Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)}; }
+VERYDEEP_INLINE Vec fma(Vec a, Vec b, Vec c) {
+    return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
+}
+VERYDEEP_INLINE Vec fnma(Vec a, Vec b, Vec c) {
+    return {_mm256_fnmadd_ps(a.low, b.low, c.low), _mm256_fnmadd_ps(a.high, b.high, c.high)};
+}
+VERYDEEP_INLINE float sum(Vec x) {
+    const __m256 both = _mm256_add_ps(x.low, x.high);
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(both), _mm256_extractf128_ps(both, 1));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_shuffle_ps(half, half, 1)));
+}
+
+VERYDEEP_INLINE Vec load(const Half* p) {
+    const __m128i* bits = reinterpret_cast<const __m128i*>(p);
+    return {_mm256_cvtph_ps(_mm_loadu_si128(bits)), _mm256_cvtph_ps(_mm_loadu_si128(bits + 1))};
+}
+VERYDEEP_INLINE Vec load(const std::int16_t* p) {
+    const __m128i* whole = reinterpret_cast<const __m128i*>(p);
+    return {_mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128(whole))),
+            _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128(whole + 1)))};
+}
+VERYDEEP_INLINE Vec load(const std::int8_t* p) {
+    const __m128i whole = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(whole)),
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(whole, 8)))};
+}
+
+// Rounded to the nearest whole number; what is out of the range of values becomes the nearest in it.
+VERYDEEP_INLINE void store(std::int16_t* p, Vec x) {
+    const __m256i most = _mm256_set1_epi16(kLargestValue16), least = _mm256_set1_epi16(-kLargestValue16);
+    __m256i packed = _mm256_packs_epi32(_mm256_cvtps_epi32(x.low), _mm256_cvtps_epi32(x.high));
+    packed = _mm256_max_epi16(_mm256_min_epi16(packed, most), least);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(packed, 0xd8));  // 0 2 1 3
+}
+
+template <class Number>
+struct Dot;
+
+template <>
+struct Dot<float> {
+    static constexpr int kGroup = 1;
+    using Sum = Vec;
+    using Weights = Vec;
+    using Input = __m256;
+    static VERYDEEP_INLINE Sum zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+    static VERYDEEP_INLINE Weights weights(const float* p) { return {_mm256_load_ps(p), _mm256_load_ps(p + 8)}; }
+    static VERYDEEP_INLINE Input input(const float* p) { return _mm256_broadcast_ss(p); }
+    static VERYDEEP_INLINE Sum step(Sum sum, Input x, Weights w) {
+        return {_mm256_fmadd_ps(x, w.low, sum.low), _mm256_fmadd_ps(x, w.high, sum.high)};
+    }
+    static VERYDEEP_INLINE Vec result(Sum sum, const float*) { return sum; }
+};
+
+template <>
+struct Dot<std::int16_t> {
+    static constexpr int kGroup = 2;
+    struct Sum {
+        __m256i low, high;
+    };
+    using Weights = Sum;
+    using Input = __m256i;
+    static VERYDEEP_INLINE Sum zero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+    static VERYDEEP_INLINE Weights weights(const std::int16_t* p) {
+        const __m256i* bits = reinterpret_cast<const __m256i*>(p);
+        return {_mm256_load_si256(bits), _mm256_load_si256(bits + 1)};
+    }
+    static VERYDEEP_INLINE Input input(const std::int16_t* p) {
+        return _mm256_set1_epi32(*reinterpret_cast<const std::int32_t*>(p));
+    }
+    static VERYDEEP_INLINE Sum step(Sum sum, Input x, Weights w) {
+        return {_mm256_add_epi32(sum.low, _mm256_madd_epi16(x, w.low)),
+                _mm256_add_epi32(sum.high, _mm256_madd_epi16(x, w.high))};
+    }
+    static VERYDEEP_INLINE Vec result(Sum sum, const float* scale) {
+        return mul({_mm256_cvtepi32_ps(sum.low), _mm256_cvtepi32_ps(sum.high)}, load(scale));
+    }
+};
+
+}  // namespace verydeep::VERYDEEP_ISA

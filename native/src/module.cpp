@@ -1,0 +1,235 @@
+// The engine as Python sees it: verydeep.runtime._native. Arrays are checked by native_engine.py; here only their
+// types.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <cmath>
+#include <stdexcept>
+
+#include "crew.h"
+#include "dispatch.h"
+#include "network.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace verydeep {
+
+namespace {
+
+using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
+using Bytes = nb::ndarray<std::uint8_t, nb::c_contig, nb::device::cpu>;
+using ReadOnlyBytes = nb::ndarray<const std::uint8_t, nb::c_contig, nb::device::cpu>;
+using Weights = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
+
+const Kernels& kernels_named(const std::string& name) {
+    for (const Kernels* kernels : available_kernels())
+        if (name == kernels->name) return *kernels;
+    throw std::invalid_argument("no instruction set " + name);
+}
+
+Method method_named(const std::string& name) {
+    if (name == "first") return Method::kFirst;
+    if (name == "window") return Method::kWindow;
+    if (name == "winograd4") return Method::kWinograd4;
+    if (name == "winograd6") return Method::kWinograd6;
+    throw std::invalid_argument("no method " + name);
+}
+
+Precision precision_named(const std::string& name) {
+    if (name == "float32") return Precision::kFloat32;
+    if (name == "int16") return Precision::kInt16;
+    throw std::invalid_argument("no precision " + name);
+}
+
+Storage storage_of(const Weights& weights) {
+    if (weights.dtype() == nb::dtype<float>()) return Storage::kFloat32;
+    if (weights.dtype() == nb::dtype<std::int16_t>()) return Storage::kInt16;
+    if (weights.dtype() == nb::dtype<std::int8_t>()) return Storage::kInt8;
+    if (weights.dtype().code == static_cast<std::uint8_t>(nb::dlpack::dtype_code::Float) && weights.dtype().bits == 16)
+        return Storage::kFloat16;
+    throw std::invalid_argument("weights are neither float32, float16, int16 nor int8");
+}
+
+// Arrays are taken as they are: a converted copy would not outlive the call.
+const float* data_or_null(const nb::object& array) {
+    return array.is_none() ? nullptr : nb::cast<Floats>(array, false).data();
+}
+
+void check_size(const char* what, std::size_t got, std::int64_t expected) {
+    if (static_cast<std::int64_t>(got) != expected)
+        throw std::invalid_argument(std::string(what) + " has the size " + std::to_string(got) + "; expected " +
+                                    std::to_string(expected));
+}
+
+template <class T>
+nb::object as_array(std::unique_ptr<T[]> values, const std::vector<std::int64_t>& shape) {
+    T* data = values.release();
+    const nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<T*>(p); });
+    const std::vector<std::size_t> sizes(shape.begin(), shape.end());
+    return nb::cast(nb::ndarray<nb::numpy, T>(data, sizes.size(), sizes.data(), owner));
+}
+
+// A network that is made row by row. It keeps the arrays of its rows alive.
+class NativeNetwork {
+public:
+    explicit NativeNetwork(const std::string& instruction_set) : kernels_(kernels_named(instruction_set)) {}
+
+    void add_conv(std::string name, std::string relu_name, int inputs, int outputs, int kernel, int padding,
+                  const std::string& method, const std::string& precision, nb::object weights, nb::object bias,
+                  nb::object input_scales, nb::object output_scales) {
+        Row row;
+        row.name = std::move(name);
+        row.relu_name = std::move(relu_name);
+        row.kind = Kind::kConv;
+        row.inputs = inputs;
+        row.outputs = outputs;
+        row.kernel = kernel;
+        row.padding = padding;
+        row.method = method_named(method);
+        row.precision = precision_named(precision);
+        const auto packed = nb::cast<ReadOnlyBytes>(weights, false);
+        ConvWeights shape;
+        shape.inputs = inputs;
+        shape.outputs = outputs;
+        shape.kernel = kernel;
+        check_size("packed weights", packed.size(), packed_bytes(shape, row.method, row.precision));
+        check_size("bias", nb::len(bias), static_cast<std::int64_t>(blocks_of(outputs)) * kBlock);
+        if (reinterpret_cast<std::uintptr_t>(packed.data()) % 64 != 0)
+            throw std::invalid_argument("packed weights are not aligned");
+        row.weights = packed.data();
+        row.bias = data_or_null(bias);
+        row.input_scales = data_or_null(input_scales);
+        row.output_scales = data_or_null(output_scales);
+        rows_.push_back(std::move(row));
+        for (const nb::object& array : std::initializer_list<nb::object>{weights, bias, input_scales, output_scales})
+            kept_.append(array);
+    }
+
+    void add_fc(std::string name, std::string relu_name, int inputs, int outputs, int kernel, nb::object weights,
+                nb::object bias, nb::object scales) {
+        Row row;
+        row.name = std::move(name);
+        row.relu_name = std::move(relu_name);
+        row.kind = Kind::kFc;
+        row.inputs = inputs;
+        row.outputs = outputs;
+        row.kernel = kernel;
+        const Weights array = nb::cast<Weights>(weights, false);
+        check_size("weights", array.size(), static_cast<std::int64_t>(inputs) * kernel * kernel * outputs);
+        check_size("bias", nb::len(bias), outputs);
+        row.weights = array.data();
+        row.storage = storage_of(array);
+        row.bias = data_or_null(bias);
+        row.output_scales = data_or_null(scales);
+        rows_.push_back(std::move(row));
+        for (const nb::object& kept : std::initializer_list<nb::object>{weights, bias, scales}) kept_.append(kept);
+    }
+
+    void add_layer(std::string name, const std::string& kind, int channels) {
+        Row row;
+        row.name = std::move(name);
+        row.kind = kind == "lrn" ? Kind::kLrn : kind == "pool" ? Kind::kPool : Kind::kGap;
+        row.inputs = row.outputs = channels;
+        rows_.push_back(std::move(row));
+    }
+
+    // Call once, after the last row.
+    void finish() { network_ = std::make_unique<Network>(rows_, kernels_); }
+
+    nb::dict run(nb::ndarray<const float, nb::ndim<4>, nb::c_contig, nb::device::cpu> images,
+                 const std::vector<std::string>& names, int threads) {
+        std::map<std::string, Output> found;
+        {
+            nb::gil_scoped_release others_may_run;
+            found = network_->run(images.data(), static_cast<int>(images.shape(0)), static_cast<int>(images.shape(1)),
+                                  static_cast<int>(images.shape(2)), static_cast<int>(images.shape(3)), names, threads);
+        }
+        nb::dict arrays;
+        for (auto& [name, output] : found)
+            arrays[name.c_str()] = output.values ? as_array(std::move(output.values), output.shape)
+                                                 : as_array(std::move(output.indices), output.shape);
+        return arrays;
+    }
+
+    // The seconds of each row in one run.
+    std::vector<double> time_rows(nb::ndarray<const float, nb::ndim<4>, nb::c_contig, nb::device::cpu> images,
+                                  int threads) {
+        std::vector<double> seconds;
+        nb::gil_scoped_release others_may_run;
+        network_->run(images.data(), static_cast<int>(images.shape(0)), static_cast<int>(images.shape(1)),
+                      static_cast<int>(images.shape(2)), static_cast<int>(images.shape(3)), {"logits"}, threads,
+                      &seconds);
+        return seconds;
+    }
+
+private:
+    const Kernels& kernels_;
+    std::vector<Row> rows_;
+    nb::list kept_;
+    std::unique_ptr<Network> network_;
+};
+
+ConvWeights conv_weights(const Weights& weight, const nb::object& scale) {
+    ConvWeights conv;
+    conv.weight = {weight.data(), storage_of(weight)};
+    if (conv.weight.storage != Storage::kFloat32 && conv.weight.storage != Storage::kFloat16)
+        throw std::invalid_argument("weights of a convolution are neither float32 nor float16");
+    conv.scale = data_or_null(scale);
+    conv.outputs = static_cast<int>(weight.shape(0));
+    conv.inputs = static_cast<int>(weight.shape(1));
+    conv.kernel = static_cast<int>(weight.shape(2));
+    return conv;
+}
+
+void pack(const std::string& instruction_set, const Weights& weight, const nb::object& scale, const std::string& method,
+          const std::string& precision, const nb::object& input_scales, Bytes packed, nb::object output_scales,
+          int threads) {
+    const Kernels& kernels = kernels_named(instruction_set);
+    const ConvWeights conv = conv_weights(weight, scale);
+    const Method how = method_named(method);
+    const Precision number = precision_named(precision);
+    const float* in_scales = data_or_null(input_scales);
+    float* out_scales = output_scales.is_none()
+                            ? nullptr
+                            : nb::cast<nb::ndarray<float, nb::c_contig, nb::device::cpu>>(output_scales, false).data();
+    nb::gil_scoped_release others_may_run;
+    Crew crew(threads);
+    crew.run(blocks_of(conv.outputs), [&](std::int64_t block, int) {
+        pack_block(conv, how, number, kernels.panel_blocks, in_scales, packed.data(), out_scales,
+                   static_cast<int>(block));
+    });
+}
+
+}  // namespace
+
+}  // namespace verydeep
+
+NB_MODULE(_native, m) {
+    using namespace verydeep;
+    nb::set_leak_warnings(false);   // an engine may live until the interpreter ends
+    m.attr("PACKING_VERSION") = 1;  // of what pack.cpp makes: layout, points, rounding
+    m.def("instruction_sets", [] {
+        std::vector<std::string> names;
+        for (const Kernels* kernels : available_kernels()) names.emplace_back(kernels->name);
+        return names;
+    });
+    m.def("packed_bytes", [](const Weights& weight, const std::string& method, const std::string& precision) {
+        return packed_bytes(conv_weights(weight, nb::none()), method_named(method), precision_named(precision));
+    });
+    m.def("pack", &pack, "instruction_set"_a, "weight"_a, "scale"_a.none(), "method"_a, "precision"_a,
+          "input_scales"_a.none(), "packed"_a, "output_scales"_a.none(), "threads"_a);
+    nb::class_<NativeNetwork>(m, "Network")
+        .def(nb::init<const std::string&>())
+        .def("add_conv", &NativeNetwork::add_conv, "name"_a, "relu_name"_a, "inputs"_a, "outputs"_a, "kernel"_a,
+             "padding"_a, "method"_a, "precision"_a, "weights"_a, "bias"_a, "input_scales"_a.none(),
+             "output_scales"_a.none())
+        .def("add_fc", &NativeNetwork::add_fc, "name"_a, "relu_name"_a, "inputs"_a, "outputs"_a, "kernel"_a,
+             "weights"_a, "bias"_a, "scales"_a.none())
+        .def("add_layer", &NativeNetwork::add_layer, "name"_a, "kind"_a, "channels"_a)
+        .def("finish", &NativeNetwork::finish)
+        .def("run", &NativeNetwork::run, "images"_a, "names"_a, "threads"_a)
+        .def("time_rows", &NativeNetwork::time_rows, "images"_a, "threads"_a);
+}

@@ -1,0 +1,86 @@
+// The products of a convolution: at each position, (tiles x channels) times (channels x outputs). Nine tenths of the
+// engine's time is spent in `multiply_rows`.
+#pragma once
+
+#include "kernels.h"
+#include "unroll.h"
+
+namespace verydeep::VERYDEEP_ISA {
+
+// kRows tiles times kBlocks blocks of outputs, all sums in registers.
+// values: (kRows, channels), rows `value_stride` apart. weights: (channels / kGroup, kBlocks * 16, kGroup).
+// sums: (kRows, kBlocks * 16) floats, rows `sum_stride` apart. scales: of each output, for whole numbers.
+// ahead: what another call will read soon; kPrefetch lines of it are fetched into the second cache at each step.
+template <class Number, int kRows, int kBlocks, int kPrefetch>
+VERYDEEP_NOINLINE void multiply_rows(const Number* values, std::ptrdiff_t value_stride, const Number* weights,
+                                     float* sums, std::ptrdiff_t sum_stride, int channels, const float* scales,
+                                     const char* ahead) {
+    using D = Dot<Number>;
+    typename D::Sum sum[kRows][kBlocks];
+    unroll<kRows>([&](auto r) VERYDEEP_INLINE_LAMBDA {
+        unroll<kBlocks>([&](auto b) VERYDEEP_INLINE_LAMBDA { sum[r][b] = D::zero(); });
+    });
+    for (int c = 0; c < channels; c += D::kGroup) {
+        typename D::Weights w[kBlocks];
+        unroll<kBlocks>([&](auto b) VERYDEEP_INLINE_LAMBDA { w[b] = D::weights(weights + b * kBlock * D::kGroup); });
+        weights += kBlocks * kBlock * D::kGroup;
+        if constexpr (kPrefetch > 0) {
+            unroll<kPrefetch>([&](auto line) VERYDEEP_INLINE_LAMBDA { prefetch(ahead + 64 * line); });
+            ahead += 64 * kPrefetch;
+        }
+        unroll<kRows>([&](auto r) VERYDEEP_INLINE_LAMBDA {
+            const auto x = D::input(values + r * value_stride + c);
+            unroll<kBlocks>([&](auto b) VERYDEEP_INLINE_LAMBDA { sum[r][b] = D::step(sum[r][b], x, w[b]); });
+        });
+    }
+    unroll<kRows>([&](auto r) VERYDEEP_INLINE_LAMBDA {
+        unroll<kBlocks>([&](auto b) VERYDEEP_INLINE_LAMBDA {
+            store(sums + r * sum_stride + b * kBlock, D::result(sum[r][b], scales + b * kBlock));
+        });
+    });
+}
+
+template <class Number>
+using MultiplyRows = void (*)(const Number*, std::ptrdiff_t, const Number*, float*, std::ptrdiff_t, int, const float*,
+                              const char*);
+
+template <class Number, int kBlocks, int kPrefetch, int... kRows>
+MultiplyRows<Number> pick(int rows, std::integer_sequence<int, kRows...>) {
+    static constexpr MultiplyRows<Number> kTable[] = {&multiply_rows<Number, kRows + 1, kBlocks, kPrefetch>...};
+    return kTable[rows - 1];
+}
+
+// multiply_rows for a number of rows, from 1 to as many as the registers hold.
+template <class Number, int kBlocks, int kPrefetch>
+MultiplyRows<Number> pick_rows(int rows) {
+    return pick<Number, kBlocks, kPrefetch>(rows, std::make_integer_sequence<int, kAccumulators / kBlocks>{});
+}
+
+// All tiles times one panel of outputs at one position; sums (tiles, kBlocks * 16). The tiles are cut into groups of
+// nearly the same size: a last group of one tile would use a sixth of the processor. Meanwhile the weights that follow
+// these are fetched into the second cache.
+template <class Number, int kBlocks>
+void multiply_panel(const Number* values, std::ptrdiff_t value_stride, const Number* weights, float* sums, int tiles,
+                    int channels, const float* scales) {
+    constexpr int kMost = kAccumulators / kBlocks;
+    constexpr int kLines = kBlocks == kPanelBlocks ? kBlocks : 0;  // of weights that a step reads
+    const int groups = static_cast<int>(ceil_div(tiles, kMost)), size = tiles / groups, larger = tiles % groups;
+    const int steps = channels / Dot<Number>::kGroup;
+    const char* ahead = reinterpret_cast<const char*>(weights) + static_cast<std::ptrdiff_t>(64) * kLines * steps;
+    for (int group = 0, fetched = 0; group < groups; ++group) {
+        const int rows = size + (group < larger);
+        const int lines = static_cast<int>(ceil_div(kLines - fetched, groups - group));  // a step, of the lines left
+        const auto multiply = lines == 0   ? pick_rows<Number, kBlocks, 0>(rows)
+                              : lines == 1 ? pick_rows<Number, kBlocks, kLines == 0 ? 0 : 1>(rows)
+                                           : lines == 2
+                                  ? pick_rows < Number,
+                   kBlocks, kLines<4 ? 0 : 2>(rows) : pick_rows < Number, kBlocks, kLines<4 ? 0 : 4>(rows);
+        multiply(values, value_stride, weights, sums, kBlocks * kBlock, channels, scales, ahead);
+        fetched += lines;
+        ahead += static_cast<std::ptrdiff_t>(64) * lines * steps;
+        values += rows * value_stride;
+        sums += static_cast<std::ptrdiff_t>(rows) * kBlocks * kBlock;
+    }
+}
+
+}  // namespace verydeep::VERYDEEP_ISA

@@ -1,0 +1,437 @@
+#include "network.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+namespace verydeep {
+
+namespace {
+
+// Values and sums of the tiles that one thread has in work by itself: so many that they stay in its second cache.
+constexpr std::int64_t kPrivateBytes = 512 << 10;
+// Sums of the tiles that all threads have in work together.
+constexpr std::int64_t kSumBytes = 896 << 10;
+// Values of these: so many that they stay in the third cache.
+constexpr std::int64_t kSharedBytes = 12 << 20;
+// A thread that has fewer of its own reads the weights too often.
+constexpr std::int64_t kLeastPrivate = 12;
+constexpr std::int64_t kTilesInPart = 16;  // of a transform that is shared
+constexpr std::size_t kMostIdle = 2;       // work spaces kept for the next run
+constexpr int kGap = 16;  // numbers between two positions: without it they would fall on the same lines of the cache
+
+int stride_of(const Row& row) { return row.kind == Kind::kPool ? 2 : 1; }
+
+// How far beyond its pixels a convolution reads the map before it.
+struct Border {
+    int before = 0, after_rows = 0, after_columns = 0;
+};
+
+const ConvKernels& kernels_of(const Kernels& kernels, const Row& row) {
+    if (row.method == Method::kWindow) return kernels.window;
+    return kernels.winograd[static_cast<int>(row.precision)][row.method == Method::kWinograd6];
+}
+
+Border border_for(const Kernels& kernels, const Row& row, int height, int width) {
+    if (row.kind != Kind::kConv || row.method == Method::kFirst) return {};
+    if (row.method == Method::kWindow) return {row.padding, row.padding, row.padding};
+    const int tile = kernels_of(kernels, row).tile;
+    const auto behind = [tile](int side) { return static_cast<int>(round_up(side, tile)) + 1 - side; };
+    return {1, behind(height), behind(width)};
+}
+
+}  // namespace
+
+// What a run needs beside the weights. One process's: the threads of a crew do not survive a fork.
+struct Network::Workspace {
+    explicit Workspace(int threads_) : threads(threads_), crew(std::make_unique<Crew>(threads_)), process(getpid()) {}
+
+    int threads;  // that were asked for
+    std::unique_ptr<Crew> crew;
+    pid_t process;
+    Buffer maps[2];  // the map that is read and the map that is written
+    Buffer planes;   // the images with a border
+    Buffer values, sums;
+    Buffer vectors[2];  // the same for the fully connected layers
+    Buffer indices;
+};
+
+Network::Network(std::vector<Row> rows, const Kernels& kernels, std::int64_t map_bytes)
+    : rows_(std::move(rows)), kernels_(kernels), map_bytes_(map_bytes) {}
+
+Network::~Network() {
+    for (auto& workspace : idle_)
+        if (workspace->process != getpid()) (void)workspace->crew.release();  // its threads live in another process
+}
+
+std::unique_ptr<Network::Workspace> Network::take_workspace(int threads) {
+    {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        for (auto& candidate : idle_) {
+            if (candidate->process != getpid() || candidate->threads != threads) continue;
+            std::unique_ptr<Workspace> found = std::move(candidate);
+            candidate = std::move(idle_.back());
+            idle_.pop_back();
+            return found;
+        }
+    }
+    return std::make_unique<Workspace>(threads);
+}
+
+void Network::give_back(std::unique_ptr<Workspace> workspace) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (idle_.size() < kMostIdle) idle_.push_back(std::move(workspace));
+}
+
+// One run of the network.
+struct Network::Run {
+    const std::vector<Row>& rows;
+    const Kernels& kernels;
+    Workspace& space;
+    const std::vector<std::string>& names;
+    std::vector<double>* seconds;
+    int count;
+    std::map<std::string, Output> found;
+
+    Crew& crew() { return *space.crew; }
+    bool is_asked(const std::string& name) const { return std::find(names.begin(), names.end(), name) != names.end(); }
+
+    // The row after whose output nothing more is asked for.
+    std::size_t last_row() const {
+        for (std::size_t i = rows.size(); i-- > 0;) {
+            const Row& row = rows[i];
+            if (i + 1 == rows.size() && is_asked("logits")) return i;
+            if (is_asked(row.name) || (!row.relu_name.empty() && is_asked(row.relu_name)) ||
+                is_asked(row.name + ":indices"))
+                return i;
+        }
+        return 0;
+    }
+
+    // A map for the output of rows[i], with the border that the next row needs around it, all zeros.
+    Map make_map(std::size_t i, int which, int images, int height, int width) {
+        const Border border = i + 1 < rows.size() ? border_for(kernels, rows[i + 1], height, width) : Border{};
+        Map map;
+        map.images = images;
+        map.blocks = blocks_of(rows[i].outputs);
+        map.height = height;
+        map.width = width;
+        map.row_stride = static_cast<std::ptrdiff_t>(border.before + width + border.after_columns) * kBlock;
+        map.block_stride = (border.before + height + border.after_rows) * map.row_stride;
+        map.image_stride = map.blocks * map.block_stride;
+        float* data = space.maps[which].reserve<float>(static_cast<std::size_t>(images * map.image_stride));
+        map.data = data + border.before * (map.row_stride + kBlock);
+        if (border.before + border.after_rows + border.after_columns > 0)
+            each_block(map, [&](int image, int block) {
+                kernels.clear_border(map, border.before, border.after_rows, border.after_columns, image, block);
+            });
+        return map;
+    }
+
+    template <class Body>
+    void each_block(const Map& map, Body&& body) {
+        crew().run(static_cast<std::int64_t>(map.images) * map.blocks, [&](std::int64_t part, int) {
+            body(static_cast<int>(part / map.blocks), static_cast<int>(part % map.blocks));
+        });
+    }
+
+    // The map as an output, images first_image ... of all.
+    void keep(const std::string& name, const Map& map, int channels, int first_image) {
+        Output& output = found[name];
+        if (output.values == nullptr) {
+            output.shape = {count, channels, map.height, map.width};
+            output.values.reset(new float[static_cast<std::size_t>(count) * channels * map.height * map.width]);
+        }
+        each_block(map, [&](int image, int block) {
+            const int end = std::min(kBlock, channels - block * kBlock);
+            for (int channel = 0; channel < end; ++channel) {
+                float* out = output.values.get() +
+                             (static_cast<std::int64_t>(first_image + image) * channels + block * kBlock + channel) *
+                                 map.height * map.width;
+                for (int y = 0; y < map.height; ++y)
+                    for (int x = 0; x < map.width; ++x) *out++ = map.at(image, block, y, x)[channel];
+            }
+        });
+    }
+
+    // All rows that compute maps, for some of the images; then the vectors that the fully connected layers take.
+    void run_maps(const float* images, int first_image, int group, int channels, int height, int width, std::size_t end,
+                  float* vectors);
+    Map convolve(std::size_t i, const Map& in, const float* images, int group, int channels, int height, int width,
+                 bool has_relu, bool has_pool, int which);
+    void convolve_tiles(Conv conv, const ConvKernels& step);
+    void first_convolution(Conv conv, const float* images, int group, int channels);
+    void keep_indices(const Row& row, const Map& in, const Map& out, int first_image);
+    void run_vectors(std::size_t first, std::size_t end, int inputs);
+    void keep_vectors(const std::string& name, const float* vectors, int width);
+};
+
+// Either each thread has some tiles of its own, from input to output; or all share more of them, each thread with some
+// panels of the outputs, so that each weight is read by one thread only.
+void Network::Run::convolve_tiles(Conv conv, const ConvKernels& step) {
+    const int inputs = conv.inputs(), panel_width = std::min(kernels.panel_blocks, conv.out.blocks) * kBlock;
+    const int panels = static_cast<int>(ceil_div(conv.out.blocks, kernels.panel_blocks));
+    const std::int64_t tiles = conv.tiles();
+    const std::int64_t value_bytes =
+        static_cast<std::int64_t>(step.positions) * inputs * step.value_bytes;  // of a tile
+    const std::int64_t sum_bytes = static_cast<std::int64_t>(step.positions) * panel_width * sizeof(float);
+    const std::int64_t in_private = kPrivateBytes / (value_bytes + sum_bytes) / 6 * 6;  // micro-kernels take six tiles
+    const bool is_shared = in_private < kLeastPrivate || tiles < 2 * in_private * crew().size();
+    const std::int64_t in_shared = std::min(kSharedBytes / value_bytes, kSumBytes / sum_bytes);
+    const std::int64_t at_once =
+        std::min(tiles, is_shared ? std::max<std::int64_t>(kLeastPrivate, in_shared) : in_private);
+    const int members = crew().size();
+
+    conv.value_stride = at_once * inputs + 4 * kGap / step.value_bytes;
+    conv.sum_stride = at_once * panel_width + kGap;
+    const std::int64_t own_values = round_up(step.positions * conv.value_stride * step.value_bytes, 4096);
+    const std::int64_t own_sums = round_up(step.positions * conv.sum_stride, 1024);
+    char* values = space.values.reserve<char>(static_cast<std::size_t>(own_values * (is_shared ? 1 : members)));
+    float* sums = space.sums.reserve<float>(static_cast<std::size_t>(own_sums * members));
+    const auto of_member = [&](int member) {
+        Conv own = conv;
+        own.values = values + (is_shared ? 0 : own_values * member);
+        own.sums = sums + own_sums * member;
+        return own;
+    };
+    if (!is_shared) {
+        crew().run(ceil_div(tiles, at_once), [&](std::int64_t part, int member) {
+            const Conv own = of_member(member);
+            const Tiles range{part * at_once, std::min(at_once, tiles - part * at_once), 0};
+            step.transform(own, range, 0, conv.in.blocks);
+            for (int panel = 0; panel < panels; ++panel) step.produce(own, range, panel);
+        });
+        return;
+    }
+    for (std::int64_t first = 0; first < tiles; first += at_once) {
+        const Tiles chunk{first, std::min(at_once, tiles - first), 0};
+        const std::int64_t cuts = ceil_div(chunk.count, kTilesInPart);
+        crew().run(cuts * conv.in.blocks, [&](std::int64_t part, int member) {
+            const std::int64_t slot = part % cuts * kTilesInPart;
+            step.transform(of_member(member), {first + slot, std::min(kTilesInPart, chunk.count - slot), slot},
+                           static_cast<int>(part / cuts), 1);
+        });
+        crew().run(panels, [&](std::int64_t panel, int member) {
+            step.produce(of_member(member), chunk, static_cast<int>(panel));
+        });
+    }
+}
+
+void Network::Run::first_convolution(Conv conv, const float* images, int group, int channels) {
+    const int row_length = conv.width + 2;
+    const std::int64_t plane = static_cast<std::int64_t>(conv.height + 2) * row_length;
+    float* planes = space.planes.reserve<float>(static_cast<std::size_t>(group * channels * plane));
+    crew().run(static_cast<std::int64_t>(group) * channels, [&](std::int64_t part, int) {
+        float* to = planes + part * plane;
+        const float* from = images + part * conv.height * conv.width;
+        std::fill(to, to + row_length, 0.0f);
+        for (int y = 0; y < conv.height; ++y, from += conv.width) {
+            float* row = to + static_cast<std::int64_t>(y + 1) * row_length;
+            row[0] = row[row_length - 1] = 0;
+            std::memcpy(row + 1, from, static_cast<std::size_t>(conv.width) * sizeof(float));
+        }
+        std::fill(to + plane - row_length, to + plane, 0.0f);
+    });
+    constexpr int kRows = 8;
+    const std::int64_t cuts = ceil_div(conv.height, kRows);
+    crew().run(group * cuts, [&](std::int64_t part, int) {
+        const int image = static_cast<int>(part / cuts), first = static_cast<int>(part % cuts) * kRows;
+        kernels.first_conv(conv, planes + image * channels * plane, channels, image, first,
+                           std::min(kRows, conv.height - first));
+    });
+}
+
+Map Network::Run::convolve(std::size_t i, const Map& in, const float* images, int group, int channels, int height,
+                           int width, bool has_relu, bool has_pool, int which) {
+    const Row& row = rows[i];
+    Conv conv;
+    conv.kernel = row.kernel;
+    conv.padding = row.padding;
+    conv.taps = row.method == Method::kWindow ? row.kernel * row.kernel : 1;
+    conv.height = height + 2 * row.padding - row.kernel + 1;
+    conv.width = width + 2 * row.padding - row.kernel + 1;
+    conv.has_relu = has_relu;
+    conv.has_pool = has_pool;
+    conv.weights = row.weights;
+    conv.bias = row.bias;
+    conv.input_scales = row.input_scales;
+    conv.output_scales = row.output_scales;
+    conv.in = in;
+    conv.out = make_map(has_pool ? i + 1 : i, which, group, has_pool ? conv.height / 2 : conv.height,
+                        has_pool ? conv.width / 2 : conv.width);
+    if (row.method == Method::kFirst) {
+        first_convolution(conv, images, group, channels);
+        return conv.out;
+    }
+    const ConvKernels& step = kernels_of(kernels, row);
+    conv.tile_rows = static_cast<int>(ceil_div(conv.height, step.tile));
+    conv.tile_columns = static_cast<int>(ceil_div(conv.width, step.tile));
+    convolve_tiles(conv, step);
+    return conv.out;
+}
+
+void Network::Run::keep_indices(const Row& row, const Map& in, const Map& out, int first_image) {
+    Output& output = found[row.name + ":indices"];
+    const std::int64_t pixels = static_cast<std::int64_t>(out.height) * out.width;
+    if (output.indices == nullptr) {
+        output.shape = {count, row.outputs, out.height, out.width};
+        output.indices.reset(new std::int32_t[static_cast<std::size_t>(count * row.outputs * pixels)]);
+    }
+    std::int32_t* places =
+        space.indices.reserve<std::int32_t>(static_cast<std::size_t>(out.images * out.blocks * pixels * kBlock));
+    each_block(out, [&](int image, int block) {
+        std::int32_t* of_block = places + (static_cast<std::int64_t>(image) * out.blocks + block) * pixels * kBlock;
+        kernels.max_pool(in, out, of_block, image, block);
+        const int end = std::min(kBlock, row.outputs - block * kBlock);
+        for (int channel = 0; channel < end; ++channel)
+            for (std::int64_t pixel = 0; pixel < pixels; ++pixel)
+                output.indices[static_cast<std::size_t>(
+                    (static_cast<std::int64_t>(first_image + image) * row.outputs + block * kBlock + channel) * pixels +
+                    pixel)] = of_block[pixel * kBlock + channel];
+    });
+}
+
+void Network::Run::run_maps(const float* images, int first_image, int group, int channels, int height, int width,
+                            std::size_t end, float* vectors) {
+    Map map;
+    int which = 0;
+    std::size_t i = 0;
+    for (; i < end && rows[i].kind != Kind::kFc; ++i) {
+        const Row& row = rows[i];
+        const auto start = std::chrono::steady_clock::now();
+        const std::size_t timed = i;
+        const bool is_last = i + 1 == rows.size();
+        if (row.kind == Kind::kConv) {
+            const bool has_relu = !row.relu_name.empty(), keeps_linear = is_asked(row.name),
+                       keeps_relu = has_relu && is_asked(row.relu_name);
+            const bool has_pool = i + 1 < end && rows[i + 1].kind == Kind::kPool && row.method != Method::kFirst &&
+                                  row.method != Method::kWindow && !keeps_linear && !keeps_relu &&
+                                  !is_asked(rows[i + 1].name + ":indices");
+            map = convolve(i, map, images, group, channels, height, width, has_relu && !keeps_linear, has_pool, which);
+            if (keeps_linear) keep(row.name, map, row.outputs, first_image);
+            if (keeps_linear && has_relu)
+                each_block(map, [&](int image, int block) { kernels.relu(map, image, block); });
+            if (keeps_relu) keep(row.relu_name, map, row.outputs, first_image);
+            if (has_pool) {
+                ++i;
+                if (is_asked(rows[i].name)) keep(rows[i].name, map, rows[i].outputs, first_image);
+            }
+            if (is_last && is_asked("logits")) keep("logits", map, row.outputs, first_image);
+        } else if (row.kind == Kind::kGap) {
+            const std::int64_t channel_count = static_cast<std::int64_t>(map.blocks) * kBlock;
+            std::vector<float> means(static_cast<std::size_t>(group * channel_count));
+            each_block(map, [&](int image, int block) {
+                kernels.average(map, &means[static_cast<std::size_t>(image * channel_count + block * kBlock)], image,
+                                block);
+            });
+            for (int image = 0; image < group; ++image)
+                std::copy_n(&means[static_cast<std::size_t>(image * channel_count)], row.outputs,
+                            vectors + static_cast<std::int64_t>(first_image + image) * row.outputs);
+        } else {
+            const int stride = stride_of(row);
+            const Map out = make_map(i, which, group, height / stride, width / stride);
+            if (row.kind == Kind::kLrn) {
+                crew().run(static_cast<std::int64_t>(group) * height, [&](std::int64_t part, int) {
+                    kernels.normalize_channels(map, out, static_cast<int>(part / height),
+                                               static_cast<int>(part % height), 1);
+                });
+            } else if (is_asked(row.name + ":indices")) {
+                keep_indices(row, map, out, first_image);
+            } else {
+                each_block(out, [&](int image, int block) { kernels.max_pool(map, out, nullptr, image, block); });
+            }
+            map = out;
+            if (is_asked(row.name)) keep(row.name, map, row.outputs, first_image);
+        }
+        height = map.height;
+        width = map.width;
+        which = 1 - which;
+        if (seconds != nullptr)
+            (*seconds)[timed] += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    }
+    if (i == rows.size() || rows[i].kind != Kind::kFc || (i > 0 && rows[i - 1].kind == Kind::kGap)) return;
+    // the fully connected layers take channels, rows, columns: as in Caffe
+    const int of_image = rows[i].inputs * rows[i].kernel * rows[i].kernel, pixels = height * width;
+    each_block(map, [&](int image, int block) {
+        float* out = vectors + static_cast<std::int64_t>(first_image + image) * of_image +
+                     static_cast<std::int64_t>(block) * kBlock * pixels;
+        const int last = std::min(kBlock, rows[i].inputs - block * kBlock);
+        for (int channel = 0; channel < last; ++channel)
+            for (int y = 0; y < height; ++y)
+                for (int x = 0; x < width; ++x) *out++ = map.at(image, block, y, x)[channel];
+    });
+}
+
+void Network::Run::keep_vectors(const std::string& name, const float* vectors, int width) {
+    if (!is_asked(name)) return;
+    Output& output = found[name];
+    const std::size_t total = static_cast<std::size_t>(count) * width;
+    output.shape = {count, width};
+    output.values.reset(new float[total]);
+    std::copy_n(vectors, total, output.values.get());
+}
+
+void Network::Run::run_vectors(std::size_t first, std::size_t end, int inputs) {
+    int which = 0;
+    float* in = space.vectors[which].reserve<float>(static_cast<std::size_t>(count) * inputs);
+    if (first > 0 && rows[first - 1].kind == Kind::kGap) keep_vectors(rows[first - 1].name, in, inputs);
+    constexpr int kRowsAtOnce = 32;
+    for (std::size_t i = first; i < end; ++i) {
+        const Row& row = rows[i];
+        const auto start = std::chrono::steady_clock::now();
+        const bool has_relu = !row.relu_name.empty(), keeps_linear = has_relu && is_asked(row.name);
+        float* out = space.vectors[1 - which].reserve<float>(static_cast<std::size_t>(count) * row.outputs);
+        crew().run(ceil_div(row.outputs, kRowsAtOnce), [&](std::int64_t part, int) {
+            const int begin = static_cast<int>(part) * kRowsAtOnce;
+            kernels.fully_connected[static_cast<int>(row.storage)](
+                row.weights, row.output_scales, row.bias, has_relu && !keeps_linear, in, inputs, count, out,
+                row.outputs, begin, std::min(kRowsAtOnce, row.outputs - begin));
+        });
+        keep_vectors(row.name, out, row.outputs);
+        if (keeps_linear)
+            for (std::size_t j = 0; j < static_cast<std::size_t>(count) * row.outputs; ++j)
+                out[j] = std::max(out[j], 0.0f);
+        if (has_relu) keep_vectors(row.relu_name, out, row.outputs);
+        if (i + 1 == rows.size()) keep_vectors("logits", out, row.outputs);
+        in = out;
+        inputs = row.outputs;
+        which = 1 - which;
+        if (seconds != nullptr)
+            (*seconds)[i] += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    }
+}
+
+std::map<std::string, Output> Network::run(const float* images, int count, int channels, int height, int width,
+                                           const std::vector<std::string>& names, int threads,
+                                           std::vector<double>* seconds) {
+    std::unique_ptr<Workspace> space = take_workspace(threads);
+    if (seconds != nullptr) seconds->assign(rows_.size(), 0.0);
+    Run run{rows_, kernels_, *space, names, seconds, count, {}};
+    const std::size_t end = run.last_row() + 1;
+
+    std::size_t first_fc = 0;
+    while (first_fc < rows_.size() && rows_[first_fc].kind != Kind::kFc) ++first_fc;
+    int vector_length = 0;
+    float* vectors = nullptr;
+    if (first_fc < rows_.size()) {
+        vector_length = rows_[first_fc].inputs * rows_[first_fc].kernel * rows_[first_fc].kernel;
+        vectors = space->vectors[0].reserve<float>(static_cast<std::size_t>(count) * vector_length);
+    }
+    const std::int64_t map_bytes =
+        2 * static_cast<std::int64_t>(height + 8) * (width + 8) * blocks_of(rows_[0].outputs) * kBlock * 4;
+    const int at_once =
+        static_cast<int>(std::max<std::int64_t>(1, std::min<std::int64_t>(count, map_bytes_ / map_bytes)));
+    for (int first = 0; first < count; first += at_once) {
+        const int group = std::min(at_once, count - first);
+        run.run_maps(images + static_cast<std::int64_t>(first) * channels * height * width, first, group, channels,
+                     height, width, end, vectors);
+    }
+    if (first_fc < rows_.size() && end > first_fc - (first_fc > 0 && rows_[first_fc - 1].kind == Kind::kGap))
+        run.run_vectors(first_fc, end, vector_length);
+    give_back(std::move(space));
+    return std::move(run.found);
+}
+
+}  // namespace verydeep

@@ -1,0 +1,160 @@
+#include "pack.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "winograd_points.h"
+
+namespace verydeep {
+
+namespace {
+
+// The largest whole number of weights. Products with the largest values, summed over all inputs, must stay below 2^31:
+// where a row of weights is so large that they might not, its scale is made smaller (`scale_of`).
+constexpr double kLargestWeight16 = 2047;
+
+template <class Number>
+constexpr int kGroup = std::is_same_v<Number, float>         ? 1
+                       : std::is_same_v<Number, std::int8_t> ? 4
+                                                             : 2;
+
+// Where the weight of (position, input, output) stands.
+struct Place {
+    std::int64_t positions, inputs, outputs;  // inputs and outputs filled up
+    int panel_width, group;
+
+    std::int64_t operator()(std::int64_t position, std::int64_t input, std::int64_t output) const {
+        const std::int64_t panel = output / panel_width;
+        const std::int64_t width = std::min<std::int64_t>(panel_width, outputs - panel * panel_width);
+        return (panel * panel_width * positions + position * width) * inputs + input / group * width * group +
+               output % panel_width * group + input % group;
+    }
+};
+
+int positions_of(Method method) {
+    return method == Method::kWinograd4   ? Winograd<2>::kPositions
+           : method == Method::kWinograd6 ? Winograd<3>::kPositions
+                                          : 1;
+}
+
+std::int64_t filled_inputs(const ConvWeights& conv, Method method) {
+    if (method == Method::kFirst) return conv.inputs * 9;
+    const std::int64_t channels = blocks_of(conv.inputs) * kBlock;
+    return method == Method::kWindow ? channels * conv.kernel * conv.kernel : channels;
+}
+
+// A number for each output of a block: compilers make vectors of the loops over it.
+using Lanes = std::array<double, kBlock>;
+
+// G g G transposed of one input's kernels: taps (9) -> values (positions).
+template <int kPairs>
+void transform_kernels(const Lanes* taps, Lanes* values) {
+    using W = Winograd<kPairs>;
+    Lanes columns[W::kWindow][3];
+    for (int i = 0; i < W::kWindow; ++i)
+        for (int x = 0; x < 3; ++x)
+            for (int lane = 0; lane < kBlock; ++lane)
+                columns[i][x][lane] = W::kernel(i, 0) * taps[x][lane] + W::kernel(i, 1) * taps[3 + x][lane] +
+                                      W::kernel(i, 2) * taps[6 + x][lane];
+    for (int i = 0; i < W::kWindow; ++i)
+        for (int j = 0; j < W::kWindow; ++j)
+            for (int lane = 0; lane < kBlock; ++lane)
+                values[i * W::kWindow + j][lane] = columns[i][0][lane] * W::kernel(j, 0) +
+                                                   columns[i][1][lane] * W::kernel(j, 1) +
+                                                   columns[i][2][lane] * W::kernel(j, 2);
+}
+
+// The factor that makes whole numbers of one output's weights at one position: their sum and their largest.
+double scale_of(double total, double largest, int inputs) {
+    if (largest == 0) return 1;
+    const double scale = kLargestWeight16 / largest;
+    const double most =
+        (2147483000.0 / (kLargestValue16 + 1) - inputs) / total;  // rounding adds a half to each at most
+    return std::min(scale, most);
+}
+
+template <class Number, int kPairs>
+void pack_winograd(const ConvWeights& conv, int panel_blocks, const float* input_scales, Number* packed,
+                   float* output_scales, int block) {
+    constexpr int kPositions = Winograd<kPairs>::kPositions;
+    constexpr bool kIsWhole = !std::is_same_v<Number, float>;
+    const Place place{kPositions, filled_inputs(conv, Method::kWinograd4), blocks_of(conv.outputs) * kBlock,
+                      panel_blocks * kBlock, kGroup<Number>};
+    const int first = block * kBlock, outputs = std::min(kBlock, conv.outputs - first);
+    Lanes taps[9] = {}, values[kPositions];
+    const auto transform = [&](int input) {
+        for (int lane = 0; lane < outputs; ++lane)
+            for (int tap = 0; tap < 9; ++tap) taps[tap][lane] = conv.at(first + lane, input, tap);
+        transform_kernels<kPairs>(taps, values);
+    };
+    Lanes scales[kPositions];  // of whole numbers
+    if constexpr (kIsWhole) {
+        Lanes totals[kPositions] = {}, largest[kPositions] = {};
+        for (int input = 0; input < conv.inputs; ++input) {
+            transform(input);
+            for (int position = 0; position < kPositions; ++position)
+                for (int lane = 0; lane < kBlock; ++lane) {
+                    totals[position][lane] += std::fabs(values[position][lane]);
+                    largest[position][lane] = std::max(largest[position][lane], std::fabs(values[position][lane]));
+                }
+        }
+        for (int position = 0; position < kPositions; ++position)
+            for (int lane = 0; lane < kBlock; ++lane) {
+                const double scale = scale_of(totals[position][lane], largest[position][lane], conv.inputs);
+                scales[position][lane] = scale;
+                output_scales[position * place.outputs + first + lane] =
+                    static_cast<float>(1 / (scale * static_cast<double>(input_scales[position])));
+            }
+    }
+    for (int input = 0; input < conv.inputs; ++input) {
+        transform(input);
+        for (int position = 0; position < kPositions; ++position) {
+            Number* to = packed + place(position, input, first);
+            for (int lane = 0; lane < kBlock; ++lane) {
+                if constexpr (kIsWhole)
+                    to[lane * place.group] =
+                        static_cast<Number>(std::lrint(values[position][lane] * scales[position][lane]));
+                else
+                    to[lane] = static_cast<Number>(values[position][lane]);
+            }
+        }
+    }
+}
+
+// (tap, block of inputs, input) as window_transform reads them; the first convolution has (input, tap).
+void pack_window(const ConvWeights& conv, Method method, int panel_blocks, float* packed, int block) {
+    const int taps = conv.kernel * conv.kernel, channels = blocks_of(conv.inputs) * kBlock;
+    const int first = block * kBlock, outputs = std::min(kBlock, conv.outputs - first);
+    const Place place{1, filled_inputs(conv, method), blocks_of(conv.outputs) * kBlock, panel_blocks * kBlock, 1};
+    for (int input = 0; input < conv.inputs; ++input)
+        for (int tap = 0; tap < taps; ++tap) {
+            const std::int64_t row =
+                method == Method::kFirst ? input * 9 + tap : static_cast<std::int64_t>(tap) * channels + input;
+            float* to = packed + place(0, row, first);
+            for (int lane = 0; lane < outputs; ++lane) to[lane] = conv.at(first + lane, input, tap);
+        }
+}
+
+}  // namespace
+
+std::int64_t packed_bytes(const ConvWeights& conv, Method method, Precision precision) {
+    const int bytes = precision == Precision::kFloat32 ? 4 : precision == Precision::kInt8 ? 1 : 2;
+    return positions_of(method) * filled_inputs(conv, method) * blocks_of(conv.outputs) * kBlock * bytes;
+}
+
+void pack_block(const ConvWeights& conv, Method method, Precision precision, int panel_blocks,
+                const float* input_scales, void* packed, float* output_scales, int block) {
+    if (method == Method::kFirst || method == Method::kWindow)
+        pack_window(conv, method, panel_blocks, static_cast<float*>(packed), block);
+    else if (method == Method::kWinograd6)
+        pack_winograd<float, 3>(conv, panel_blocks, nullptr, static_cast<float*>(packed), nullptr, block);
+    else if (precision == Precision::kInt16)
+        pack_winograd<std::int16_t, 2>(conv, panel_blocks, input_scales, static_cast<std::int16_t*>(packed),
+                                       output_scales, block);
+    else
+        pack_winograd<float, 2>(conv, panel_blocks, nullptr, static_cast<float*>(packed), nullptr, block);
+}
+
+}  // namespace verydeep

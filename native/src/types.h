@@ -1,0 +1,58 @@
+// The words that all parts of the engine share: blocks of channels, numbers, precisions.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace verydeep {
+
+// Maps lie in memory as (image, block of channels, row, column, 16 channels): one vector register is one pixel of a
+// block. Channels are filled up with zeros to whole blocks.
+constexpr int kBlock = 16;
+
+static constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+static constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
+static constexpr int blocks_of(int channels) { return static_cast<int>(ceil_div(channels, kBlock)); }
+
+// 16-bit floating point, as bits: half as in IEEE 754 and in model files, brain with the exponent of a float.
+struct Half {
+    std::uint16_t bits;
+};
+struct Brain {
+    std::uint16_t bits;
+};
+
+// `static`: each instruction set has a copy of its own.
+static inline float to_float(float x) { return x; }
+static inline float to_float(std::int16_t x) { return x; }
+static inline float to_float(std::int8_t x) { return x; }
+static inline float to_float(Brain x) {
+    const std::uint32_t bits = static_cast<std::uint32_t>(x.bits) << 16;
+    float y;
+    std::memcpy(&y, &bits, sizeof y);
+    return y;
+}
+static inline float to_float(Half x) {
+    const std::uint32_t sign = (x.bits & 0x8000u) << 16, exponent = (x.bits >> 10) & 31, fraction = x.bits & 1023;
+    if (exponent == 0) {  // zero, or smaller than the smallest normal number: fraction * 2^-24
+        const float y = static_cast<float>(fraction) * 5.9604644775390625e-8f;
+        return sign ? -y : y;
+    }
+    const std::uint32_t bits = sign | (exponent == 31 ? 255u : exponent + 112) << 23 | fraction << 13;
+    float y;
+    std::memcpy(&y, &bits, sizeof y);
+    return y;
+}
+
+// The largest whole number that a transformed pixel becomes: what is beyond it is cut to it, so that no sum of products
+// can leave 32 bits (pack.cpp).
+static constexpr int kLargestValue16 = 8191;
+
+// What convolutions multiply, in the transformed domain.
+enum class Precision { kFloat32, kInt16, kInt8, kBfloat16 };
+
+// What the weights of fully connected layers are stored as.
+enum class Storage { kFloat32, kFloat16, kInt16, kInt8 };
+
+}  // namespace verydeep

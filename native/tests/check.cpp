@@ -1,0 +1,399 @@
+// Every kernel of every instruction set of this processor against its naive twin, on random shapes: `make test-native`.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "dispatch.h"
+#include "memory.h"
+#include "naive.h"
+#include "network.h"
+#include "pack.h"
+
+using namespace verydeep;
+
+namespace {
+
+int failures = 0;
+
+struct Random {
+    std::mt19937_64 engine;
+
+    explicit Random(std::uint64_t seed) : engine(seed) {}
+    int whole(int first, int last) { return std::uniform_int_distribution<int>(first, last)(engine); }
+    std::vector<float> normal(std::size_t count, double deviation = 1) {
+        std::normal_distribution<float> distribution(0, static_cast<float>(deviation));
+        std::vector<float> values(count);
+        for (float& value : values) value = distribution(engine);
+        return values;
+    }
+};
+
+std::vector<double> doubles(const std::vector<float>& values) { return {values.begin(), values.end()}; }
+
+// The largest difference, relative to the largest expected value.
+template <class Got>
+void expect_near(const std::string& what, const Got* got, const std::vector<double>& expected, double tolerance) {
+    double largest = 1e-30, difference = 0;
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+        largest = std::max(largest, std::fabs(expected[i]));
+        const double apart = std::fabs(static_cast<double>(got[i]) - expected[i]);
+        difference = std::isfinite(apart) ? std::max(difference, apart) : HUGE_VAL;
+    }
+    if (difference <= tolerance * largest) return;
+    ++failures;
+    std::printf("FAILED %s: off by %.2g of the largest, at most %.2g was expected\n", what.c_str(),
+                difference / largest, tolerance);
+}
+
+// A convolution as a network of one row: images (count, inputs, height, width) -> what the naive twin makes of them.
+struct OneConv {
+    int inputs, outputs, kernel, padding;
+    Method method;
+    std::vector<float> weights, bias, scale;
+    Buffer packed, scales;
+    std::vector<float> input_scales;
+    Row row;
+
+    OneConv(Random& random, const Kernels& kernels, int inputs_, int outputs_, int kernel_, int padding_,
+            Method method_, Precision precision = Precision::kFloat32)
+        : inputs(inputs_), outputs(outputs_), kernel(kernel_), padding(padding_), method(method_) {
+        const int taps = kernel * kernel;
+        weights = random.normal(static_cast<std::size_t>(outputs) * inputs * taps, std::sqrt(2.0 / (inputs * taps)));
+        bias = random.normal(static_cast<std::size_t>(outputs), 0.1);
+        scale = random.normal(static_cast<std::size_t>(outputs));
+        ConvWeights conv;
+        conv.weight = {weights.data(), Storage::kFloat32};
+        conv.scale = scale.data();
+        conv.outputs = outputs;
+        conv.inputs = inputs;
+        conv.kernel = kernel;
+        const auto bytes = static_cast<std::size_t>(packed_bytes(conv, method, precision));
+        unsigned char* space = packed.reserve<unsigned char>(bytes);
+        std::fill(space, space + bytes, 0);
+        input_scales.assign(36, 4095 / 40.0f);  // of normal pixels few values are beyond 40
+        const std::size_t whole = static_cast<std::size_t>(blocks_of(outputs)) * kBlock;
+        float* output_scales = scales.reserve<float>(36 * whole);
+        for (int block = 0; block < blocks_of(outputs); ++block)
+            pack_block(conv, method, precision, kernels.panel_blocks, input_scales.data(), space, output_scales, block);
+        std::vector<float> whole_bias = bias;
+        whole_bias.resize(whole);
+        bias = whole_bias;
+        row.name = "conv";
+        row.relu_name = "relu";
+        row.kind = Kind::kConv;
+        row.inputs = inputs;
+        row.outputs = outputs;
+        row.kernel = kernel;
+        row.padding = padding;
+        row.method = method;
+        row.precision = precision;
+        row.weights = space;
+        row.bias = bias.data();
+        if (precision != Precision::kFloat32) {
+            row.input_scales = input_scales.data();
+            row.output_scales = output_scales;
+        }
+    }
+
+    naive::Map expected(const float* image, int height, int width) const {
+        naive::Map map(inputs, height, width);
+        std::copy_n(image, map.pixels.size(), map.pixels.begin());
+        std::vector<double> scaled(weights.size());
+        for (std::size_t i = 0; i < weights.size(); ++i)
+            scaled[i] = static_cast<double>(weights[i]) * scale[i / (weights.size() / outputs)];
+        return naive::convolve(map, scaled, std::vector<double>(bias.begin(), bias.begin() + outputs), kernel, padding);
+    }
+};
+
+Row first_row(int channels) {  // makes blocks of the images: a convolution needs a map before it
+    Row row;
+    row.name = "images";
+    row.kind = Kind::kConv;
+    row.inputs = row.outputs = channels;
+    row.kernel = 3;
+    row.padding = 1;
+    row.method = Method::kFirst;
+    return row;
+}
+
+// The identity as a first convolution.
+struct Identity {
+    Buffer packed;
+    std::vector<float> bias;
+    Row row;
+
+    Identity(const Kernels& kernels, int channels) : row(first_row(channels)) {
+        std::vector<float> weights(static_cast<std::size_t>(channels) * channels * 9);
+        for (int i = 0; i < channels; ++i) weights[(static_cast<std::size_t>(i) * channels + i) * 9 + 4] = 1;
+        ConvWeights conv;
+        conv.weight = {weights.data(), Storage::kFloat32};
+        conv.outputs = conv.inputs = channels;
+        const auto bytes = static_cast<std::size_t>(packed_bytes(conv, Method::kFirst, Precision::kFloat32));
+        float* space = packed.reserve<float>(bytes / 4);
+        std::fill(space, space + bytes / 4, 0.0f);
+        for (int block = 0; block < blocks_of(channels); ++block)
+            pack_block(conv, Method::kFirst, Precision::kFloat32, kernels.panel_blocks, nullptr, space, nullptr, block);
+        bias.assign(static_cast<std::size_t>(blocks_of(channels)) * kBlock, 0.0f);
+        row.weights = space;
+        row.bias = bias.data();
+    }
+};
+
+void check_convolutions(const Kernels& kernels, std::uint64_t seed) {
+    Random random(seed);
+    const Method methods[] = {Method::kFirst, Method::kWindow, Method::kWinograd4, Method::kWinograd6,
+                              Method::kWinograd4};
+    for (int trial = 0; trial < 5; ++trial) {
+        const Method method = methods[trial];
+        const Precision precision = trial == 4 ? Precision::kInt16 : Precision::kFloat32;
+        const int inputs = random.whole(1, 90), outputs = random.whole(1, 150), count = random.whole(1, 3);
+        const int kernel = method == Method::kWindow ? random.whole(1, 4) : 3;
+        const int padding = method == Method::kWindow ? random.whole(0, kernel / 2) : 1;
+        const int height = random.whole(kernel, 40), width = random.whole(kernel, 40), threads = random.whole(1, 4);
+        const std::string what = std::string(kernels.name) + " method " + std::to_string(static_cast<int>(method)) +
+                                 (precision == Precision::kInt16 ? " int16 " : " ") + std::to_string(inputs) + " -> " +
+                                 std::to_string(outputs) + ", kernel " + std::to_string(kernel) + ", " +
+                                 std::to_string(count) + " of " + std::to_string(height) + " x " +
+                                 std::to_string(width);
+        const OneConv conv(random, kernels, inputs, outputs, kernel, padding, method, precision);
+        const Identity identity(kernels, inputs);
+        Row pool;
+        pool.name = "pool";
+        pool.kind = Kind::kPool;
+        pool.inputs = pool.outputs = outputs;
+        std::vector<Row> rows;
+        if (method != Method::kFirst) rows.push_back(identity.row);
+        rows.push_back(conv.row);
+        rows.push_back(pool);
+        Network network(rows, kernels), one_by_one(rows, kernels, 1);
+        const std::vector<float> images = random.normal(static_cast<std::size_t>(count) * inputs * height * width);
+        auto linear = network.run(images.data(), count, inputs, height, width, {"conv"}, threads);
+        auto found =
+            network.run(images.data(), count, inputs, height, width, {"relu", "pool", "pool:indices"}, threads);
+        auto fused = network.run(images.data(), count, inputs, height, width, {"pool"}, threads);
+        auto alone =
+            one_by_one.run(images.data(), count, inputs, height, width, {"relu", "pool", "pool:indices"}, threads);
+        for (const char* name : {"relu", "pool"}) {
+            const auto& shape = found[name].shape;
+            const auto all = static_cast<std::size_t>(shape[0] * shape[1] * shape[2] * shape[3]);
+            if (!std::equal(found[name].values.get(), found[name].values.get() + all, alone[name].values.get())) {
+                ++failures;
+                std::printf("FAILED %s: %s of images one by one\n", what.c_str(), name);
+            }
+        }
+        const double tolerance = precision == Precision::kInt16 ? 1e-2 : 2e-5;
+        for (int image = 0; image < count; ++image) {
+            const naive::Map expected =
+                conv.expected(&images[static_cast<std::size_t>(image) * inputs * height * width], height, width);
+            const naive::Map active = naive::relu(expected), pooled = naive::max_pool(active);
+            const std::size_t all = expected.pixels.size(), few = pooled.pixels.size();
+            expect_near(what + " conv", linear["conv"].values.get() + image * all, expected.pixels, tolerance);
+            expect_near(what + " relu", found["relu"].values.get() + image * all, active.pixels, tolerance);
+            expect_near(what + " pool", found["pool"].values.get() + image * few, pooled.pixels, tolerance);
+            expect_near(what + " fused pool", fused["pool"].values.get() + image * few, pooled.pixels, tolerance);
+            naive::Map own(outputs, expected.height, expected.width);  // places of this engine's own maxima
+            std::copy_n(found["relu"].values.get() + image * all, all, own.pixels.begin());
+            const auto places = naive::max_places(own);
+            if (!std::equal(places.begin(), places.end(), found["pool:indices"].indices.get() + image * few)) {
+                ++failures;
+                std::printf("FAILED %s: places of maxima\n", what.c_str());
+            }
+        }
+    }
+}
+
+// The transforms by themselves, with values of one window.
+template <int kPairs>
+void check_transforms(const Kernels& kernels, std::uint64_t seed) {
+    Random random(seed);
+    const ConvKernels& step = kernels.winograd[0][kPairs - 2];
+    const int window = step.tile + 2;
+    const std::vector<float> pixels = random.normal(static_cast<std::size_t>(window) * window * kBlock);
+    std::vector<float> values(static_cast<std::size_t>(step.positions) * kBlock);
+    Conv conv;
+    conv.in.data =
+        const_cast<float*>(pixels.data()) + (window + 1) * kBlock;  // the window begins one pixel before the map
+    conv.in.images = conv.in.blocks = 1;
+    conv.in.row_stride = window * kBlock;
+    conv.tile_rows = conv.tile_columns = 1;
+    conv.values = values.data();
+    conv.value_stride = kBlock;
+    step.transform(conv, {0, 1, 0}, 0, 1);
+    for (int channel = 0; channel < kBlock; ++channel) {
+        std::vector<double> square, got;
+        for (int i = 0; i < window * window; ++i)
+            square.push_back(pixels[static_cast<std::size_t>(i) * kBlock + channel]);
+        for (int i = 0; i < step.positions; ++i) got.push_back(values[static_cast<std::size_t>(i) * kBlock + channel]);
+        expect_near(std::string(kernels.name) + " transform", got.data(), naive::transform(kPairs, square), 1e-6);
+    }
+}
+
+// The largest sums that there can be: every value at its limit, every weight at a position of one sign.
+void check_overflow(const Kernels& kernels, int inputs) {
+    const ConvKernels& step = kernels.winograd[static_cast<int>(Precision::kInt16)][0];
+    const std::vector<float> weights(static_cast<std::size_t>(inputs) * 9 * kBlock, 0.7f), bias(kBlock),
+        input_scales(36, 1.0f);
+    ConvWeights of;
+    of.weight = {weights.data(), Storage::kFloat32};
+    of.outputs = kBlock;
+    of.inputs = inputs;
+    Buffer packed;
+    const auto bytes = static_cast<std::size_t>(packed_bytes(of, Method::kWinograd4, Precision::kInt16));
+    unsigned char* space = packed.reserve<unsigned char>(bytes);
+    std::fill(space, space + bytes, 0);
+    std::vector<float> output_scales(36 * kBlock), out(16 * kBlock), sums(36 * kBlock);
+    pack_block(of, Method::kWinograd4, Precision::kInt16, kernels.panel_blocks, input_scales.data(), space,
+               output_scales.data(), 0);
+    const std::vector<std::int16_t> values(static_cast<std::size_t>(36) * inputs, kLargestValue16);
+    Conv conv;
+    conv.in.images = conv.out.images = conv.out.blocks = conv.tile_rows = conv.tile_columns = 1;
+    conv.in.blocks = inputs / kBlock;
+    conv.out.data = out.data();
+    conv.out.height = conv.out.width = conv.height = conv.width = 4;
+    conv.out.row_stride = 4 * kBlock;
+    conv.has_relu = false;
+    conv.weights = space;
+    conv.bias = bias.data();
+    conv.output_scales = output_scales.data();
+    conv.values = const_cast<std::int16_t*>(values.data());
+    conv.sums = sums.data();
+    conv.value_stride = inputs;
+    conv.sum_stride = kBlock;
+    step.produce(conv, {0, 1, 0}, 0);
+    std::vector<double> exact = naive::transform_kernel(2, std::vector<double>(9, 0.7)), got;
+    for (double& sum : exact) sum *= static_cast<double>(inputs) * kLargestValue16;
+    for (int pixel = 0; pixel < 16; ++pixel) got.push_back(out[static_cast<std::size_t>(pixel) * kBlock]);
+    expect_near(std::string(kernels.name) + " largest sums of " + std::to_string(inputs) + " inputs", got.data(),
+                naive::inverse(2, exact), 5e-3);
+}
+
+void check_other_layers(const Kernels& kernels, std::uint64_t seed) {
+    Random random(seed);
+    const int channels = random.whole(1, 70), height = random.whole(1, 20), width = random.whole(1, 20);
+    const std::string what = std::string(kernels.name) + " " + std::to_string(channels) + " channels ";
+    const Identity identity(kernels, channels);
+    Row lrn, gap;
+    lrn.name = "lrn";
+    lrn.kind = Kind::kLrn;
+    gap.name = "gap";
+    gap.kind = Kind::kGap;
+    lrn.inputs = lrn.outputs = gap.inputs = gap.outputs = channels;
+    Row fc;
+    fc.name = "fc";
+    fc.kind = Kind::kFc;
+    fc.inputs = channels;
+    fc.outputs = random.whole(1, 40);
+    const std::vector<float> weights = random.normal(static_cast<std::size_t>(channels) * fc.outputs),
+                             bias = random.normal(fc.outputs);
+    fc.weights = weights.data();
+    fc.bias = bias.data();
+    Network network({identity.row, lrn, gap, fc}, kernels);
+    const int count = random.whole(1, 6);
+    const std::size_t pixels = static_cast<std::size_t>(channels) * height * width;
+    const std::vector<float> images = random.normal(count * pixels, 30);
+    Network in_pairs({identity.row, lrn, gap, fc}, kernels,
+                     4 * static_cast<std::int64_t>(height + 8) * (width + 8) * identity.bias.size() * 4);
+    auto found =
+        network.run(images.data(), count, channels, height, width, {"lrn", "gap", "logits"}, random.whole(1, 3));
+    const auto by_two = in_pairs.run(images.data(), count, channels, height, width, {"logits"}, 1);
+    if (!std::equal(found["logits"].values.get(), found["logits"].values.get() + count * fc.outputs,
+                    by_two.at("logits").values.get())) {
+        ++failures;
+        std::printf("FAILED %s: logits of images two by two\n", what.c_str());
+    }
+    for (int image = 0; image < count; ++image) {
+        naive::Map map(channels, height, width);
+        std::copy_n(&images[image * pixels], pixels, map.pixels.begin());
+        const naive::Map normalized = naive::normalize_channels(map);
+        const auto means = naive::average(normalized);
+        expect_near(what + "lrn", found["lrn"].values.get() + image * pixels, normalized.pixels, 2e-6);
+        expect_near(what + "gap", found["gap"].values.get() + image * channels, means, 1e-5);
+        expect_near(what + "fc", found["logits"].values.get() + image * fc.outputs,
+                    naive::connect(means, doubles(weights), doubles(bias)), 1e-5);
+    }
+}
+
+template <class Weight>
+void check_storage(const Kernels& kernels, Storage storage, std::uint64_t seed) {
+    Random random(seed);
+    const int inputs = random.whole(1, 200), outputs = random.whole(1, 30), count = random.whole(1, 9);
+    std::vector<Weight> weights(static_cast<std::size_t>(inputs) * outputs);
+    std::vector<double> exact;
+    for (Weight& weight : weights) {
+        const int number = random.whole(-127, 127);
+        if constexpr (std::is_same_v<Weight, Half>)
+            weight.bits = static_cast<std::uint16_t>(random.whole(0, 1) << 15 | random.whole(0, 30) << 10 |
+                                                     random.whole(0, 1023));
+        else
+            weight = static_cast<Weight>(number);
+        exact.push_back(to_float(weight));
+    }
+    const std::vector<float> scales = random.normal(outputs), bias = random.normal(outputs),
+                             in = random.normal(static_cast<std::size_t>(count) * inputs);
+    std::vector<float> out(static_cast<std::size_t>(count) * outputs);
+    kernels.fully_connected[static_cast<int>(storage)](weights.data(), scales.data(), bias.data(), false, in.data(),
+                                                       inputs, count, out.data(), outputs, 0, outputs);
+    for (std::size_t i = 0; i < exact.size(); ++i) exact[i] *= static_cast<double>(scales[i / inputs]);
+    for (int vector = 0; vector < count; ++vector)
+        expect_near(
+            std::string(kernels.name) + " storage " + std::to_string(static_cast<int>(storage)),
+            &out[static_cast<std::size_t>(vector) * outputs],
+            naive::connect({in.begin() + vector * inputs, in.begin() + (vector + 1) * inputs}, exact, doubles(bias)),
+            1e-5);
+}
+
+// Several threads run one network and networks of their own, all with crews: for the sanitizer of threads.
+void check_threads(const Kernels& kernels) {
+    Random random(1);
+    const OneConv conv(random, kernels, 20, 70, 3, 1, Method::kWinograd4);
+    const Identity identity(kernels, 20);
+    Network shared({identity.row, conv.row}, kernels);
+    const std::vector<float> images = random.normal(2 * 20 * 30 * 30);
+    const auto expected = shared.run(images.data(), 2, 20, 30, 30, {"conv"}, 1);
+    std::vector<std::thread> callers;
+    std::vector<int> wrong(4);
+    for (int caller = 0; caller < 4; ++caller)
+        callers.emplace_back([&, caller] {
+            Network own({identity.row, conv.row}, kernels);
+            for (int i = 0; i < 6; ++i) {
+                auto found = (i % 2 ? own : shared).run(images.data(), 2, 20, 30, 30, {"conv"}, 1 + (caller + i) % 3);
+                wrong[caller] += !std::equal(found["conv"].values.get(), found["conv"].values.get() + 2 * 70 * 900,
+                                             expected.at("conv").values.get());
+            }
+        });
+    for (std::thread& caller : callers) caller.join();
+    for (int count : wrong)
+        if (count > 0) {
+            ++failures;
+            std::printf("FAILED %s: runs at the same time differ\n", kernels.name);
+        }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const int trials = argc > 1 ? std::atoi(argv[1]) : 20;
+    for (const Kernels* kernels : available_kernels()) {
+        for (int trial = 0; trial < trials; ++trial) {
+            const auto seed = static_cast<std::uint64_t>(trial);
+            check_convolutions(*kernels, seed);
+            check_transforms<2>(*kernels, seed);
+            check_transforms<3>(*kernels, seed);
+            check_other_layers(*kernels, seed);
+            check_storage<float>(*kernels, Storage::kFloat32, seed);
+            check_storage<Half>(*kernels, Storage::kFloat16, seed);
+            check_storage<std::int16_t>(*kernels, Storage::kInt16, seed);
+            check_storage<std::int8_t>(*kernels, Storage::kInt8, seed);
+        }
+        for (const int inputs : {16, 512, 2048}) check_overflow(*kernels, inputs);
+        check_threads(*kernels);
+        std::printf("%s: %d trials\n", kernels->name, trials);
+    }
+    if (failures > 0) std::printf("%d failures\n", failures);
+    return failures > 0;
+}

@@ -1,0 +1,164 @@
+"""Weights as the native engine reads them: folded, transformed, in the order of its loops; kept for the next start.
+
+For each convolution an array of bytes in the layout of native/src/pack.h and a bias, with scales where it is computed
+in whole numbers. They are 4 to 7 times as large as the weights that they are made of, so they are not shipped: they are
+made on the first start, and mapped on the next.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from verydeep.architecture import BATCH_NORM_EPSILON, Architecture, Layer
+from verydeep.errors import ModelFileError
+from verydeep.files import cache_folder, make_folder
+from verydeep.nouns import Weights
+from verydeep.runtime import _native  # type: ignore[attr-defined]  # built from native/
+from verydeep.runtime.array_file import aligned_zeros, read_arrays, write_arrays
+from verydeep.weights import MappedWeights
+
+FOLDER_BYTES = 4 << 30  # of all such files; what was not used for longest goes first
+BLOCK = 16  # channels that lie together in memory: kBlock of native/src/types.h
+
+_WORTH_IT = 0.95  # of the multiplications of F(4x4), from which on F(6x6) with its larger rounding errors is taken
+
+LARGEST_VALUE = 8191  # that a transformed pixel becomes: kLargestValue16 of native/src/types.h
+HEADROOM = 2.0  # the largest value seen on a few photos is not the largest that there is
+
+Packed = dict[str, np.ndarray]
+""" "conv1_1.weight" -> bytes, "conv1_1.bias" -> float32 of whole blocks."""
+Ranges = Mapping[str, Sequence[float]]
+""" "conv1_2" -> the largest value at each position: see `ranges.measure_ranges`."""
+
+
+def methods(architecture: Architecture, precision: str = "float32") -> dict[str, str]:
+    """How each convolution is computed: by Winograd's F(4x4) or F(6x6), window by window, or as the first.
+
+    The larger tiles take fewer multiplications, but where they fit badly they reach far beyond the map. In whole
+    numbers their rounding errors are too large.
+    """
+    side = architecture.input_size
+    chosen = {}
+    for number, layer in enumerate(architecture.layers):
+        if layer.kind == "pool":
+            side //= layer.stride
+        if layer.kind != "conv":
+            continue
+        if (layer.kernel, layer.padding) != (3, 1):
+            chosen[layer.name] = "window"
+        elif number == 0:
+            chosen[layer.name] = "first"
+        else:
+            of_four, of_six = (-(-side // 4)) ** 2 * 36, (-(-side // 6)) ** 2 * 64
+            is_six = precision == "float32" and of_six <= _WORTH_IT * of_four
+            chosen[layer.name] = "winograd6" if is_six else "winograd4"
+    return chosen
+
+
+def packed_weights(
+    architecture: Architecture,
+    weights: Weights,
+    instruction_set: str,
+    threads: int,
+    *,
+    precision: str = "float32",
+    ranges: Ranges | None = None,
+) -> Packed:
+    """The arrays that are not those of the model file, from a file where they were made before.
+
+    Where the weights are mapped from a model file they are kept for the next start; where they cannot be kept, or what
+    is kept is damaged, they are made again, and nobody is told: it takes tenths of a second. ranges: as
+    `measure_ranges` returns them, for precision `fast`. Raises ModelFileError on NaN or infinity.
+    """
+    how = _How(architecture, instruction_set, threads, precision, ranges or {})
+    if not isinstance(weights, MappedWeights):
+        return _pack(how, weights)
+    key = how.key(weights.identity)
+    with contextlib.suppress(OSError):  # StorageError is one
+        kept = read_arrays(cache_folder() / "packed" / f"{key}.packed", key)
+        if kept is not None:
+            return kept
+    packed = _pack(how, weights)
+    with contextlib.suppress(OSError):
+        path = make_folder(cache_folder() / "packed") / f"{key}.packed"
+        write_arrays(path, key, packed, FOLDER_BYTES)
+        return read_arrays(path, key) or packed  # the pages of a file are shared with other processes
+    return packed
+
+
+@dataclass(frozen=True)
+class _How:
+    """All that decides what is made of weights."""
+
+    architecture: Architecture
+    instruction_set: str
+    threads: int  # that make it: no matter to the result
+    precision: str
+    ranges: Ranges
+
+    def key(self, identity: str) -> str:
+        """identity: of the weights."""
+        chosen = [
+            *(identity, _native.PACKING_VERSION, self.instruction_set, self.precision, dict(self.ranges)),
+            *(self.architecture.to_dict(), methods(self.architecture, self.precision), BATCH_NORM_EPSILON, HEADROOM),
+        ]
+        return hashlib.blake2b(json.dumps(chosen).encode(), digest_size=16).hexdigest()
+
+
+def _pack(how: _How, weights: Weights) -> Packed:
+    for name, array in weights.items():
+        if not np.isfinite(array).all():
+            what = f"{weights.path} holds" if isinstance(weights, MappedWeights) else "the weights hold"
+            raise ModelFileError(
+                f"{what} NaN or infinity in {name}.", "Train the model again, or fetch its file again."
+            )
+    packed: Packed = {}
+    chosen = methods(how.architecture, how.precision)
+    for layer in how.architecture.layers:
+        if layer.kind == "conv":
+            for part, array in _packed_conv(how, layer, chosen[layer.name], weights).items():
+                packed[f"{layer.name}.{part}"] = array
+        elif layer.kind == "fc" and how.precision == "fast":
+            packed[f"{layer.name}.weight"] = _halved(weights[f"{layer.name}.weight"])
+    return packed
+
+
+def _packed_conv(how: _How, layer: Layer, method: str, weights: Weights) -> Packed:
+    """weight and bias; input_scales and output_scales, too, where it is computed in whole numbers."""
+    weight = np.ascontiguousarray(weights[f"{layer.name}.weight"])
+    scale, bias = _folded(layer, weights)
+    packed: Packed = {"bias": np.pad(bias, (0, -len(bias) % BLOCK))}
+    number = "int16" if how.precision == "fast" and method == "winograd4" else "float32"
+    if number == "int16":
+        largest = np.maximum(np.asarray(how.ranges[layer.name], np.float32), 1e-20)
+        packed["input_scales"] = (LARGEST_VALUE / (HEADROOM * largest)).astype(np.float32)
+        packed["output_scales"] = np.zeros((len(largest), len(packed["bias"])), np.float32)
+    packed["weight"] = aligned_zeros(_native.packed_bytes(weight, method, number))
+    scales = packed.get("input_scales"), packed.get("output_scales")
+    _native.pack(
+        how.instruction_set, weight, scale, method, number, scales[0], packed["weight"], scales[1], how.threads
+    )
+    return packed
+
+
+def _halved(weight: np.ndarray) -> np.ndarray:
+    """In float16, where no number is too large for it: a fully connected layer takes as long as its weights are."""
+    if np.abs(weight).max() > np.finfo(np.float16).max:
+        return np.ascontiguousarray(weight, np.float32)
+    return np.ascontiguousarray(weight, np.float16)
+
+
+def _folded(layer: Layer, weights: Weights) -> tuple[np.ndarray | None, np.ndarray]:
+    """Batch norm as a factor of the weights of each output, none without batch norm, and the bias with its share."""
+    bias = np.asarray(weights[f"{layer.name}.bias"], np.float64)
+    if not layer.has_batch_norm:
+        return None, bias.astype(np.float32)
+    parts = ("weight", "bias", "running_mean", "running_var")
+    gamma, beta, mean, variance = (np.asarray(weights[f"{layer.batch_norm_name}.{part}"], np.float64) for part in parts)
+    with np.errstate(invalid="ignore", over="ignore"):  # a variance below zero: the logits are NaN, which is told there
+        scale = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
+    return scale.astype(np.float32), ((bias - mean) * scale + beta).astype(np.float32)
