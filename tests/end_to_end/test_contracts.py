@@ -1,15 +1,13 @@
 """The two contracts of imports hold, and a breach of either is found."""
 
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from copies import run_with
 
 REPOSITORY = Path(__file__).parents[2]
-LINTER = Path(sys.executable).parent / "lint-imports"
 
 
 @pytest.fixture
@@ -21,10 +19,8 @@ def copy(tmp_path) -> Path:
 
 
 def check(folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(folder / "src")}
-    return subprocess.run(
-        [LINTER, "--no-cache"], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    code = "from importlinter.cli import lint_imports_command; lint_imports_command(['--no-cache'])"
+    return run_with(folder / "src", code, folder)
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """The wheel that users install: what is in it, how large it is, and that it predicts without torch."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from copies import run_with
 
 REPOSITORY = Path(__file__).parents[2]
 MODEL_LIMIT = 10_000_000  # bytes
@@ -54,7 +54,6 @@ def test_the_wheel_predicts_where_torch_is_not_installed(wheel, tmp_path):
         f"sys.argv = ['verydeep', 'predict', {str(photo)!r}, '--model', 'cifar10']\n"
         "main()\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    done = run_with(tmp_path, code)
     assert done.returncode == 0, done.stderr
     assert "cat" in done.stdout
