@@ -62,16 +62,18 @@ void multiply(const Conv& conv, std::int64_t tiles, int positions, int panel) {
     const Number* weights =
         static_cast<const Number*>(conv.weights) + static_cast<std::ptrdiff_t>(first_output) * positions * inputs;
     const Number* values = static_cast<const Number*>(conv.values);
-    const float* scales = conv.output_scales == nullptr ? nullptr : conv.output_scales + first_output;
     float* sums = conv.sums;
     with_blocks(conv.out.blocks - first_block, [&](auto blocks) {
         constexpr int kBlocks = decltype(blocks)::value;
         for (int position = 0; position < positions; ++position) {
-            multiply_panel<Number, kBlocks>(values, inputs, weights, sums, static_cast<int>(tiles), inputs, scales);
+            const Quantized of_position = std::is_same_v<Number, float>
+                                              ? Quantized{}
+                                              : conv.quantized.from(position * conv.outputs() + first_output);
+            multiply_panel<Number, kBlocks>(values, inputs, weights, sums, static_cast<int>(tiles), inputs,
+                                            of_position);
             weights += static_cast<std::ptrdiff_t>(inputs) * kBlocks * kBlock;
             values += conv.value_stride;
             sums += conv.sum_stride;
-            if (scales != nullptr) scales += conv.outputs();
         }
     });
 }

@@ -27,7 +27,7 @@ struct Conv {
     const void* weights = nullptr;           // as pack.h lays them out
     const float* bias = nullptr;             // of each output
     const float* input_scales = nullptr;     // whole numbers: of each position
-    const float* output_scales = nullptr;    // whole numbers: (positions, outputs)
+    Quantized quantized;                     // whole numbers: (positions, outputs)
 
     // The result in tiles, and the work space of some of them: values (positions, tiles, inputs) of the kernel's type,
     // sums (positions, tiles, outputs of one panel).

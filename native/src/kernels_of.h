@@ -15,6 +15,7 @@ constexpr Kernels make_kernels(const char* name) {
     kernels.winograd[static_cast<int>(Precision::kFloat32)][0] = winograd_kernels<float, 2>();
     kernels.winograd[static_cast<int>(Precision::kFloat32)][1] = winograd_kernels<float, 3>();
     kernels.winograd[static_cast<int>(Precision::kInt16)][0] = winograd_kernels<std::int16_t, 2>();
+    kernels.winograd[static_cast<int>(Precision::kInt8)][0] = winograd_kernels<std::int8_t, 2>();
     kernels.window = window_kernels();
     kernels.first_conv = &first_conv;
     kernels.fully_connected[static_cast<int>(Storage::kFloat32)] = &fully_connected<float>;

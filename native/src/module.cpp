@@ -19,7 +19,6 @@ namespace verydeep {
 
 namespace {
 
-using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
 using Bytes = nb::ndarray<std::uint8_t, nb::c_contig, nb::device::cpu>;
 using ReadOnlyBytes = nb::ndarray<const std::uint8_t, nb::c_contig, nb::device::cpu>;
 using Weights = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
@@ -41,6 +40,7 @@ Method method_named(const std::string& name) {
 Precision precision_named(const std::string& name) {
     if (name == "float32") return Precision::kFloat32;
     if (name == "int16") return Precision::kInt16;
+    if (name == "int8") return Precision::kInt8;
     throw std::invalid_argument("no precision " + name);
 }
 
@@ -54,8 +54,10 @@ Storage storage_of(const Weights& weights) {
 }
 
 // Arrays are taken as they are: a converted copy would not outlive the call.
-const float* data_or_null(const nb::object& array) {
-    return array.is_none() ? nullptr : nb::cast<Floats>(array, false).data();
+template <class Number>
+Number* data_or_null(const nb::object& array) {
+    using Array = nb::ndarray<Number, nb::c_contig, nb::device::cpu>;
+    return array.is_none() ? nullptr : nb::cast<Array>(array, false).data();
 }
 
 void check_size(const char* what, std::size_t got, std::int64_t expected) {
@@ -79,7 +81,7 @@ public:
 
     void add_conv(std::string name, std::string relu_name, int inputs, int outputs, int kernel, int padding,
                   const std::string& method, const std::string& precision, nb::object weights, nb::object bias,
-                  nb::object input_scales, nb::object output_scales) {
+                  nb::object input_scales, nb::object output_scales, nb::object output_starts) {
         Row row;
         row.name = std::move(name);
         row.relu_name = std::move(relu_name);
@@ -100,11 +102,12 @@ public:
         if (reinterpret_cast<std::uintptr_t>(packed.data()) % 64 != 0)
             throw std::invalid_argument("packed weights are not aligned");
         row.weights = packed.data();
-        row.bias = data_or_null(bias);
-        row.input_scales = data_or_null(input_scales);
-        row.output_scales = data_or_null(output_scales);
+        row.bias = data_or_null<const float>(bias);
+        row.input_scales = data_or_null<const float>(input_scales);
+        row.quantized = {data_or_null<const float>(output_scales), data_or_null<const std::int32_t>(output_starts)};
         rows_.push_back(std::move(row));
-        for (const nb::object& array : std::initializer_list<nb::object>{weights, bias, input_scales, output_scales})
+        for (const nb::object& array :
+             std::initializer_list<nb::object>{weights, bias, input_scales, output_scales, output_starts})
             kept_.append(array);
     }
 
@@ -122,8 +125,8 @@ public:
         check_size("bias", nb::len(bias), outputs);
         row.weights = array.data();
         row.storage = storage_of(array);
-        row.bias = data_or_null(bias);
-        row.output_scales = data_or_null(scales);
+        row.bias = data_or_null<const float>(bias);
+        row.quantized.scales = data_or_null<const float>(scales);
         rows_.push_back(std::move(row));
         for (const nb::object& kept : std::initializer_list<nb::object>{weights, bias, scales}) kept_.append(kept);
     }
@@ -177,7 +180,7 @@ ConvWeights conv_weights(const Weights& weight, const nb::object& scale) {
     conv.weight = {weight.data(), storage_of(weight)};
     if (conv.weight.storage != Storage::kFloat32 && conv.weight.storage != Storage::kFloat16)
         throw std::invalid_argument("weights of a convolution are neither float32 nor float16");
-    conv.scale = data_or_null(scale);
+    conv.scale = data_or_null<const float>(scale);
     conv.outputs = static_cast<int>(weight.shape(0));
     conv.inputs = static_cast<int>(weight.shape(1));
     conv.kernel = static_cast<int>(weight.shape(2));
@@ -186,21 +189,21 @@ ConvWeights conv_weights(const Weights& weight, const nb::object& scale) {
 
 void pack(const std::string& instruction_set, const Weights& weight, const nb::object& scale, const std::string& method,
           const std::string& precision, const nb::object& input_scales, Bytes packed, nb::object output_scales,
-          int threads) {
+          nb::object output_starts, int threads) {
     const Kernels& kernels = kernels_named(instruction_set);
     const ConvWeights conv = conv_weights(weight, scale);
     const Method how = method_named(method);
     const Precision number = precision_named(precision);
-    const float* in_scales = data_or_null(input_scales);
-    float* out_scales = output_scales.is_none()
-                            ? nullptr
-                            : nb::cast<nb::ndarray<float, nb::c_contig, nb::device::cpu>>(output_scales, false).data();
+    Packing packing;
+    packing.panel_blocks = kernels.panel_blocks;
+    packing.packed = packed.data();
+    packing.input_scales = data_or_null<const float>(input_scales);
+    packing.output_scales = data_or_null<float>(output_scales);
+    packing.output_starts = data_or_null<std::int32_t>(output_starts);
     nb::gil_scoped_release others_may_run;
     Crew crew(threads);
-    crew.run(blocks_of(conv.outputs), [&](std::int64_t block, int) {
-        pack_block(conv, how, number, kernels.panel_blocks, in_scales, packed.data(), out_scales,
-                   static_cast<int>(block));
-    });
+    crew.run(blocks_of(conv.outputs),
+             [&](std::int64_t block, int) { pack_block(conv, how, number, packing, static_cast<int>(block)); });
 }
 
 }  // namespace
@@ -220,12 +223,12 @@ NB_MODULE(_native, m) {
         return packed_bytes(conv_weights(weight, nb::none()), method_named(method), precision_named(precision));
     });
     m.def("pack", &pack, "instruction_set"_a, "weight"_a, "scale"_a.none(), "method"_a, "precision"_a,
-          "input_scales"_a.none(), "packed"_a, "output_scales"_a.none(), "threads"_a);
+          "input_scales"_a.none(), "packed"_a, "output_scales"_a.none(), "output_starts"_a.none(), "threads"_a);
     nb::class_<NativeNetwork>(m, "Network")
         .def(nb::init<const std::string&>())
         .def("add_conv", &NativeNetwork::add_conv, "name"_a, "relu_name"_a, "inputs"_a, "outputs"_a, "kernel"_a,
              "padding"_a, "method"_a, "precision"_a, "weights"_a, "bias"_a, "input_scales"_a.none(),
-             "output_scales"_a.none())
+             "output_scales"_a.none(), "output_starts"_a.none())
         .def("add_fc", &NativeNetwork::add_fc, "name"_a, "relu_name"_a, "inputs"_a, "outputs"_a, "kernel"_a,
              "weights"_a, "bias"_a, "scales"_a.none())
         .def("add_layer", &NativeNetwork::add_layer, "name"_a, "kind"_a, "channels"_a)

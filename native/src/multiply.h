@@ -9,16 +9,16 @@ namespace verydeep::VERYDEEP_ISA {
 
 // kRows tiles times kBlocks blocks of outputs, all sums in registers.
 // values: (kRows, channels), rows `value_stride` apart. weights: (channels / kGroup, kBlocks * 16, kGroup).
-// sums: (kRows, kBlocks * 16) floats, rows `sum_stride` apart. scales: of each output, for whole numbers.
+// sums: (kRows, kBlocks * 16) floats, rows `sum_stride` apart.
 // ahead: what another call will read soon; kPrefetch lines of it are fetched into the second cache at each step.
 template <class Number, int kRows, int kBlocks, int kPrefetch>
 VERYDEEP_NOINLINE void multiply_rows(const Number* values, std::ptrdiff_t value_stride, const Number* weights,
-                                     float* sums, std::ptrdiff_t sum_stride, int channels, const float* scales,
+                                     float* sums, std::ptrdiff_t sum_stride, int channels, const Quantized& quantized,
                                      const char* ahead) {
     using D = Dot<Number>;
     typename D::Sum sum[kRows][kBlocks];
     unroll<kRows>([&](auto r) VERYDEEP_INLINE_LAMBDA {
-        unroll<kBlocks>([&](auto b) VERYDEEP_INLINE_LAMBDA { sum[r][b] = D::zero(); });
+        unroll<kBlocks>([&](auto b) VERYDEEP_INLINE_LAMBDA { sum[r][b] = D::start(quantized, b * kBlock); });
     });
     for (int c = 0; c < channels; c += D::kGroup) {
         typename D::Weights w[kBlocks];
@@ -35,14 +35,14 @@ VERYDEEP_NOINLINE void multiply_rows(const Number* values, std::ptrdiff_t value_
     }
     unroll<kRows>([&](auto r) VERYDEEP_INLINE_LAMBDA {
         unroll<kBlocks>([&](auto b) VERYDEEP_INLINE_LAMBDA {
-            store(sums + r * sum_stride + b * kBlock, D::result(sum[r][b], scales + b * kBlock));
+            store(sums + r * sum_stride + b * kBlock, D::result(sum[r][b], quantized, b * kBlock));
         });
     });
 }
 
 template <class Number>
-using MultiplyRows = void (*)(const Number*, std::ptrdiff_t, const Number*, float*, std::ptrdiff_t, int, const float*,
-                              const char*);
+using MultiplyRows = void (*)(const Number*, std::ptrdiff_t, const Number*, float*, std::ptrdiff_t, int,
+                              const Quantized&, const char*);
 
 template <class Number, int kBlocks, int kPrefetch, int... kRows>
 MultiplyRows<Number> pick(int rows, std::integer_sequence<int, kRows...>) {
@@ -50,10 +50,18 @@ MultiplyRows<Number> pick(int rows, std::integer_sequence<int, kRows...>) {
     return kTable[rows - 1];
 }
 
-// multiply_rows for a number of rows, from 1 to as many as the registers hold.
-template <class Number, int kBlocks, int kPrefetch>
-MultiplyRows<Number> pick_rows(int rows) {
-    return pick<Number, kBlocks, kPrefetch>(rows, std::make_integer_sequence<int, kAccumulators / kBlocks>{});
+// multiply_rows for a number of rows, from 1 to as many as the registers hold, that fetches `lines` lines at each step.
+template <class Number, int kBlocks, int kMostLines>
+MultiplyRows<Number> pick_rows(int rows, int lines) {
+    const std::make_integer_sequence<int, kAccumulators / kBlocks> all{};
+    if constexpr (kMostLines >= 4) {
+        if (lines > 2) return pick<Number, kBlocks, 4>(rows, all);
+        if (lines == 2) return pick<Number, kBlocks, 2>(rows, all);
+    }
+    if constexpr (kMostLines >= 1) {
+        if (lines >= 1) return pick<Number, kBlocks, 1>(rows, all);
+    }
+    return pick<Number, kBlocks, 0>(rows, all);
 }
 
 // All tiles times one panel of outputs at one position; sums (tiles, kBlocks * 16). The tiles are cut into groups of
@@ -61,7 +69,7 @@ MultiplyRows<Number> pick_rows(int rows) {
 // these are fetched into the second cache.
 template <class Number, int kBlocks>
 void multiply_panel(const Number* values, std::ptrdiff_t value_stride, const Number* weights, float* sums, int tiles,
-                    int channels, const float* scales) {
+                    int channels, const Quantized& quantized) {
     constexpr int kMost = kAccumulators / kBlocks;
     constexpr int kLines = kBlocks == kPanelBlocks ? kBlocks : 0;  // of weights that a step reads
     const int groups = static_cast<int>(ceil_div(tiles, kMost)), size = tiles / groups, larger = tiles % groups;
@@ -70,12 +78,8 @@ void multiply_panel(const Number* values, std::ptrdiff_t value_stride, const Num
     for (int group = 0, fetched = 0; group < groups; ++group) {
         const int rows = size + (group < larger);
         const int lines = static_cast<int>(ceil_div(kLines - fetched, groups - group));  // a step, of the lines left
-        const auto multiply = lines == 0   ? pick_rows<Number, kBlocks, 0>(rows)
-                              : lines == 1 ? pick_rows<Number, kBlocks, kLines == 0 ? 0 : 1>(rows)
-                                           : lines == 2
-                                  ? pick_rows < Number,
-                   kBlocks, kLines<4 ? 0 : 2>(rows) : pick_rows < Number, kBlocks, kLines<4 ? 0 : 4>(rows);
-        multiply(values, value_stride, weights, sums, kBlocks * kBlock, channels, scales, ahead);
+        pick_rows<Number, kBlocks, kLines>(rows, lines)(values, value_stride, weights, sums, kBlocks * kBlock, channels,
+                                                        quantized, ahead);
         fetched += lines;
         ahead += static_cast<std::ptrdiff_t>(64) * lines * steps;
         values += rows * value_stride;

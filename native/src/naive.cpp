@@ -128,4 +128,49 @@ std::vector<double> transform_kernel(int pairs, const std::vector<double>& kerne
     return by_pairs(pairs, of, of);
 }
 
+Map convolve_in_bytes(const Map& in, const std::vector<double>& weights, const std::vector<double>& bias,
+                      double scale) {
+    using Square = std::vector<double>;
+    const int outputs = static_cast<int>(bias.size());
+    std::vector<Square> kernels;  // of (output, input), rounded and scaled back
+    for (int output = 0; output < outputs; ++output) {
+        Square largest(36);
+        for (int input = 0; input < in.channels; ++input) {
+            const double* taps = &weights[(static_cast<std::size_t>(output) * in.channels + input) * 9];
+            kernels.push_back(transform_kernel(2, Square(taps, taps + 9)));
+            for (int i = 0; i < 36; ++i) largest[i] = std::max(largest[i], std::fabs(kernels.back()[i]));
+        }
+        for (int input = 0; input < in.channels; ++input)
+            for (int i = 0; i < 36; ++i) {
+                double& weight = kernels[static_cast<std::size_t>(output) * in.channels + input][i];
+                if (largest[i] > 0) weight = std::nearbyint(weight * 127 / largest[i]) * largest[i] / 127;
+            }
+    }
+    Map out(outputs, in.height, in.width);
+    for (int top = 0; top < in.height; top += 4)
+        for (int left = 0; left < in.width; left += 4) {
+            std::vector<Square> values;
+            for (int input = 0; input < in.channels; ++input) {
+                Square window;
+                for (int y = 0; y < 6; ++y)
+                    for (int x = 0; x < 6; ++x) window.push_back(in.padded(input, top + y - 1, left + x - 1));
+                values.push_back(transform(2, window));
+                for (double& value : values.back())
+                    value = std::clamp(std::nearbyint(value * scale), -128.0, 127.0) / scale;
+            }
+            for (int output = 0; output < outputs; ++output) {
+                Square sums(36);
+                for (int input = 0; input < in.channels; ++input)
+                    for (int i = 0; i < 36; ++i)
+                        sums[i] +=
+                            values[input][i] * kernels[static_cast<std::size_t>(output) * in.channels + input][i];
+                const Square tile = inverse(2, sums);
+                for (int y = 0; y < 4 && top + y < in.height; ++y)
+                    for (int x = 0; x < 4 && left + x < in.width; ++x)
+                        out.at(output, top + y, left + x) = tile[y * 4 + x] + bias[output];
+            }
+        }
+    return out;
+}
+
 }  // namespace verydeep::naive

@@ -40,4 +40,8 @@ std::vector<double> transform(int pairs, const std::vector<double>& window);    
 std::vector<double> inverse(int pairs, const std::vector<double>& sums);             // A^T m A
 std::vector<double> transform_kernel(int pairs, const std::vector<double>& kernel);  // G g G^T
 
+// A 3 x 3 convolution by Winograd's F(4x4) in bytes: transformed pixels times `scale`, rounded, -128 to 127;
+// transformed weights of each output at each position scaled so that the largest is 127, and rounded.
+Map convolve_in_bytes(const Map&, const std::vector<double>& weights, const std::vector<double>& bias, double scale);
+
 }  // namespace verydeep::naive

@@ -257,7 +257,7 @@ Map Network::Run::convolve(std::size_t i, const Map& in, const float* images, in
     conv.weights = row.weights;
     conv.bias = row.bias;
     conv.input_scales = row.input_scales;
-    conv.output_scales = row.output_scales;
+    conv.quantized = row.quantized;
     conv.in = in;
     conv.out = make_map(has_pool ? i + 1 : i, which, group, has_pool ? conv.height / 2 : conv.height,
                         has_pool ? conv.width / 2 : conv.width);
@@ -386,7 +386,7 @@ void Network::Run::run_vectors(std::size_t first, std::size_t end, int inputs) {
         crew().run(ceil_div(row.outputs, kRowsAtOnce), [&](std::int64_t part, int) {
             const int begin = static_cast<int>(part) * kRowsAtOnce;
             kernels.fully_connected[static_cast<int>(row.storage)](
-                row.weights, row.output_scales, row.bias, has_relu && !keeps_linear, in, inputs, count, out,
+                row.weights, row.quantized.scales, row.bias, has_relu && !keeps_linear, in, inputs, count, out,
                 row.outputs, begin, std::min(kRowsAtOnce, row.outputs - begin));
         });
         keep_vectors(row.name, out, row.outputs);

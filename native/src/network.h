@@ -28,7 +28,7 @@ struct Row {
     Storage storage = Storage::kFloat32;        // fc
     const float* bias = nullptr;                // conv: of whole blocks
     const float* input_scales = nullptr;        // conv in whole numbers
-    const float* output_scales = nullptr;       // conv in whole numbers: (positions, outputs); fc: of each output
+    Quantized quantized;                        // conv in whole numbers: (positions, outputs); fc: of each output
 };
 
 // An output that was asked for: floats, or places of maxima as int32, in (image, channel, row, column).

@@ -11,9 +11,13 @@ namespace verydeep {
 
 namespace {
 
-// The largest whole number of weights. Products with the largest values, summed over all inputs, must stay below 2^31:
-// where a row of weights is so large that they might not, its scale is made smaller (`scale_of`).
-constexpr double kLargestWeight16 = 2047;
+// The largest whole number of weights, and of what they are multiplied with, what a sum begins with counted in.
+// Products of both, summed over all inputs, must stay below 2^31: where a row of weights is so large that they might
+// not, its scale is made smaller (`scale_of`).
+template <class Number>
+constexpr double kLargestWeight = std::is_same_v<Number, std::int8_t> ? 127 : 2047;
+template <class Number>
+constexpr double kLargestFactor = std::is_same_v<Number, std::int8_t> ? kLargestValue8 + 2 * kShift8 : kLargestValue16;
 
 template <class Number>
 constexpr int kGroup = std::is_same_v<Number, float>         ? 1
@@ -67,21 +71,21 @@ void transform_kernels(const Lanes* taps, Lanes* values) {
 }
 
 // The factor that makes whole numbers of one output's weights at one position: their sum and their largest.
+template <class Number>
 double scale_of(double total, double largest, int inputs) {
     if (largest == 0) return 1;
-    const double scale = kLargestWeight16 / largest;
+    const double scale = kLargestWeight<Number> / largest;
     const double most =
-        (2147483000.0 / (kLargestValue16 + 1) - inputs) / total;  // rounding adds a half to each at most
+        (2147483000.0 / (kLargestFactor<Number> + 1) - inputs) / total;  // rounding adds a half to each at most
     return std::min(scale, most);
 }
 
 template <class Number, int kPairs>
-void pack_winograd(const ConvWeights& conv, int panel_blocks, const float* input_scales, Number* packed,
-                   float* output_scales, int block) {
+void pack_winograd(const ConvWeights& conv, const Packing& to, int block) {
     constexpr int kPositions = Winograd<kPairs>::kPositions;
     constexpr bool kIsWhole = !std::is_same_v<Number, float>;
     const Place place{kPositions, filled_inputs(conv, Method::kWinograd4), blocks_of(conv.outputs) * kBlock,
-                      panel_blocks * kBlock, kGroup<Number>};
+                      to.panel_blocks * kBlock, kGroup<Number>};
     const int first = block * kBlock, outputs = std::min(kBlock, conv.outputs - first);
     Lanes taps[9] = {}, values[kPositions];
     const auto transform = [&](int input) {
@@ -102,37 +106,38 @@ void pack_winograd(const ConvWeights& conv, int panel_blocks, const float* input
         }
         for (int position = 0; position < kPositions; ++position)
             for (int lane = 0; lane < kBlock; ++lane) {
-                const double scale = scale_of(totals[position][lane], largest[position][lane], conv.inputs);
+                const double scale = scale_of<Number>(totals[position][lane], largest[position][lane], conv.inputs);
                 scales[position][lane] = scale;
-                output_scales[position * place.outputs + first + lane] =
-                    static_cast<float>(1 / (scale * static_cast<double>(input_scales[position])));
+                to.output_scales[position * place.outputs + first + lane] =
+                    static_cast<float>(1 / (scale * static_cast<double>(to.input_scales[position])));
             }
     }
     for (int input = 0; input < conv.inputs; ++input) {
         transform(input);
         for (int position = 0; position < kPositions; ++position) {
-            Number* to = packed + place(position, input, first);
+            Number* numbers = static_cast<Number*>(to.packed) + place(position, input, first);
             for (int lane = 0; lane < kBlock; ++lane) {
-                if constexpr (kIsWhole)
-                    to[lane * place.group] =
-                        static_cast<Number>(std::lrint(values[position][lane] * scales[position][lane]));
-                else
-                    to[lane] = static_cast<Number>(values[position][lane]);
+                double number = values[position][lane];
+                if constexpr (kIsWhole) number = std::nearbyint(number * scales[position][lane]);
+                if constexpr (std::is_same_v<Number, std::int8_t>)
+                    to.output_starts[position * place.outputs + first + lane] -= kShift8 * static_cast<int>(number);
+                numbers[lane * place.group] = static_cast<Number>(number);
             }
         }
     }
 }
 
 // (tap, block of inputs, input) as window_transform reads them; the first convolution has (input, tap).
-void pack_window(const ConvWeights& conv, Method method, int panel_blocks, float* packed, int block) {
+void pack_window(const ConvWeights& conv, Method method, const Packing& packing, int block) {
     const int taps = conv.kernel * conv.kernel, channels = blocks_of(conv.inputs) * kBlock;
     const int first = block * kBlock, outputs = std::min(kBlock, conv.outputs - first);
-    const Place place{1, filled_inputs(conv, method), blocks_of(conv.outputs) * kBlock, panel_blocks * kBlock, 1};
+    const Place place{1, filled_inputs(conv, method), blocks_of(conv.outputs) * kBlock, packing.panel_blocks * kBlock,
+                      1};
     for (int input = 0; input < conv.inputs; ++input)
         for (int tap = 0; tap < taps; ++tap) {
             const std::int64_t row =
                 method == Method::kFirst ? input * 9 + tap : static_cast<std::int64_t>(tap) * channels + input;
-            float* to = packed + place(0, row, first);
+            float* to = static_cast<float*>(packing.packed) + place(0, row, first);
             for (int lane = 0; lane < outputs; ++lane) to[lane] = conv.at(first + lane, input, tap);
         }
 }
@@ -144,17 +149,17 @@ std::int64_t packed_bytes(const ConvWeights& conv, Method method, Precision prec
     return positions_of(method) * filled_inputs(conv, method) * blocks_of(conv.outputs) * kBlock * bytes;
 }
 
-void pack_block(const ConvWeights& conv, Method method, Precision precision, int panel_blocks,
-                const float* input_scales, void* packed, float* output_scales, int block) {
+void pack_block(const ConvWeights& conv, Method method, Precision precision, const Packing& packing, int block) {
     if (method == Method::kFirst || method == Method::kWindow)
-        pack_window(conv, method, panel_blocks, static_cast<float*>(packed), block);
+        pack_window(conv, method, packing, block);
     else if (method == Method::kWinograd6)
-        pack_winograd<float, 3>(conv, panel_blocks, nullptr, static_cast<float*>(packed), nullptr, block);
+        pack_winograd<float, 3>(conv, packing, block);
     else if (precision == Precision::kInt16)
-        pack_winograd<std::int16_t, 2>(conv, panel_blocks, input_scales, static_cast<std::int16_t*>(packed),
-                                       output_scales, block);
+        pack_winograd<std::int16_t, 2>(conv, packing, block);
+    else if (precision == Precision::kInt8)
+        pack_winograd<std::int8_t, 2>(conv, packing, block);
     else
-        pack_winograd<float, 2>(conv, panel_blocks, nullptr, static_cast<float*>(packed), nullptr, block);
+        pack_winograd<float, 2>(conv, packing, block);
 }
 
 }  // namespace verydeep

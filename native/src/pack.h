@@ -37,9 +37,17 @@ enum class Method { kFirst, kWindow, kWinograd4, kWinograd6 };
 
 std::int64_t packed_bytes(const ConvWeights&, Method, Precision);
 
-// The weights of one block of outputs. `packed` is all zeros. Whole numbers: input_scales of each position are read,
-// output_scales (positions, outputs) are written.
-void pack_block(const ConvWeights&, Method, Precision, int panel_blocks, const float* input_scales, void* packed,
-                float* output_scales, int block);
+// Where the weights of a convolution go. `packed` is all zeros. Whole numbers: input_scales of each position are read,
+// output_scales and, of 8 bits, output_starts are written, (positions, outputs) as in `Quantized`.
+struct Packing {
+    int panel_blocks = 1;
+    void* packed = nullptr;
+    const float* input_scales = nullptr;
+    float* output_scales = nullptr;
+    std::int32_t* output_starts = nullptr;
+};
+
+// The weights of one block of outputs.
+void pack_block(const ConvWeights&, Method, Precision, const Packing&, int block);
 
 }  // namespace verydeep

@@ -48,6 +48,18 @@ static inline float to_float(Half x) {
 // The largest whole number that a transformed pixel becomes: what is beyond it is cut to it, so that no sum of products
 // can leave 32 bits (pack.cpp).
 static constexpr int kLargestValue16 = 8191;
+// The same in 8 bits. They are stored with kShift8 added: the instruction that multiplies bytes takes one without a
+// sign.
+static constexpr int kLargestValue8 = 127;
+static constexpr int kShift8 = 128;
+
+// What whole numbers need to know of each output at a position; nothing of it is read for floats.
+struct Quantized {
+    const float* scales = nullptr;         // what makes a float of a sum
+    const std::int32_t* starts = nullptr;  // 8 bits: what a sum begins with, which takes back kShift8
+
+    Quantized from(std::ptrdiff_t output) const { return {scales + output, starts ? starts + output : nullptr}; }
+};
 
 // What convolutions multiply, in the transformed domain.
 enum class Precision { kFloat32, kInt16, kInt8, kBfloat16 };

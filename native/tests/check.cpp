@@ -57,6 +57,7 @@ struct OneConv {
     std::vector<float> weights, bias, scale;
     Buffer packed, scales;
     std::vector<float> input_scales;
+    std::vector<std::int32_t> starts;
     Row row;
 
     OneConv(Random& random, const Kernels& kernels, int inputs_, int outputs_, int kernel_, int padding_,
@@ -75,11 +76,13 @@ struct OneConv {
         const auto bytes = static_cast<std::size_t>(packed_bytes(conv, method, precision));
         unsigned char* space = packed.reserve<unsigned char>(bytes);
         std::fill(space, space + bytes, 0);
-        input_scales.assign(36, 4095 / 40.0f);  // of normal pixels few values are beyond 40
+        // of normal pixels few values are beyond 40, of bytes those beyond 30 are cut
+        input_scales.assign(36, precision == Precision::kInt8 ? kLargestValue8 / 30.0f : 4095 / 40.0f);
         const std::size_t whole = static_cast<std::size_t>(blocks_of(outputs)) * kBlock;
         float* output_scales = scales.reserve<float>(36 * whole);
-        for (int block = 0; block < blocks_of(outputs); ++block)
-            pack_block(conv, method, precision, kernels.panel_blocks, input_scales.data(), space, output_scales, block);
+        starts.assign(36 * whole, 0);
+        const Packing packing{kernels.panel_blocks, space, input_scales.data(), output_scales, starts.data()};
+        for (int block = 0; block < blocks_of(outputs); ++block) pack_block(conv, method, precision, packing, block);
         std::vector<float> whole_bias = bias;
         whole_bias.resize(whole);
         bias = whole_bias;
@@ -96,7 +99,7 @@ struct OneConv {
         row.bias = bias.data();
         if (precision != Precision::kFloat32) {
             row.input_scales = input_scales.data();
-            row.output_scales = output_scales;
+            row.quantized = {output_scales, starts.data()};
         }
     }
 
@@ -106,7 +109,10 @@ struct OneConv {
         std::vector<double> scaled(weights.size());
         for (std::size_t i = 0; i < weights.size(); ++i)
             scaled[i] = static_cast<double>(weights[i]) * scale[i / (weights.size() / outputs)];
-        return naive::convolve(map, scaled, std::vector<double>(bias.begin(), bias.begin() + outputs), kernel, padding);
+        const std::vector<double> of_outputs(bias.begin(), bias.begin() + outputs);
+        if (row.precision == Precision::kInt8)
+            return naive::convolve_in_bytes(map, scaled, of_outputs, static_cast<double>(input_scales[0]));
+        return naive::convolve(map, scaled, of_outputs, kernel, padding);
     }
 };
 
@@ -137,7 +143,7 @@ struct Identity {
         float* space = packed.reserve<float>(bytes / 4);
         std::fill(space, space + bytes / 4, 0.0f);
         for (int block = 0; block < blocks_of(channels); ++block)
-            pack_block(conv, Method::kFirst, Precision::kFloat32, kernels.panel_blocks, nullptr, space, nullptr, block);
+            pack_block(conv, Method::kFirst, Precision::kFloat32, {kernels.panel_blocks, space}, block);
         bias.assign(static_cast<std::size_t>(blocks_of(channels)) * kBlock, 0.0f);
         row.weights = space;
         row.bias = bias.data();
@@ -146,17 +152,25 @@ struct Identity {
 
 void check_convolutions(const Kernels& kernels, std::uint64_t seed) {
     Random random(seed);
-    const Method methods[] = {Method::kFirst, Method::kWindow, Method::kWinograd4, Method::kWinograd6,
-                              Method::kWinograd4};
-    for (int trial = 0; trial < 5; ++trial) {
-        const Method method = methods[trial];
-        const Precision precision = trial == 4 ? Precision::kInt16 : Precision::kFloat32;
+    struct Case {
+        Method method;
+        Precision precision;
+        const char* name;
+        double tolerance;
+    };
+    for (const auto& [method, precision, name, tolerance] : {
+             Case{Method::kFirst, Precision::kFloat32, " first ", 2e-5},
+             Case{Method::kWindow, Precision::kFloat32, " window ", 2e-5},
+             Case{Method::kWinograd4, Precision::kFloat32, " F(4x4) ", 2e-5},
+             Case{Method::kWinograd6, Precision::kFloat32, " F(6x6) ", 2e-5},
+             Case{Method::kWinograd4, Precision::kInt16, " F(4x4) in 16 bits ", 1e-2},
+             Case{Method::kWinograd4, Precision::kInt8, " F(4x4) in 8 bits ", 2e-2},
+         }) {
         const int inputs = random.whole(1, 90), outputs = random.whole(1, 150), count = random.whole(1, 3);
         const int kernel = method == Method::kWindow ? random.whole(1, 4) : 3;
         const int padding = method == Method::kWindow ? random.whole(0, kernel / 2) : 1;
         const int height = random.whole(kernel, 40), width = random.whole(kernel, 40), threads = random.whole(1, 4);
-        const std::string what = std::string(kernels.name) + " method " + std::to_string(static_cast<int>(method)) +
-                                 (precision == Precision::kInt16 ? " int16 " : " ") + std::to_string(inputs) + " -> " +
+        const std::string what = kernels.name + std::string(name) + std::to_string(inputs) + " -> " +
                                  std::to_string(outputs) + ", kernel " + std::to_string(kernel) + ", " +
                                  std::to_string(count) + " of " + std::to_string(height) + " x " +
                                  std::to_string(width);
@@ -178,15 +192,14 @@ void check_convolutions(const Kernels& kernels, std::uint64_t seed) {
         auto fused = network.run(images.data(), count, inputs, height, width, {"pool"}, threads);
         auto alone =
             one_by_one.run(images.data(), count, inputs, height, width, {"relu", "pool", "pool:indices"}, threads);
-        for (const char* name : {"relu", "pool"}) {
-            const auto& shape = found[name].shape;
+        for (const char* output : {"relu", "pool"}) {
+            const auto& shape = found[output].shape;
             const auto all = static_cast<std::size_t>(shape[0] * shape[1] * shape[2] * shape[3]);
-            if (!std::equal(found[name].values.get(), found[name].values.get() + all, alone[name].values.get())) {
+            if (!std::equal(found[output].values.get(), found[output].values.get() + all, alone[output].values.get())) {
                 ++failures;
-                std::printf("FAILED %s: %s of images one by one\n", what.c_str(), name);
+                std::printf("FAILED %s: %s of images one by one\n", what.c_str(), output);
             }
         }
-        const double tolerance = precision == Precision::kInt16 ? 1e-2 : 2e-5;
         for (int image = 0; image < count; ++image) {
             const naive::Map expected =
                 conv.expected(&images[static_cast<std::size_t>(image) * inputs * height * width], height, width);
@@ -234,8 +247,10 @@ void check_transforms(const Kernels& kernels, std::uint64_t seed) {
 }
 
 // The largest sums that there can be: every value at its limit, every weight at a position of one sign.
-void check_overflow(const Kernels& kernels, int inputs) {
-    const ConvKernels& step = kernels.winograd[static_cast<int>(Precision::kInt16)][0];
+// stored: that value as the kernels keep it.
+template <class Number>
+void check_overflow(const Kernels& kernels, Precision precision, int value, Number stored, int inputs) {
+    const ConvKernels& step = kernels.winograd[static_cast<int>(precision)][0];
     const std::vector<float> weights(static_cast<std::size_t>(inputs) * 9 * kBlock, 0.7f), bias(kBlock),
         input_scales(36, 1.0f);
     ConvWeights of;
@@ -243,13 +258,14 @@ void check_overflow(const Kernels& kernels, int inputs) {
     of.outputs = kBlock;
     of.inputs = inputs;
     Buffer packed;
-    const auto bytes = static_cast<std::size_t>(packed_bytes(of, Method::kWinograd4, Precision::kInt16));
+    const auto bytes = static_cast<std::size_t>(packed_bytes(of, Method::kWinograd4, precision));
     unsigned char* space = packed.reserve<unsigned char>(bytes);
     std::fill(space, space + bytes, 0);
     std::vector<float> output_scales(36 * kBlock), out(16 * kBlock), sums(36 * kBlock);
-    pack_block(of, Method::kWinograd4, Precision::kInt16, kernels.panel_blocks, input_scales.data(), space,
-               output_scales.data(), 0);
-    const std::vector<std::int16_t> values(static_cast<std::size_t>(36) * inputs, kLargestValue16);
+    std::vector<std::int32_t> starts(36 * kBlock);
+    pack_block(of, Method::kWinograd4, precision,
+               {kernels.panel_blocks, space, input_scales.data(), output_scales.data(), starts.data()}, 0);
+    const std::vector<Number> values(static_cast<std::size_t>(36) * inputs, stored);
     Conv conv;
     conv.in.images = conv.out.images = conv.out.blocks = conv.tile_rows = conv.tile_columns = 1;
     conv.in.blocks = inputs / kBlock;
@@ -259,17 +275,17 @@ void check_overflow(const Kernels& kernels, int inputs) {
     conv.has_relu = false;
     conv.weights = space;
     conv.bias = bias.data();
-    conv.output_scales = output_scales.data();
-    conv.values = const_cast<std::int16_t*>(values.data());
+    conv.quantized = {output_scales.data(), starts.data()};
+    conv.values = const_cast<Number*>(values.data());
     conv.sums = sums.data();
     conv.value_stride = inputs;
     conv.sum_stride = kBlock;
     step.produce(conv, {0, 1, 0}, 0);
     std::vector<double> exact = naive::transform_kernel(2, std::vector<double>(9, 0.7)), got;
-    for (double& sum : exact) sum *= static_cast<double>(inputs) * kLargestValue16;
+    for (double& sum : exact) sum *= static_cast<double>(inputs) * value;
     for (int pixel = 0; pixel < 16; ++pixel) got.push_back(out[static_cast<std::size_t>(pixel) * kBlock]);
-    expect_near(std::string(kernels.name) + " largest sums of " + std::to_string(inputs) + " inputs", got.data(),
-                naive::inverse(2, exact), 5e-3);
+    expect_near(std::string(kernels.name) + " sums of " + std::to_string(inputs) + " times " + std::to_string(value),
+                got.data(), naive::inverse(2, exact), 5e-3);
 }
 
 void check_other_layers(const Kernels& kernels, std::uint64_t seed) {
@@ -390,7 +406,11 @@ int main(int argc, char** argv) {
             check_storage<std::int16_t>(*kernels, Storage::kInt16, seed);
             check_storage<std::int8_t>(*kernels, Storage::kInt8, seed);
         }
-        for (const int inputs : {16, 512, 2048}) check_overflow(*kernels, inputs);
+        for (const int inputs : {16, 512, 2048}) {
+            check_overflow<std::int16_t>(*kernels, Precision::kInt16, kLargestValue16, kLargestValue16, inputs);
+            check_overflow<std::int8_t>(*kernels, Precision::kInt8, 127, -1, inputs);  // 127 + 128 = 255
+            check_overflow<std::int8_t>(*kernels, Precision::kInt8, -kShift8, 0, inputs);
+        }
         check_threads(*kernels);
         std::printf("%s: %d trials\n", kernels->name, trials);
     }

@@ -207,7 +207,7 @@ def test_the_environment_names_the_instruction_set(
 
 @pytest.mark.parametrize(("device", "precision"), [("cuda", "float32"), ("mps", "float32"), ("cpu", "bfloat16")])
 def test_what_it_does_not_offer_is_refused(device: str, precision: str, random_weights: RandomWeights) -> None:
-    with pytest.raises(DeviceError, match="native engine computes on the CPU, in float32 or fast; got the"):
+    with pytest.raises(DeviceError, match="native engine computes on the CPU, in float32, fast, int8; got the"):
         NativeEngine(ARCHITECTURE, random_weights(ARCHITECTURE), device, precision)
 
 

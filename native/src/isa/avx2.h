@@ -63,6 +63,13 @@ VERYDEEP_INLINE void store(std::int16_t* p, Vec x) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(packed, 0xd8));  // 0 2 1 3
 }
 
+VERYDEEP_INLINE void store(std::int8_t* p, Vec x) {
+    const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(x.low), _mm256_cvtps_epi32(x.high));
+    const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);  // 0 2 1 3
+    const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_xor_si128(bytes, _mm_set1_epi8(-kShift8)));
+}
+
 template <class Number>
 struct Dot;
 
@@ -72,13 +79,13 @@ struct Dot<float> {
     using Sum = Vec;
     using Weights = Vec;
     using Input = __m256;
-    static VERYDEEP_INLINE Sum zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+    static VERYDEEP_INLINE Sum start(const Quantized&, int) { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
     static VERYDEEP_INLINE Weights weights(const float* p) { return {_mm256_load_ps(p), _mm256_load_ps(p + 8)}; }
     static VERYDEEP_INLINE Input input(const float* p) { return _mm256_broadcast_ss(p); }
     static VERYDEEP_INLINE Sum step(Sum sum, Input x, Weights w) {
         return {_mm256_fmadd_ps(x, w.low, sum.low), _mm256_fmadd_ps(x, w.high, sum.high)};
     }
-    static VERYDEEP_INLINE Vec result(Sum sum, const float*) { return sum; }
+    static VERYDEEP_INLINE Vec result(Sum sum, const Quantized&, int) { return sum; }
 };
 
 template <>
@@ -89,7 +96,7 @@ struct Dot<std::int16_t> {
     };
     using Weights = Sum;
     using Input = __m256i;
-    static VERYDEEP_INLINE Sum zero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+    static VERYDEEP_INLINE Sum start(const Quantized&, int) { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
     static VERYDEEP_INLINE Weights weights(const std::int16_t* p) {
         const __m256i* bits = reinterpret_cast<const __m256i*>(p);
         return {_mm256_load_si256(bits), _mm256_load_si256(bits + 1)};
@@ -101,8 +108,39 @@ struct Dot<std::int16_t> {
         return {_mm256_add_epi32(sum.low, _mm256_madd_epi16(x, w.low)),
                 _mm256_add_epi32(sum.high, _mm256_madd_epi16(x, w.high))};
     }
-    static VERYDEEP_INLINE Vec result(Sum sum, const float* scale) {
-        return mul({_mm256_cvtepi32_ps(sum.low), _mm256_cvtepi32_ps(sum.high)}, load(scale));
+    static VERYDEEP_INLINE Vec result(Sum sum, const Quantized& quantized, int output) {
+        return mul({_mm256_cvtepi32_ps(sum.low), _mm256_cvtepi32_ps(sum.high)}, load(quantized.scales + output));
+    }
+};
+
+// By products of 16 bits: those of bytes add up to 16 bits here, which are too few for them.
+template <>
+struct Dot<std::int8_t> {
+    static constexpr int kGroup = 4;
+    using Sum = Dot<std::int16_t>::Sum;
+    using Weights = Sum;
+    using Input = __m256i;
+    static VERYDEEP_INLINE Sum start(const Quantized& quantized, int output) {
+        const __m256i* starts = reinterpret_cast<const __m256i*>(quantized.starts + output);
+        return {_mm256_loadu_si256(starts), _mm256_loadu_si256(starts + 1)};
+    }
+    static VERYDEEP_INLINE Weights weights(const std::int8_t* p) {
+        const __m256i* bits = reinterpret_cast<const __m256i*>(p);
+        return {_mm256_load_si256(bits), _mm256_load_si256(bits + 1)};
+    }
+    static VERYDEEP_INLINE Input input(const std::int8_t* p) {
+        return _mm256_set1_epi32(*reinterpret_cast<const std::int32_t*>(p));
+    }
+    static VERYDEEP_INLINE __m256i dot(Input x, __m256i w) {
+        const __m256i even = _mm256_madd_epi16(_mm256_and_si256(x, _mm256_set1_epi16(255)),
+                                               _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8));
+        return _mm256_add_epi32(even, _mm256_madd_epi16(_mm256_srli_epi16(x, 8), _mm256_srai_epi16(w, 8)));
+    }
+    static VERYDEEP_INLINE Sum step(Sum sum, Input x, Weights w) {
+        return {_mm256_add_epi32(sum.low, dot(x, w.low)), _mm256_add_epi32(sum.high, dot(x, w.high))};
+    }
+    static VERYDEEP_INLINE Vec result(Sum sum, const Quantized& quantized, int output) {
+        return Dot<std::int16_t>::result(sum, quantized, output);
     }
 };
 

@@ -44,6 +44,11 @@ VERYDEEP_INLINE void store(std::int16_t* p, Vec x) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(whole));
 }
 
+VERYDEEP_INLINE void store(std::int8_t* p, Vec x) {
+    const __m128i whole = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x));  // -128 to 127
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_xor_si128(whole, _mm_set1_epi8(-kShift8)));
+}
+
 // One step of a product: what a register of weights holds of kGroup input channels, times one input.
 template <class Number>
 struct Dot;
@@ -54,14 +59,14 @@ struct Dot<float> {
     using Sum = Vec;
     using Weights = Vec;
     using Input = Vec;
-    static VERYDEEP_INLINE Sum zero() { return _mm512_setzero_ps(); }
+    static VERYDEEP_INLINE Sum start(const Quantized&, int) { return _mm512_setzero_ps(); }
     static VERYDEEP_INLINE Weights weights(const float* p) { return _mm512_load_ps(p); }
     static VERYDEEP_INLINE Input input(const float* p) { return _mm512_set1_ps(*p); }
     static VERYDEEP_INLINE Sum step(Sum sum, Input x, Weights w) { return _mm512_fmadd_ps(x, w, sum); }
-    static VERYDEEP_INLINE Vec result(Sum sum, const float*) { return sum; }
+    static VERYDEEP_INLINE Vec result(Sum sum, const Quantized&, int) { return sum; }
 };
 
-// Sums of products of two 16-bit numbers are 32-bit; `gcc` moves the sums of the intrinsic between registers at every
+// Sums of products of whole numbers are 32-bit; `gcc` moves the sums of the intrinsic between registers at every
 // step, so the instruction is written out.
 template <>
 struct Dot<std::int16_t> {
@@ -69,7 +74,7 @@ struct Dot<std::int16_t> {
     typedef int Sum __attribute__((vector_size(64)));
     using Weights = __m512i;
     using Input = __m512i;
-    static VERYDEEP_INLINE Sum zero() { return (Sum)_mm512_setzero_si512(); }
+    static VERYDEEP_INLINE Sum start(const Quantized&, int) { return (Sum)_mm512_setzero_si512(); }
     static VERYDEEP_INLINE Weights weights(const std::int16_t* p) { return _mm512_load_si512(p); }
     static VERYDEEP_INLINE Input input(const std::int16_t* p) {
         return _mm512_set1_epi32(*reinterpret_cast<const std::int32_t*>(p));
@@ -82,8 +87,36 @@ struct Dot<std::int16_t> {
         return sum + (Sum)_mm512_madd_epi16(x, w);
 #endif
     }
-    static VERYDEEP_INLINE Vec result(Sum sum, const float* scale) {
-        return _mm512_mul_ps(_mm512_cvtepi32_ps((__m512i)sum), _mm512_loadu_ps(scale));
+    static VERYDEEP_INLINE Vec result(Sum sum, const Quantized& quantized, int output) {
+        return _mm512_mul_ps(_mm512_cvtepi32_ps((__m512i)sum), _mm512_loadu_ps(quantized.scales + output));
+    }
+};
+
+template <>
+struct Dot<std::int8_t> {
+    static constexpr int kGroup = 4;
+    using Sum = Dot<std::int16_t>::Sum;
+    using Weights = __m512i;
+    using Input = __m512i;
+    static VERYDEEP_INLINE Sum start(const Quantized& quantized, int output) {
+        return (Sum)_mm512_loadu_si512(quantized.starts + output);
+    }
+    static VERYDEEP_INLINE Weights weights(const std::int8_t* p) { return _mm512_load_si512(p); }
+    static VERYDEEP_INLINE Input input(const std::int8_t* p) {
+        return _mm512_set1_epi32(*reinterpret_cast<const std::int32_t*>(p));
+    }
+    static VERYDEEP_INLINE Sum step(Sum sum, Input x, Weights w) {
+#ifdef __AVX512VNNI__
+        asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
+        return sum;
+#else
+        const __m512i even = _mm512_madd_epi16(_mm512_and_si512(x, _mm512_set1_epi16(255)),
+                                               _mm512_srai_epi16(_mm512_slli_epi16(w, 8), 8));
+        return sum + (Sum)even + (Sum)_mm512_madd_epi16(_mm512_srli_epi16(x, 8), _mm512_srai_epi16(w, 8));
+#endif
+    }
+    static VERYDEEP_INLINE Vec result(Sum sum, const Quantized& quantized, int output) {
+        return Dot<std::int16_t>::result(sum, quantized, output);
     }
 };
 

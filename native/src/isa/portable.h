@@ -76,6 +76,13 @@ VERYDEEP_INLINE void store(std::int16_t* p, const Vec& x) {
         p[i] = static_cast<std::int16_t>(std::nearbyint(std::clamp(x.lane[i], -kMost, kMost)));
 }
 
+VERYDEEP_INLINE void store(std::int8_t* p, const Vec& x) {
+    for (int i = 0; i < kBlock; ++i) {
+        const float whole = std::nearbyint(std::clamp<float>(x.lane[i], -kShift8, kLargestValue8));
+        p[i] = static_cast<std::int8_t>(static_cast<std::uint8_t>(static_cast<int>(whole) + kShift8));
+    }
+}
+
 template <class Number>
 struct Dot;
 
@@ -85,13 +92,13 @@ struct Dot<float> {
     using Sum = Vec;
     using Weights = Vec;
     using Input = float;
-    static VERYDEEP_INLINE Sum zero() { return broadcast(0); }
+    static VERYDEEP_INLINE Sum start(const Quantized&, int) { return broadcast(0); }
     static VERYDEEP_INLINE Weights weights(const float* p) { return load(p); }
     static VERYDEEP_INLINE Input input(const float* p) { return *p; }
     static VERYDEEP_INLINE Sum step(const Sum& sum, Input x, const Weights& w) {
         return each_lane([&](int i) { return x * w.lane[i] + sum.lane[i]; });
     }
-    static VERYDEEP_INLINE Vec result(const Sum& sum, const float*) { return sum; }
+    static VERYDEEP_INLINE Vec result(const Sum& sum, const Quantized&, int) { return sum; }
 };
 
 template <>
@@ -106,7 +113,7 @@ struct Dot<std::int16_t> {
     struct Input {
         std::int16_t pair[2];
     };
-    static VERYDEEP_INLINE Sum zero() { return {}; }
+    static VERYDEEP_INLINE Sum start(const Quantized&, int) { return {}; }
     static VERYDEEP_INLINE Weights weights(const std::int16_t* p) {
         Weights w;
         for (int i = 0; i < 2 * kBlock; ++i) w.lane[i] = p[i];
@@ -117,8 +124,43 @@ struct Dot<std::int16_t> {
         for (int i = 0; i < kBlock; ++i) sum.lane[i] += x.pair[0] * w.lane[2 * i] + x.pair[1] * w.lane[2 * i + 1];
         return sum;
     }
-    static VERYDEEP_INLINE Vec result(const Sum& sum, const float* scale) {
-        return each_lane([&](int i) { return static_cast<float>(sum.lane[i]) * scale[i]; });
+    static VERYDEEP_INLINE Vec result(const Sum& sum, const Quantized& quantized, int output) {
+        return each_lane([&](int i) { return static_cast<float>(sum.lane[i]) * quantized.scales[output + i]; });
+    }
+};
+
+template <>
+struct Dot<std::int8_t> {
+    static constexpr int kGroup = 4;
+    using Sum = Dot<std::int16_t>::Sum;
+    struct Weights {
+        std::int8_t lane[4 * kBlock];
+    };
+    struct Input {
+        std::uint8_t group[4];
+    };
+    static VERYDEEP_INLINE Sum start(const Quantized& quantized, int output) {
+        Sum sum;
+        for (int i = 0; i < kBlock; ++i) sum.lane[i] = quantized.starts[output + i];
+        return sum;
+    }
+    static VERYDEEP_INLINE Weights weights(const std::int8_t* p) {
+        Weights w;
+        for (int i = 0; i < 4 * kBlock; ++i) w.lane[i] = p[i];
+        return w;
+    }
+    static VERYDEEP_INLINE Input input(const std::int8_t* p) {
+        Input x;
+        for (int j = 0; j < 4; ++j) x.group[j] = static_cast<std::uint8_t>(p[j]);
+        return x;
+    }
+    static VERYDEEP_INLINE Sum step(Sum sum, const Input& x, const Weights& w) {
+        for (int i = 0; i < kBlock; ++i)
+            for (int j = 0; j < 4; ++j) sum.lane[i] += x.group[j] * w.lane[4 * i + j];
+        return sum;
+    }
+    static VERYDEEP_INLINE Vec result(const Sum& sum, const Quantized& quantized, int output) {
+        return Dot<std::int16_t>::result(sum, quantized, output);
     }
 };
 

@@ -8,7 +8,7 @@ import click
 # As runtime/open.py has them, which would import numpy: --help does without.
 ENGINES = ("auto", "native", "torch", "reference")
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("float32", "bfloat16", "fast")
+PRECISIONS = ("float32", "bfloat16", "fast", "int8")
 
 _OPTIONS = (
     click.option("--engine", type=click.Choice(ENGINES), default="auto", help="What runs the network.  [auto]"),

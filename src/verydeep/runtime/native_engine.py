@@ -11,11 +11,11 @@ from verydeep.errors import DeviceError, ModelFileError
 from verydeep.machine import cores
 from verydeep.nouns import Weights
 from verydeep.runtime import _native  # type: ignore[attr-defined]  # built from native/
-from verydeep.runtime.packing import Packed, Ranges, methods, packed_weights
+from verydeep.runtime.packing import NUMBERS, WHOLE, Packed, Ranges, methods, packed_weights
 from verydeep.runtime.ranges import sources
 from verydeep.runtime.request import check_request
 
-PRECISIONS = ("float32", "fast")
+PRECISIONS = tuple(NUMBERS)
 MOST_THREADS = 1024  # of a run
 
 
@@ -23,8 +23,8 @@ class NativeEngine:
     """An engine that needs NumPy and the compiled module. Thread-safe: runs that overlap have threads of their own.
 
     weights: arrays of `architecture.weight_shapes`, float32 or float16; those of fully connected layers are not
-    copied. precision: "float32", or "fast": 3 x 3 convolutions multiply 16-bit whole numbers, scaled by `ranges`
-    (`measure_ranges`), and fully connected layers have their weights in float16. threads: of a run, by default one a
+    copied. precision: "float32"; or "fast": 3 x 3 convolutions multiply 16-bit whole numbers, scaled by `ranges`
+    (`measure_ranges`), and fully connected layers have their weights in float16; or "int8": both in 8 bits. threads: of a run, by default one a
     core. instruction_set: by default the best. Raises DeviceError for what is not offered here, and ModelFileError
     where the weights hold NaN or infinity or `ranges` are missing.
     """
@@ -47,8 +47,8 @@ class NativeEngine:
         self.threads = threads or cores()
         self.instruction_set = _find_instruction_set(instruction_set)
         _check_settings(device, precision)
-        if precision == "fast":
-            _check_ranges(architecture, ranges)
+        if precision in WHOLE:
+            _check_ranges(architecture, ranges, precision)
         packed = packed_weights(
             architecture, weights, self.instruction_set, self.threads, precision=precision, ranges=ranges
         )
@@ -79,15 +79,15 @@ def _make_network(
         names = (layer.name, layer.relu_name if layer.has_relu else "")
         shape = (layer.in_channels, layer.out_channels, layer.kernel)
         if layer.kind == "conv":
-            arrays = [
-                packed.get(f"{layer.name}.{part}") for part in ("weight", "bias", "input_scales", "output_scales")
-            ]
-            number = "float32" if arrays[-1] is None else "int16"
+            parts = ("weight", "bias", "input_scales", "output_scales", "output_starts")
+            arrays = [packed.get(f"{layer.name}.{part}") for part in parts]
+            number = NUMBERS[precision] if f"{layer.name}.input_scales" in packed else "float32"
             network.add_conv(*names, *shape, layer.padding, chosen[layer.name], number, *arrays)
         elif layer.kind == "fc":
             weight = packed.get(f"{layer.name}.weight", weights[f"{layer.name}.weight"])
             bias = np.require(weights[f"{layer.name}.bias"], np.float32, ["C", "A"])
-            network.add_fc(*names, *shape, np.require(weight, requirements=["C", "A"]), bias, None)
+            scales = packed.get(f"{layer.name}.scales")
+            network.add_fc(*names, *shape, np.require(weight, requirements=["C", "A"]), bias, scales)
         else:
             network.add_layer(layer.name, layer.kind, layer.out_channels)
     network.finish()
@@ -98,17 +98,17 @@ def _check_settings(device: str, precision: str) -> None:
     for what, value, allowed in (("device", device, ("auto", "cpu")), ("precision", precision, PRECISIONS)):
         if value not in allowed:
             raise DeviceError(
-                f"the native engine computes on the CPU, in {' or '.join(PRECISIONS)}; got the {what} {value}.",
+                f"the native engine computes on the CPU, in {', '.join(PRECISIONS)}; got the {what} {value}.",
                 f"Leave the {what} out, or use --engine torch.",
             )
 
 
-def _check_ranges(architecture: Architecture, ranges: Ranges | None) -> None:
+def _check_ranges(architecture: Architecture, ranges: Ranges | None, precision: str) -> None:
     missing = sorted(set(sources(architecture)) - set(ranges or {}))
     if missing:
         raise ModelFileError(
             f"the model does not say how large the numbers in {missing[0]} are ({len(missing)} such), which precision "
-            "fast has to know.",
+            f"{precision} has to know.",
             "Use --precision float32, or write the model again: verydeep train --resume RUN.",
         )
 

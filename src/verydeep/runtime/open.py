@@ -28,7 +28,8 @@ ENGINES = {
 MOST_THREADS = 1024  # many more cannot be started, and torch would end the process
 TORCH_NEEDS = ("torch", "jaxtyping")  # the extra `train`
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("float32", "bfloat16", "fast")
+PRECISIONS = ("float32", "bfloat16", "fast", "int8")
+OF_NATIVE = ("fast", "int8")  # precisions that no other engine has
 # 10^9 multiplications and additions: with fewer, loading torch costs more than it saves (docs/decisions/0007)
 LITTLE_WORK_GMACS = 50.0
 
@@ -150,7 +151,7 @@ def _viewed(weights: Weights, architecture: Architecture) -> Weights:
 
 def _choose_engine(device: str, precision: str, *, is_little: bool) -> str:
     """What "auto" comes to."""
-    if precision == "fast":
+    if precision in OF_NATIVE:
         return "native"
     if device in ("cuda", "mps") or precision == "bfloat16":
         return "torch"

@@ -26,8 +26,15 @@ BLOCK = 16  # channels that lie together in memory: kBlock of native/src/types.h
 
 _WORTH_IT = 0.95  # of the multiplications of F(4x4), from which on F(6x6) with its larger rounding errors is taken
 
-LARGEST_VALUE = 8191  # that a transformed pixel becomes: kLargestValue16 of native/src/types.h
-HEADROOM = 2.0  # the largest value seen on a few photos is not the largest that there is
+NUMBERS = {"float32": "float32", "fast": "int16", "int8": "int8"}
+"""What the convolutions by Winograd multiply in each precision."""
+WHOLE = tuple(precision for precision, number in NUMBERS.items() if number != "float32")
+
+# The largest whole number that a transformed pixel becomes (native/src/types.h), and the pixel that becomes it, as a
+# multiple of the largest one seen. With 14 bits there is room for what a few photos did not show. With 8 bits it is
+# better to cut the few largest off, so that the others are rounded less (docs/log.md).
+_LARGEST_VALUE = {"int16": 8191, "int8": 127}
+_HEADROOM = {"int16": 2.0, "int8": 0.8}
 
 Packed = dict[str, np.ndarray]
 """ "conv1_1.weight" -> bytes, "conv1_1.bias" -> float32 of whole blocks."""
@@ -72,7 +79,7 @@ def packed_weights(
 
     Where the weights are mapped from a model file they are kept for the next start; where they cannot be kept, or what
     is kept is damaged, they are made again, and nobody is told: it takes tenths of a second. ranges: as
-    `measure_ranges` returns them, for precision `fast`. Raises ModelFileError on NaN or infinity.
+    `measure_ranges` returns them, for whole numbers. Raises ModelFileError on NaN or infinity.
     """
     how = _How(architecture, instruction_set, threads, precision, ranges or {})
     if not isinstance(weights, MappedWeights):
@@ -104,7 +111,8 @@ class _How:
         """identity: of the weights."""
         chosen = [
             *(identity, _native.PACKING_VERSION, self.instruction_set, self.precision, dict(self.ranges)),
-            *(self.architecture.to_dict(), methods(self.architecture, self.precision), BATCH_NORM_EPSILON, HEADROOM),
+            *(self.architecture.to_dict(), methods(self.architecture, self.precision), BATCH_NORM_EPSILON),
+            *(_LARGEST_VALUE, _HEADROOM),
         ]
         return hashlib.blake2b(json.dumps(chosen).encode(), digest_size=16).hexdigest()
 
@@ -124,23 +132,37 @@ def _pack(how: _How, weights: Weights) -> Packed:
                 packed[f"{layer.name}.{part}"] = array
         elif layer.kind == "fc" and how.precision == "fast":
             packed[f"{layer.name}.weight"] = _halved(weights[f"{layer.name}.weight"])
+        elif layer.kind == "fc" and how.precision == "int8":
+            weight, scales = _in_bytes(weights[f"{layer.name}.weight"])
+            packed[f"{layer.name}.weight"], packed[f"{layer.name}.scales"] = weight, scales
     return packed
 
 
 def _packed_conv(how: _How, layer: Layer, method: str, weights: Weights) -> Packed:
-    """weight and bias; input_scales and output_scales, too, where it is computed in whole numbers."""
+    """weight and bias; the scales of whole numbers, too, where it is computed in them."""
     weight = np.ascontiguousarray(weights[f"{layer.name}.weight"])
     scale, bias = _folded(layer, weights)
     packed: Packed = {"bias": np.pad(bias, (0, -len(bias) % BLOCK))}
-    number = "int16" if how.precision == "fast" and method == "winograd4" else "float32"
-    if number == "int16":
+    number = NUMBERS[how.precision] if method == "winograd4" else "float32"
+    if number != "float32":
         largest = np.maximum(np.asarray(how.ranges[layer.name], np.float32), 1e-20)
-        packed["input_scales"] = (LARGEST_VALUE / (HEADROOM * largest)).astype(np.float32)
-        packed["output_scales"] = np.zeros((len(largest), len(packed["bias"])), np.float32)
+        shape = len(largest), len(packed["bias"])
+        packed["input_scales"] = (_LARGEST_VALUE[number] / (_HEADROOM[number] * largest)).astype(np.float32)
+        packed["output_scales"] = np.zeros(shape, np.float32)
+        if number == "int8":
+            packed["output_starts"] = np.zeros(shape, np.int32)
     packed["weight"] = aligned_zeros(_native.packed_bytes(weight, method, number))
-    scales = packed.get("input_scales"), packed.get("output_scales")
     _native.pack(
-        how.instruction_set, weight, scale, method, number, scales[0], packed["weight"], scales[1], how.threads
+        how.instruction_set,
+        weight,
+        scale,
+        method,
+        number,
+        packed.get("input_scales"),
+        packed["weight"],
+        packed.get("output_scales"),
+        packed.get("output_starts"),
+        how.threads,
     )
     return packed
 
@@ -150,6 +172,13 @@ def _halved(weight: np.ndarray) -> np.ndarray:
     if np.abs(weight).max() > np.finfo(np.float16).max:
         return np.ascontiguousarray(weight, np.float32)
     return np.ascontiguousarray(weight, np.float16)
+
+
+def _in_bytes(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(outputs, inputs...) -> int8, and the scale of each output that makes the weights of it again."""
+    rows = np.asarray(weight, np.float32).reshape(len(weight), -1)
+    scales = np.maximum(np.abs(rows).max(axis=1), np.finfo(np.float32).tiny) / 127
+    return np.rint(rows / scales[:, None]).astype(np.int8), scales
 
 
 def _folded(layer: Layer, weights: Weights) -> tuple[np.ndarray | None, np.ndarray]:

@@ -13,6 +13,8 @@ from verydeep.network import build
 from verydeep.nouns import Weights
 from verydeep.runtime.request import check_request
 
+PRECISIONS = ("float32", "bfloat16")
+
 
 class TorchEngine:
     """The network as torch runs it. Thread-safe: a run changes nothing.
@@ -30,8 +32,10 @@ class TorchEngine:
         precision: str = "float32",
         threads: int | None = None,
     ) -> None:
-        if precision == "fast":
-            raise DeviceError("the precision fast is the native engine's; torch was asked for.", "Use --engine native.")
+        if precision not in PRECISIONS:
+            raise DeviceError(
+                f"the engine torch computes in {' or '.join(PRECISIONS)}, not {precision}.", "Use --engine native."
+            )
         self.architecture = architecture
         self.precision = precision
         self._device = find_device(device)
