@@ -22,11 +22,11 @@ MOST_THREADS = 1024  # of a run
 class NativeEngine:
     """An engine that needs NumPy and the compiled module. Thread-safe: runs that overlap have threads of their own.
 
-    weights: arrays of `architecture.weight_shapes`, float32 or float16; those of fully connected layers are not
-    copied. precision: "float32"; or "fast": 3 x 3 convolutions multiply 16-bit whole numbers, scaled by `ranges`
-    (`measure_ranges`), and fully connected layers have their weights in float16; or "int8": both in 8 bits. threads: of a run, by default one a
-    core. instruction_set: by default the best. Raises DeviceError for what is not offered here, and ModelFileError
-    where the weights hold NaN or infinity or `ranges` are missing.
+    weights: arrays of `architecture.weight_shapes`, float32 or float16; those of fully connected layers are not copied.
+    precision: "float32"; or "fast": 3 x 3 convolutions multiply 16-bit whole numbers, scaled by `ranges`
+    (`measure_ranges`), and fully connected layers have their weights in float16; or "int8": both in 8 bits.
+    threads: of a run, by default one a core. instruction_set: by default the best. Raises DeviceError for what is not
+    offered here, and ModelFileError where the weights hold NaN or infinity or `ranges` are missing.
     """
 
     device = "cpu"
