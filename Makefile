@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-fast test-kills test-native check format bench bench-native
+.PHONY: setup demo test test-fast test-kills test-native test-sanitized test-arm check format bench bench-native
 
 setup: $(READY)
 
@@ -31,16 +31,30 @@ test-kills: $(READY)
 	VERYDEEP_KILLS=60 $(BIN)/python -m pytest tests/train/test_kills.py
 
 # Every kernel of the native engine against its naive twin, on random shapes; a few minutes.
-test-native: build/check/check
-	build/check/check 40
+test-native: build/check-native/check
+	build/check-native/check 40
 
 # Where the time of its convolutions goes.
-bench-native: build/check/check
-	build/check/steps
+bench-native: build/check-native/check
+	build/check-native/steps
 
-build/check/check: $(READY) $(wildcard native/CMakeLists.txt native/src/*.* native/src/isa/*.h native/tests/*.cpp)
-	$(BIN)/cmake -S native -B build/check -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DVERYDEEP_CHECK=ON
-	$(BIN)/cmake --build build/check
+# The same under the sanitizers of addresses, undefined behaviour and threads; without AVX-512.
+test-sanitized: build/check-address/check build/check-thread/check
+	build/check-address/check 4
+	build/check-thread/check 1
+
+# The same for 64-bit Arm, emulated: needs the Debian packages g++-aarch64-linux-gnu and qemu-user.
+test-arm: build/check-arm/check
+	qemu-aarch64 -L /usr/aarch64-linux-gnu build/check-arm/check 2
+
+build/check-address/check: CHECK_OPTIONS = -DVERYDEEP_SANITIZE=address,undefined
+build/check-thread/check: CHECK_OPTIONS = -DVERYDEEP_SANITIZE=thread
+build/check-arm/check: CHECK_OPTIONS = -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+	-DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++
+
+build/check-%/check: $(READY) $(wildcard native/CMakeLists.txt native/src/*.* native/src/isa/*.h native/tests/*.cpp)
+	$(BIN)/cmake -S native -B $(@D) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DVERYDEEP_CHECK=ON $(CHECK_OPTIONS)
+	$(BIN)/cmake --build $(@D)
 
 # Style, types, and the direction of imports.
 check: $(READY)
