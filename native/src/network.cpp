@@ -22,8 +22,6 @@ constexpr std::int64_t kTilesInPart = 16;  // of a transform that is shared
 constexpr std::size_t kMostIdle = 2;       // work spaces kept for the next run
 constexpr int kGap = 16;  // numbers between two positions: without it they would fall on the same lines of the cache
 
-int stride_of(const Row& row) { return row.kind == Kind::kPool ? 2 : 1; }
-
 // How far beyond its pixels a convolution reads the map before it.
 struct Border {
     int before = 0, after_rows = 0, after_columns = 0;
@@ -41,6 +39,29 @@ Border border_for(const Kernels& kernels, const Row& row, int height, int width)
     const auto behind = [tile](int side) { return static_cast<int>(round_up(side, tile)) + 1 - side; };
     return {1, behind(height), behind(width)};
 }
+
+// Adds the time of its life to a row's; does nothing where nobody asked.
+class Timer {
+public:
+    Timer(std::vector<double>* seconds, std::size_t row) : seconds_(seconds), row_(row) {}
+    ~Timer() {
+        if (seconds_ == nullptr) return;
+        (*seconds_)[row_] += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+    }
+    Timer(const Timer&) = delete;
+    Timer& operator=(const Timer&) = delete;
+
+private:
+    std::vector<double>* seconds_;
+    std::size_t row_;
+    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+// Some of the images, which are computed together.
+struct Group {
+    const float* images;
+    int first, count, channels, height, width;
+};
 
 }  // namespace
 
@@ -157,12 +178,17 @@ struct Network::Run {
     }
 
     // All rows that compute maps, for some of the images; then the vectors that the fully connected layers take.
-    void run_maps(const float* images, int first_image, int group, int channels, int height, int width, std::size_t end,
-                  float* vectors);
-    Map convolve(std::size_t i, const Map& in, const float* images, int group, int channels, int height, int width,
-                 bool has_relu, bool has_pool, int which);
+    void run_maps(const Group&, std::size_t end, float* vectors);
+    // Row i and, where nothing between the two is asked for, the pool after it: how many rows were computed.
+    std::size_t run_conv(std::size_t i, const Group&, std::size_t end, int which, Map& map);
+    Map convolve(std::size_t i, const Map& in, const Group&, bool has_relu, bool has_pool, int which);
     void convolve_tiles(Conv conv, const ConvKernels& step);
-    void first_convolution(Conv conv, const float* images, int group, int channels);
+    void first_convolution(Conv conv, const Group&);
+    void run_other(std::size_t i, const Group&, int which, Map& map, float* vectors);
+    Map run_pool(std::size_t i, const Map& in, const Group&, int which);
+    Map run_lrn(std::size_t i, const Map& in, int which);
+    void run_gap(std::size_t i, const Map& in, const Group&, float* vectors);
+    void flatten(const Row& fc, const Map& map, const Group&, float* vectors);
     void keep_indices(const Row& row, const Map& in, const Map& out, int first_image);
     void run_vectors(std::size_t first, std::size_t end, int inputs);
     void keep_vectors(const std::string& name, const float* vectors, int width);
@@ -219,13 +245,14 @@ void Network::Run::convolve_tiles(Conv conv, const ConvKernels& step) {
     }
 }
 
-void Network::Run::first_convolution(Conv conv, const float* images, int group, int channels) {
+void Network::Run::first_convolution(Conv conv, const Group& group) {
     const int row_length = conv.width + 2;
     const std::int64_t plane = static_cast<std::int64_t>(conv.height + 2) * row_length;
-    float* planes = space.planes.reserve<float>(static_cast<std::size_t>(group * channels * plane));
-    crew().run(static_cast<std::int64_t>(group) * channels, [&](std::int64_t part, int) {
+    const std::int64_t all = static_cast<std::int64_t>(group.count) * group.channels;
+    float* planes = space.planes.reserve<float>(static_cast<std::size_t>(all * plane));
+    crew().run(all, [&](std::int64_t part, int) {
         float* to = planes + part * plane;
-        const float* from = images + part * conv.height * conv.width;
+        const float* from = group.images + part * conv.height * conv.width;
         std::fill(to, to + row_length, 0.0f);
         for (int y = 0; y < conv.height; ++y, from += conv.width) {
             float* row = to + static_cast<std::int64_t>(y + 1) * row_length;
@@ -236,22 +263,21 @@ void Network::Run::first_convolution(Conv conv, const float* images, int group, 
     });
     constexpr int kRows = 8;
     const std::int64_t cuts = ceil_div(conv.height, kRows);
-    crew().run(group * cuts, [&](std::int64_t part, int) {
+    crew().run(group.count * cuts, [&](std::int64_t part, int) {
         const int image = static_cast<int>(part / cuts), first = static_cast<int>(part % cuts) * kRows;
-        kernels.first_conv(conv, planes + image * channels * plane, channels, image, first,
+        kernels.first_conv(conv, planes + image * group.channels * plane, group.channels, image, first,
                            std::min(kRows, conv.height - first));
     });
 }
 
-Map Network::Run::convolve(std::size_t i, const Map& in, const float* images, int group, int channels, int height,
-                           int width, bool has_relu, bool has_pool, int which) {
+Map Network::Run::convolve(std::size_t i, const Map& in, const Group& group, bool has_relu, bool has_pool, int which) {
     const Row& row = rows[i];
     Conv conv;
     conv.kernel = row.kernel;
     conv.padding = row.padding;
     conv.taps = row.method == Method::kWindow ? row.kernel * row.kernel : 1;
-    conv.height = height + 2 * row.padding - row.kernel + 1;
-    conv.width = width + 2 * row.padding - row.kernel + 1;
+    conv.height = in.height + 2 * row.padding - row.kernel + 1;
+    conv.width = in.width + 2 * row.padding - row.kernel + 1;
     conv.has_relu = has_relu;
     conv.has_pool = has_pool;
     conv.weights = row.weights;
@@ -259,10 +285,10 @@ Map Network::Run::convolve(std::size_t i, const Map& in, const float* images, in
     conv.input_scales = row.input_scales;
     conv.quantized = row.quantized;
     conv.in = in;
-    conv.out = make_map(has_pool ? i + 1 : i, which, group, has_pool ? conv.height / 2 : conv.height,
+    conv.out = make_map(has_pool ? i + 1 : i, which, group.count, has_pool ? conv.height / 2 : conv.height,
                         has_pool ? conv.width / 2 : conv.width);
     if (row.method == Method::kFirst) {
-        first_convolution(conv, images, group, channels);
+        first_convolution(conv, group);
         return conv.out;
     }
     const ConvKernels& step = kernels_of(kernels, row);
@@ -293,75 +319,86 @@ void Network::Run::keep_indices(const Row& row, const Map& in, const Map& out, i
     });
 }
 
-void Network::Run::run_maps(const float* images, int first_image, int group, int channels, int height, int width,
-                            std::size_t end, float* vectors) {
-    Map map;
-    int which = 0;
-    std::size_t i = 0;
-    for (; i < end && rows[i].kind != Kind::kFc; ++i) {
-        const Row& row = rows[i];
-        const auto start = std::chrono::steady_clock::now();
-        const std::size_t timed = i;
-        const bool is_last = i + 1 == rows.size();
-        if (row.kind == Kind::kConv) {
-            const bool has_relu = !row.relu_name.empty(), keeps_linear = is_asked(row.name),
-                       keeps_relu = has_relu && is_asked(row.relu_name);
-            const bool has_pool = i + 1 < end && rows[i + 1].kind == Kind::kPool && row.method != Method::kFirst &&
-                                  row.method != Method::kWindow && !keeps_linear && !keeps_relu &&
-                                  !is_asked(rows[i + 1].name + ":indices");
-            map = convolve(i, map, images, group, channels, height, width, has_relu && !keeps_linear, has_pool, which);
-            if (keeps_linear) keep(row.name, map, row.outputs, first_image);
-            if (keeps_linear && has_relu)
-                each_block(map, [&](int image, int block) { kernels.relu(map, image, block); });
-            if (keeps_relu) keep(row.relu_name, map, row.outputs, first_image);
-            if (has_pool) {
-                ++i;
-                if (is_asked(rows[i].name)) keep(rows[i].name, map, rows[i].outputs, first_image);
-            }
-            if (is_last && is_asked("logits")) keep("logits", map, row.outputs, first_image);
-        } else if (row.kind == Kind::kGap) {
-            const std::int64_t channel_count = static_cast<std::int64_t>(map.blocks) * kBlock;
-            std::vector<float> means(static_cast<std::size_t>(group * channel_count));
-            each_block(map, [&](int image, int block) {
-                kernels.average(map, &means[static_cast<std::size_t>(image * channel_count + block * kBlock)], image,
-                                block);
-            });
-            for (int image = 0; image < group; ++image)
-                std::copy_n(&means[static_cast<std::size_t>(image * channel_count)], row.outputs,
-                            vectors + static_cast<std::int64_t>(first_image + image) * row.outputs);
-        } else {
-            const int stride = stride_of(row);
-            const Map out = make_map(i, which, group, height / stride, width / stride);
-            if (row.kind == Kind::kLrn) {
-                crew().run(static_cast<std::int64_t>(group) * height, [&](std::int64_t part, int) {
-                    kernels.normalize_channels(map, out, static_cast<int>(part / height),
-                                               static_cast<int>(part % height), 1);
-                });
-            } else if (is_asked(row.name + ":indices")) {
-                keep_indices(row, map, out, first_image);
-            } else {
-                each_block(out, [&](int image, int block) { kernels.max_pool(map, out, nullptr, image, block); });
-            }
-            map = out;
-            if (is_asked(row.name)) keep(row.name, map, row.outputs, first_image);
-        }
-        height = map.height;
-        width = map.width;
-        which = 1 - which;
-        if (seconds != nullptr)
-            (*seconds)[timed] += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    }
-    if (i == rows.size() || rows[i].kind != Kind::kFc || (i > 0 && rows[i - 1].kind == Kind::kGap)) return;
-    // the fully connected layers take channels, rows, columns: as in Caffe
-    const int of_image = rows[i].inputs * rows[i].kernel * rows[i].kernel, pixels = height * width;
-    each_block(map, [&](int image, int block) {
-        float* out = vectors + static_cast<std::int64_t>(first_image + image) * of_image +
-                     static_cast<std::int64_t>(block) * kBlock * pixels;
-        const int last = std::min(kBlock, rows[i].inputs - block * kBlock);
-        for (int channel = 0; channel < last; ++channel)
-            for (int y = 0; y < height; ++y)
-                for (int x = 0; x < width; ++x) *out++ = map.at(image, block, y, x)[channel];
+std::size_t Network::Run::run_conv(std::size_t i, const Group& group, std::size_t end, int which, Map& map) {
+    const Row& row = rows[i];
+    const Timer timer(seconds, i);
+    const bool has_relu = !row.relu_name.empty(), keeps_linear = is_asked(row.name),
+               keeps_relu = has_relu && is_asked(row.relu_name);
+    const bool has_pool = i + 1 < end && rows[i + 1].kind == Kind::kPool && row.method != Method::kFirst &&
+                          row.method != Method::kWindow && !keeps_linear && !keeps_relu &&
+                          !is_asked(rows[i + 1].name + ":indices");
+    map = convolve(i, map, group, has_relu && !keeps_linear, has_pool, which);
+    if (keeps_linear) keep(row.name, map, row.outputs, group.first);
+    if (keeps_linear && has_relu) each_block(map, [&](int image, int block) { kernels.relu(map, image, block); });
+    if (keeps_relu) keep(row.relu_name, map, row.outputs, group.first);
+    if (has_pool && is_asked(rows[i + 1].name)) keep(rows[i + 1].name, map, row.outputs, group.first);
+    if (i + 1 == rows.size() && is_asked("logits")) keep("logits", map, row.outputs, group.first);
+    return has_pool ? 2 : 1;
+}
+
+Map Network::Run::run_pool(std::size_t i, const Map& in, const Group& group, int which) {
+    const Map out = make_map(i, which, in.images, in.height / 2, in.width / 2);
+    if (is_asked(rows[i].name + ":indices"))
+        keep_indices(rows[i], in, out, group.first);
+    else
+        each_block(out, [&](int image, int block) { kernels.max_pool(in, out, nullptr, image, block); });
+    return out;
+}
+
+Map Network::Run::run_lrn(std::size_t i, const Map& in, int which) {
+    const Map out = make_map(i, which, in.images, in.height, in.width);
+    crew().run(static_cast<std::int64_t>(in.images) * in.height, [&](std::int64_t part, int) {
+        kernels.normalize_channels(in, out, static_cast<int>(part / in.height), static_cast<int>(part % in.height), 1);
     });
+    return out;
+}
+
+void Network::Run::run_gap(std::size_t i, const Map& in, const Group& group, float* vectors) {
+    const int outputs = rows[i].outputs;
+    std::vector<float> means(static_cast<std::size_t>(in.images) * in.blocks * kBlock);
+    const auto mean_at = [&](int image, int block) {
+        return &means[(static_cast<std::size_t>(image) * in.blocks + block) * kBlock];
+    };
+    each_block(in, [&](int image, int block) { kernels.average(in, mean_at(image, block), image, block); });
+    for (int image = 0; image < in.images; ++image)
+        std::copy_n(mean_at(image, 0), outputs, vectors + static_cast<std::int64_t>(group.first + image) * outputs);
+}
+
+// Fully connected layers take channels, rows, columns: as in Caffe.
+void Network::Run::flatten(const Row& fc, const Map& map, const Group& group, float* vectors) {
+    const int of_image = fc.inputs * fc.kernel * fc.kernel, pixels = map.height * map.width;
+    each_block(map, [&](int image, int block) {
+        float* out = vectors + static_cast<std::int64_t>(group.first + image) * of_image +
+                     static_cast<std::int64_t>(block) * kBlock * pixels;
+        const int last = std::min(kBlock, fc.inputs - block * kBlock);
+        for (int channel = 0; channel < last; ++channel)
+            for (int y = 0; y < map.height; ++y)
+                for (int x = 0; x < map.width; ++x) *out++ = map.at(image, block, y, x)[channel];
+    });
+}
+
+void Network::Run::run_other(std::size_t i, const Group& group, int which, Map& map, float* vectors) {
+    const Row& row = rows[i];
+    const Timer timer(seconds, i);
+    if (row.kind == Kind::kGap) return run_gap(i, map, group, vectors);
+    map = row.kind == Kind::kPool ? run_pool(i, map, group, which) : run_lrn(i, map, which);
+    if (is_asked(row.name)) keep(row.name, map, row.outputs, group.first);
+}
+
+void Network::Run::run_maps(const Group& group, std::size_t end, float* vectors) {
+    Map map;  // the images, which the first convolution reads from `group`
+    map.images = group.count;
+    map.height = group.height;
+    map.width = group.width;
+    std::size_t i = 0;
+    for (int which = 0; i < end && rows[i].kind != Kind::kFc; which = 1 - which) {
+        if (rows[i].kind == Kind::kConv)
+            i += run_conv(i, group, end, which, map);
+        else
+            run_other(i++, group, which, map, vectors);
+    }
+    const bool is_flat = i > 0 && rows[i - 1].kind == Kind::kGap;
+    if (i < rows.size() && rows[i].kind == Kind::kFc && !is_flat) flatten(rows[i], map, group, vectors);
 }
 
 void Network::Run::keep_vectors(const std::string& name, const float* vectors, int width) {
@@ -380,7 +417,7 @@ void Network::Run::run_vectors(std::size_t first, std::size_t end, int inputs) {
     constexpr int kRowsAtOnce = 32;
     for (std::size_t i = first; i < end; ++i) {
         const Row& row = rows[i];
-        const auto start = std::chrono::steady_clock::now();
+        const Timer timer(seconds, i);
         const bool has_relu = !row.relu_name.empty(), keeps_linear = has_relu && is_asked(row.name);
         float* out = space.vectors[1 - which].reserve<float>(static_cast<std::size_t>(count) * row.outputs);
         crew().run(ceil_div(row.outputs, kRowsAtOnce), [&](std::int64_t part, int) {
@@ -398,8 +435,6 @@ void Network::Run::run_vectors(std::size_t first, std::size_t end, int inputs) {
         in = out;
         inputs = row.outputs;
         which = 1 - which;
-        if (seconds != nullptr)
-            (*seconds)[i] += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     }
 }
 
@@ -424,9 +459,8 @@ std::map<std::string, Output> Network::run(const float* images, int count, int c
     const int at_once =
         static_cast<int>(std::max<std::int64_t>(1, std::min<std::int64_t>(count, map_bytes_ / map_bytes)));
     for (int first = 0; first < count; first += at_once) {
-        const int group = std::min(at_once, count - first);
-        run.run_maps(images + static_cast<std::int64_t>(first) * channels * height * width, first, group, channels,
-                     height, width, end, vectors);
+        const float* of_group = images + static_cast<std::int64_t>(first) * channels * height * width;
+        run.run_maps({of_group, first, std::min(at_once, count - first), channels, height, width}, end, vectors);
     }
     if (first_fc < rows_.size() && end > first_fc - (first_fc > 0 && rows_[first_fc - 1].kind == Kind::kGap))
         run.run_vectors(first_fc, end, vector_length);
