@@ -6,21 +6,14 @@
 #include <chrono>
 #include <cstring>
 
+#include "tiling.h"
+
 namespace verydeep {
 
 namespace {
 
-// Values and sums of the tiles that one thread has in work by itself: so many that they stay in its second cache.
-constexpr std::int64_t kPrivateBytes = 512 << 10;
-// Sums of the tiles that all threads have in work together.
-constexpr std::int64_t kSumBytes = 896 << 10;
-// Values of these: so many that they stay in the third cache.
-constexpr std::int64_t kSharedBytes = 12 << 20;
-// A thread that has fewer of its own reads the weights too often.
-constexpr std::int64_t kLeastPrivate = 12;
 constexpr std::int64_t kTilesInPart = 16;  // of a transform that is shared
 constexpr std::size_t kMostIdle = 2;       // work spaces kept for the next run
-constexpr int kGap = 16;  // numbers between two positions: without it they would fall on the same lines of the cache
 
 // How far beyond its pixels a convolution reads the map before it.
 struct Border {
@@ -194,24 +187,15 @@ struct Network::Run {
     void keep_vectors(const std::string& name, const float* vectors, int width);
 };
 
-// Either each thread has some tiles of its own, from input to output; or all share more of them, each thread with some
-// panels of the outputs, so that each weight is read by one thread only.
 void Network::Run::convolve_tiles(Conv conv, const ConvKernels& step) {
-    const int inputs = conv.inputs(), panel_width = std::min(kernels.panel_blocks, conv.out.blocks) * kBlock;
-    const int panels = static_cast<int>(ceil_div(conv.out.blocks, kernels.panel_blocks));
+    const int panels = static_cast<int>(ceil_div(conv.out.blocks, kernels.panel_blocks)), members = crew().size();
     const std::int64_t tiles = conv.tiles();
-    const std::int64_t value_bytes =
-        static_cast<std::int64_t>(step.positions) * inputs * step.value_bytes;  // of a tile
-    const std::int64_t sum_bytes = static_cast<std::int64_t>(step.positions) * panel_width * sizeof(float);
-    const std::int64_t in_private = kPrivateBytes / (value_bytes + sum_bytes) / 6 * 6;  // micro-kernels take six tiles
-    const bool is_shared = in_private < kLeastPrivate || tiles < 2 * in_private * crew().size();
-    const std::int64_t in_shared = std::min(kSharedBytes / value_bytes, kSumBytes / sum_bytes);
-    const std::int64_t at_once =
-        std::min(tiles, is_shared ? std::max<std::int64_t>(kLeastPrivate, in_shared) : in_private);
-    const int members = crew().size();
+    const Tiling tiling(conv, step, kernels.panel_blocks, members);
+    const bool is_shared = tiling.is_shared;
+    const std::int64_t at_once = tiling.at_once;
 
-    conv.value_stride = at_once * inputs + 4 * kGap / step.value_bytes;
-    conv.sum_stride = at_once * panel_width + kGap;
+    conv.value_stride = tiling.value_stride;
+    conv.sum_stride = tiling.sum_stride;
     const std::int64_t own_values = round_up(step.positions * conv.value_stride * step.value_bytes, 4096);
     const std::int64_t own_sums = round_up(step.positions * conv.sum_stride, 1024);
     char* values = space.values.reserve<char>(static_cast<std::size_t>(own_values * (is_shared ? 1 : members)));

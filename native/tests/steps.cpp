@@ -8,6 +8,7 @@
 
 #include "dispatch.h"
 #include "memory.h"
+#include "tiling.h"
 
 using namespace verydeep;
 
@@ -62,12 +63,10 @@ void measure(const Kernels& kernels, const Layer& layer) {
     conv.weights = zeros(weights, static_cast<std::size_t>(step.positions) * layer.inputs * layer.outputs + 65536);
     conv.bias = zeros(bias, static_cast<std::size_t>(layer.outputs));
 
-    // as many tiles at once as a thread has of its own: network.cpp
-    const std::int64_t bytes = static_cast<std::int64_t>(step.positions) * (layer.inputs + 64) * 4;
-    const std::int64_t all = static_cast<std::int64_t>(tiles) * tiles, own = (512 << 10) / bytes / 6 * 6;
-    const std::int64_t at_once = own >= 12 && all >= 4 * own ? own : std::min<std::int64_t>(all, 48);
-    conv.value_stride = at_once * layer.inputs + 16;
-    conv.sum_stride = at_once * 64 + 16;
+    const Tiling tiling(conv, step, kernels.panel_blocks, 1);
+    const std::int64_t all = conv.tiles(), at_once = tiling.at_once;
+    conv.value_stride = tiling.value_stride;
+    conv.sum_stride = tiling.sum_stride;
     conv.values = zeros(values, static_cast<std::size_t>(step.positions * conv.value_stride));
     conv.sums = zeros(sums, static_cast<std::size_t>(step.positions * conv.sum_stride));
     const int panels = static_cast<int>(ceil_div(conv.out.blocks, kernels.panel_blocks));
