@@ -103,3 +103,30 @@ def test_the_wilson_interval_holds_the_proportion_and_stays_within_0_and_1(count
     successes, n = counts
     low, high = metrics.wilson_interval(successes, n)
     assert 0 <= low <= successes / n <= high <= 1
+
+
+def test_a_paired_change_is_wins_less_losses() -> None:
+    before, after = np.zeros(100, bool), np.zeros(100, bool)
+    before[:60] = after[:60] = True
+    after[60:64], after[0] = True, False  # 4 won, 1 lost
+    change, (low, high) = metrics.paired_change(before, after)
+    assert change == pytest.approx(0.03)
+    deviation = math.sqrt(4.5 + 1.5 - 3**2 / 102) / 102
+    assert (low, high) == pytest.approx((3 / 102 - 1.959964 * deviation, 3 / 102 + 1.959964 * deviation))
+
+
+def test_the_interval_of_a_paired_change_holds_the_truth_as_often_as_it_says() -> None:
+    """2 % of the photos are won, 3 % lost: in 95 of 100 samples the interval holds the -1 %."""
+    random = np.random.default_rng(0)
+    held = 0
+    for _ in range(2000):
+        outcome = random.choice(4, size=500, p=[0.02, 0.03, 0.75, 0.2])  # won, lost, right twice, wrong twice
+        _, (low, high) = metrics.paired_change((outcome == 1) | (outcome == 2), (outcome == 0) | (outcome == 2))
+        held += low <= -0.01 <= high
+    assert 0.93 < held / 2000 < 0.97
+
+
+def test_without_any_change_the_interval_is_not_empty() -> None:
+    change, (low, high) = metrics.paired_change(np.ones(400, bool), np.ones(400, bool))
+    assert change == 0
+    assert -0.01 < low < 0 < high < 0.01
