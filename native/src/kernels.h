@@ -81,6 +81,10 @@ struct Kernels {
     void (*average)(const Map& in, float* out, int image, int block);                               // 16 channels
     // Zeros around one block: `before` rows and columns in front of the map, the others behind it.
     void (*clear_border)(const Map&, int before, int after_rows, int after_columns, int image, int block);
+    // The most that a core can do: operations of so many steps of the micro-kernel in registers, by Precision, null
+    // where there are no kernels; and reading so many floats.
+    std::int64_t (*multiply_in_registers[4])(std::int64_t steps);
+    float (*read_memory)(const float* data, std::int64_t count);
 };
 
 const Kernels& portable_kernels();

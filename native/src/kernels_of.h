@@ -5,6 +5,7 @@
 
 #include "convolve.h"
 #include "other_layers.h"
+#include "peaks.h"
 
 namespace verydeep::VERYDEEP_ISA {
 
@@ -27,6 +28,9 @@ constexpr Kernels make_kernels(const char* name) {
     kernels.normalize_channels = &normalize_channels;
     kernels.average = &average;
     kernels.clear_border = &clear_border;
+    kernels.multiply_in_registers[static_cast<int>(Precision::kFloat32)] = &multiply_in_registers<float>;
+    kernels.multiply_in_registers[static_cast<int>(Precision::kInt16)] = &multiply_in_registers<std::int16_t>;
+    kernels.read_memory = &read_memory;
     return kernels;
 }
 

@@ -5,6 +5,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <chrono>
 #include <cmath>
 #include <stdexcept>
 
@@ -19,6 +20,7 @@ namespace verydeep {
 
 namespace {
 
+using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
 using Bytes = nb::ndarray<std::uint8_t, nb::c_contig, nb::device::cpu>;
 using ReadOnlyBytes = nb::ndarray<const std::uint8_t, nb::c_contig, nb::device::cpu>;
 using Weights = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
@@ -206,6 +208,41 @@ void pack(const std::string& instruction_set, const Weights& weight, const nb::o
              [&](std::int64_t block, int) { pack_block(conv, how, number, packing, static_cast<int>(block)); });
 }
 
+// Seconds of that many parts of work at the same time; a first call, not counted, wakes the threads.
+template <class Work>
+double time_together(int threads, Work&& work) {
+    Crew crew(threads);
+    crew.run(threads, [](std::int64_t, int) {});
+    const auto start = std::chrono::steady_clock::now();
+    crew.run(threads, [&](std::int64_t part, int) { work(part); });
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Operations a second of products in registers, on that many threads together.
+double product_rate(const std::string& instruction_set, const std::string& precision, int threads,
+                    std::int64_t steps) {
+    const auto multiply = kernels_named(instruction_set).multiply_in_registers[static_cast<int>(
+        precision_named(precision))];
+    if (multiply == nullptr) throw std::invalid_argument("no products in " + precision);
+    nb::gil_scoped_release others_may_run;
+    const std::int64_t operations = multiply(1) * steps * threads;
+    return static_cast<double>(operations) / time_together(threads, [&](std::int64_t) { multiply(steps); });
+}
+
+// Bytes a second of reading `data`, each thread a part of it.
+double reading_rate(const std::string& instruction_set, const Floats& data, int threads) {
+    const auto read = kernels_named(instruction_set).read_memory;
+    const std::int64_t count = static_cast<std::int64_t>(data.size()) / threads;
+    const float* start = data.data();
+    std::vector<float> sums(static_cast<std::size_t>(threads));
+    nb::gil_scoped_release others_may_run;
+    const double seconds = time_together(
+        threads, [&](std::int64_t part) { sums[static_cast<std::size_t>(part)] = read(start + part * count, count); });
+    volatile float sink = sums[0];  // who reads what nobody asks for?
+    (void)sink;
+    return static_cast<double>(count) * threads * static_cast<double>(sizeof(float)) / seconds;
+}
+
 }  // namespace
 
 }  // namespace verydeep
@@ -224,6 +261,8 @@ NB_MODULE(_native, m) {
     });
     m.def("pack", &pack, "instruction_set"_a, "weight"_a, "scale"_a.none(), "method"_a, "precision"_a,
           "input_scales"_a.none(), "packed"_a, "output_scales"_a.none(), "output_starts"_a.none(), "threads"_a);
+    m.def("product_rate", &product_rate, "instruction_set"_a, "precision"_a, "threads"_a, "steps"_a);
+    m.def("reading_rate", &reading_rate, "instruction_set"_a, "data"_a, "threads"_a);
     nb::class_<NativeNetwork>(m, "Network")
         .def(nb::init<const std::string&>())
         .def("add_conv", &NativeNetwork::add_conv, "name"_a, "relu_name"_a, "inputs"_a, "outputs"_a, "kernel"_a,

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
@@ -43,6 +44,7 @@ class Result:
     spread: str
 
 
+_ALWAYS = ("verydeep", "numpy", "pillow")
 COLUMNS = tuple(field.name for field in fields(Result))
 
 
@@ -59,18 +61,20 @@ def result_row(
     spread: str,
     model: str = "-",
     gpu: str = "",
+    packages: Sequence[str] = (),
 ) -> Result:
     """A figure measured now, on this machine, with these versions.
 
-    model: of `model_label`; "-" where none took part. gpu: the name of the one that computed, if any.
+    model: of `model_label`; "-" where none took part. gpu: the name of the one that computed, if any. packages: that
+    took part beside those that always do.
     """
-    packages = machine.versions("verydeep", "numpy", "pillow", *([engine] if engine == "torch" else []))
+    took_part = dict.fromkeys((*_ALWAYS, *([engine] if engine == "torch" else []), *packages))
     return Result(
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         commit=machine.commit(),
         machine=", ".join(filter(None, (machine.processor(), f"{machine.cores()} cores", gpu))),
         threads=str(threads),
-        versions=" ".join(f"{name}={version}" for name, version in packages.items()),
+        versions=" ".join(f"{name}={version}" for name, version in machine.versions(*took_part).items()),
         model=model,
         architecture=architecture,
         engine=engine,

@@ -19,15 +19,17 @@ from verydeep.machine import cores
 from verydeep.nouns import Weights
 from verydeep.runtime.request import check_request
 
-WINDOW_VALUES = 1 << 21  # 8 MiB
+WINDOW_VALUES = 1 << 21  # 8 MiB in float32
+PRECISIONS = ("float32", "float64")
 _one_at_a_time = threading.Lock()  # of two runs that overlap, the second would put back the limit of the first
 
 
 class ReferenceEngine:
     """An engine that needs NumPy alone. Thread-safe; runs that overlap wait for each other.
 
-    weights: arrays of `architecture.weight_shapes`. It computes in float32 on the CPU; DeviceError where anything else
-    is asked for. threads: images at once, by default one a core.
+    weights: arrays of `architecture.weight_shapes`. It computes on the CPU, in float32, or in float64 to measure the
+    rounding errors of others, its outputs are then float64, too; DeviceError where anything else is asked for. threads:
+    images at once, by default one a core.
     """
 
     device = "cpu"
@@ -43,7 +45,8 @@ class ReferenceEngine:
     ) -> None:
         _check_settings(device, precision)
         self.architecture = architecture
-        self.weights = {name: np.asarray(array, np.float32) for name, array in weights.items()}
+        self.dtype = np.dtype(precision)
+        self.weights = {name: np.asarray(array, self.dtype) for name, array in weights.items()}
         self.threads = threads or cores()
         self._blas = ThreadpoolController()
 
@@ -52,7 +55,7 @@ class ReferenceEngine:
         check_request(self.architecture, images, outputs)
 
         def run_one(image: np.ndarray) -> dict[str, np.ndarray]:
-            return {name: x for name, x in self._outputs(np.asarray(image, np.float32)) if name in outputs}
+            return {name: x for name, x in self._outputs(np.asarray(image, self.dtype)) if name in outputs}
 
         # The limit is the whole process's, except where BLAS uses OpenMP: there every thread has its own.
         with _one_at_a_time, self._one_blas_thread():
@@ -110,7 +113,7 @@ def convolve(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, padding: int) 
     height, width = windows.shape[3:]
     matrix = weight.reshape(out_channels, -1)
     rows = max(1, WINDOW_VALUES // (matrix.shape[1] * width))
-    y = np.empty((out_channels, height, width), np.float32)
+    y = np.empty((out_channels, height, width), x.dtype)
     for top in range(0, height, rows):
         columns = windows[:, :, :, top : top + rows].reshape(matrix.shape[1], -1)
         y[:, top : top + rows] = (matrix @ columns).reshape(out_channels, -1, width)
@@ -168,5 +171,5 @@ def _by_channel(values: np.ndarray) -> np.ndarray:
 def _check_settings(device: str, precision: str) -> None:
     if device not in ("auto", "cpu"):
         raise DeviceError(f"the reference engine runs on the cpu only, not on {device}.", "Use the engine torch.")
-    if precision != "float32":
+    if precision not in PRECISIONS:
         raise DeviceError(f"the reference engine computes in float32 only, not {precision}.", "Use the engine torch.")

@@ -1,0 +1,169 @@
+"""The figures of a measurement, as JSON and as rows of results."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from verydeep.bench.contestants import Contestant
+from verydeep.bench.figures import Figure
+from verydeep.bench.layers import BlockFigure, LayerFigure
+from verydeep.bench.peaks import Peaks
+from verydeep.bench.starts import Start
+from verydeep.bench.subject import Subject
+from verydeep.evaluate.results import Result, result_row
+
+# The packages whose versions stand in a row, by library.
+_PACKAGES = {
+    "native": (),
+    "reference": (),
+    "torch": ("torch",),
+    "onnxruntime": ("onnxruntime", "onnx"),
+    "openvino": ("openvino", "nncf"),
+    "ncnn": ("ncnn",),
+    "mnn": ("mnn",),
+}
+
+
+def without_nan(value: Any) -> Any:
+    """The same with None in the place of NaN, which JSON does not have: an error of logits that overflowed."""
+    if isinstance(value, dict):
+        return {key: without_nan(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One contestant at one batch."""
+
+    contestant: Contestant
+    latency_ms: Figure  # of a batch
+    error: float  # the largest of a logit, over the largest logit of the reference in float64
+    memory_bytes: int | None  # the most that its process ever held; None where the system does not tell
+    disturbed: int  # runs that do not count
+
+    def to_dict(self, batch: int) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {
+            "name": self.contestant.name,
+            "precision": self.contestant.precision,
+            "is_ours": self.contestant.is_ours,
+            "latency_ms": self.latency_ms.to_dict(),
+            "images_a_second": 1e3 * batch / self.latency_ms.value,
+            "error": self.error,
+            "memory_bytes": self.memory_bytes,
+            "disturbed": self.disturbed,
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How many times as fast as the best rival of a class one of ours is."""
+
+    ours: Contestant
+    number_class: str
+    rival: str
+    times: Figure
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {
+            "ours": self.ours.name,
+            "class": self.number_class,
+            "best_rival": self.rival,
+            "times_as_fast": self.times.to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class Group:
+    """All that ran in turns: the contestants at one batch."""
+
+    batch: int
+    measured: tuple[Measured, ...]
+    comparisons: tuple[Comparison, ...]
+    layers: dict[str, tuple[LayerFigure, ...]]  # by the native engine's precision; empty where not asked for
+    blocks: tuple[BlockFigure, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {
+            "batch": self.batch,
+            "contestants": [one.to_dict(self.batch) for one in self.measured],
+            "comparisons": [one.to_dict() for one in self.comparisons],
+            "layers": {precision: [row.to_dict() for row in rows] for precision, rows in self.layers.items()},
+            "blocks": [block.to_dict() for block in self.blocks],
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that was measured of a network on this machine."""
+
+    subject: Subject
+    threads: int
+    peaks: Peaks
+    starts: tuple[Start, ...]
+    groups: tuple[Group, ...]
+
+    @property
+    def network(self) -> str:
+        return self.subject.architecture.name
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it. Later versions may add keys; they rename none."""
+        return {
+            "network": {"name": self.network} | self.subject.architecture.to_dict(),
+            "image_size": list(self.subject.image_size),
+            "threads": self.threads,
+            "peaks": self.peaks.to_dict(),
+            "starts": [
+                {
+                    "name": start.name,
+                    "first_s": start.first_s,
+                    "second_s": start.second_s.to_dict(),
+                    "memory_bytes": start.memory_bytes,
+                }
+                for start in self.starts
+            ],
+            "groups": [group.to_dict() for group in self.groups],
+        }
+
+    def rows(self) -> Iterator[Result]:
+        """A row of results for each figure during which nobody else used the processor."""
+        for group in self.groups:
+            for one in group.measured:
+                if one.latency_ms.is_clean:
+                    yield self._row(one.contestant, group.batch, "prediction", "ms a batch", one.latency_ms)
+                    exactly = Figure(one.error, one.error, one.error, group.batch)
+                    yield self._row(one.contestant, group.batch, "largest error", "over the largest logit", exactly)
+            for comparison in group.comparisons:
+                if comparison.times.is_clean:
+                    what = f"times as fast as the best rival in {comparison.number_class}"
+                    yield self._row(comparison.ours, group.batch, what, comparison.rival, comparison.times)
+        for start in self.starts:
+            if start.second_s.is_clean:
+                what = "start to first prediction, not the first start"
+                yield self._row(start.contestant, 1, what, "s", start.second_s)
+                if start.memory_bytes is not None:
+                    megabytes = start.memory_bytes / 1e6
+                    most = Figure(megabytes, megabytes, megabytes, start.second_s.n)
+                    yield self._row(start.contestant, 1, "peak memory of a process", "MB", most)
+
+    def _row(self, contestant: Contestant, batch: int, what: str, unit: str, figure: Figure) -> Result:
+        height, width = self.subject.image_size
+        return result_row(
+            model=self.subject.label,
+            architecture=self.network,
+            engine=contestant.name,
+            dtype=contestant.precision,
+            threads=self.threads,
+            batch=batch,
+            protocol=f"{what}: {height} x {width} pixels, {unit}",
+            n=figure.n,
+            value=f"{figure.value:.4g}",
+            spread=f"{figure.low:.4g}..{figure.high:.4g}",
+            packages=_PACKAGES[contestant.library],
+        )
