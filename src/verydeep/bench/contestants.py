@@ -92,6 +92,11 @@ def named(name: str) -> Contestant:
     return next(one for one in CONTESTANTS if one.name == name)
 
 
+def has_native() -> bool:
+    """Whether the native engine was built."""
+    return importlib.util.find_spec(_NATIVE[0]) is not None
+
+
 def missing_for(contestant: Contestant) -> list[str]:
     """The modules that it needs and that are not installed."""
     return [name for name in contestant.needs if importlib.util.find_spec(name) is None]

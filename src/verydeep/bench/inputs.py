@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from verydeep.architecture import CONFIGURATIONS, HEADS, Architecture
-from verydeep.bench.contestants import missing_for, named
+from verydeep.bench.contestants import has_native
 from verydeep.bench.subject import Subject
 from verydeep.errors import UsageError
 from verydeep.evaluate.results import model_label
@@ -148,7 +148,7 @@ def _with_ranges(folder: Path, path: Path, images: np.ndarray) -> Path:
 def _float32_engine(path: Path) -> Engine:
     """The native one where it was built, else the reference. It leaves no packed weights in the user's cache."""
     info, weights = read_model(path)
-    if missing_for(named("native")):
+    if not has_native():
         return ReferenceEngine(info.architecture, weights)
     from verydeep.runtime.native_engine import NativeEngine
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from verydeep.bench.contestants import missing_for, named
+from verydeep.bench.contestants import has_native
 
 _TRIES = 12  # the best counts: a peak is what was reached once
 _STEPS = 600_000  # of a product in registers: a hundredth of a second
@@ -35,7 +35,7 @@ class Peaks:
 def measure_peaks(threads: int) -> Peaks:
     """Products in registers and reads, by the native engine's code; without it NumPy's matrix product and sum."""
     memory = np.ones(_MEMORY_FLOATS, np.float32)
-    if missing_for(named("native")):
+    if not has_native():
         return _with_numpy(memory, threads)
     from verydeep.runtime import _native  # type: ignore[attr-defined]  # built from native/
 
