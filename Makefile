@@ -67,6 +67,17 @@ format: $(READY)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# Speed and memory on this machine: appends rows to benchmarks/results.
-bench: $(READY)
+# Speed and memory on this machine, beside the rivals of the extra `bench`: rows of benchmarks/results, the tables of the
+# README and the roofline. Takes more than an hour, and 20 GB of memory; let nothing else run.
+bench: .venv/.rivals
 	$(BIN)/python benchmarks/measure.py
+	$(BENCH) --architecture D --batches 1,16 --picture docs/pictures/roofline.svg
+	$(BENCH) --architecture D --threads 1 --starts 0 --layers
+	$(BENCH) imagenette --batches 1,16
+	$(BIN)/python benchmarks/tables.py
+
+BENCH := $(BIN)/verydeep bench --append benchmarks/results/engines.csv
+
+.venv/.rivals: $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]' --constraint constraints.txt
+	@touch .venv/.rivals

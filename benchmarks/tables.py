@@ -13,6 +13,10 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 SECTION = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+ROOFLINE = REPOSITORY / "docs" / "pictures" / "roofline.svg"
+# The quantities of `verydeep bench`, as its rows call them.
+FIRST_PREDICTION, PEAK_MEMORY = "start to first prediction, not the first start", "peak memory of a process"
+TIMES_AS_FAST = "times as fast as the best rival in "
 OF_THE_MEASUREMENT = ("date", "commit", "versions", "model", "n", "value", "spread")
 
 Row = dict[str, str]
@@ -25,7 +29,13 @@ def main() -> None:
 
 def with_tables(text: str) -> str:
     """The text with every table made anew."""
-    return SECTION.sub(lambda section: section[1] + table(latest(read(RESULTS / section[2]))) + section[3], text)
+
+    def section(found: re.Match[str]) -> str:
+        rows = latest(read(RESULTS / found[2]))
+        made = (engines if found[2] == "engines.csv" else table)(rows) if rows else "<not measured yet>\n"
+        return found[1] + made + found[3]
+
+    return SECTION.sub(section, text)
 
 
 def read(path: Path) -> list[Row]:
@@ -52,16 +62,68 @@ def latest(rows: list[Row]) -> list[Row]:
 
 def table(rows: list[Row]) -> str:
     """Markdown, and below it the machines that the figures were measured on."""
-    if not rows:
-        return "<not measured yet>\n"
     lines = ["| what | model | network | engine | figure | spread | n |", "|---|---|---|---|---|---|---|"]
     for row in rows:
         figure, low, high = (in_its_unit(text, row["protocol"]) for text in (row["value"], *row["spread"].split("..")))
         what = (row["protocol"], model(row), row["architecture"], engine(row))
         cells = (*what, f"**{figure}**", f"{low} to {high}", row["n"])
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", measured_on(rows), ""])
+
+
+def engines(rows: list[Row]) -> str:
+    """`verydeep bench`: a table for each network and number of threads, and the roofline where it was drawn."""
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["architecture"], size(row), row["threads"]), []).append(row)
+    lines = []
+    for (network, pixels, threads), members in groups.items():
+        lines += [f"{network}, {pixels}, {threads} {'thread' if threads == '1' else 'threads'}:", ""]
+        lines += [*engine_table(members), "", *comparisons(members), ""]
+    if ROOFLINE.exists():
+        place = ROOFLINE.relative_to(REPOSITORY).as_posix()
+        lines += [f"![The layers of the native engine beside what the machine can do at most]({place})", ""]
+    return "\n".join([*lines, measured_on(rows), ""])
+
+
+def engine_table(rows: list[Row]) -> list[str]:
+    """A line for each engine and precision, the fastest first: its time at each batch, its error, start and memory."""
+    batches = sorted({int(row["batch"]) for row in rows})
+    figures: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        what, batch = row["protocol"].partition(":")[0], row["batch"]
+        figures.setdefault((row["engine"], row["dtype"]), {})[f"{what} {batch}"] = row["value"]
+    columns = [f"prediction {batch}" for batch in batches]
+    columns += [f"largest error {batches[0]}", f"{FIRST_PREDICTION} 1", f"{PEAK_MEMORY} 1"]
+    titles = [*(f"ms, batch {batch}" for batch in batches), "error", "start, s", "memory, MB"]
+    lines = [f"| engine | precision | {' | '.join(titles)} |", "|" + "---|" * (2 + len(titles))]
+    for names, found in sorted(figures.items(), key=lambda item: float(item[1].get(columns[0], "inf"))):
+        cells = [found.get(column, "-") for column in columns]
+        lines.append(f"| {' | '.join((*names, *cells))} |")
+    return lines
+
+
+def comparisons(rows: list[Row]) -> list[str]:
+    """A line for each of the native precisions and batches: how many times as fast as the best rivals."""
+    said: dict[str, list[str]] = {}
+    for row in rows:
+        if row["protocol"].startswith(TIMES_AS_FAST):
+            number_class = row["protocol"].removeprefix(TIMES_AS_FAST).partition(":")[0]
+            rival = row["protocol"].rpartition(", ")[2]
+            start = f"- {row['engine']}, batch {row['batch']}: "
+            said.setdefault(start, []).append(f"{float(row['value']):.2f} times as fast as {rival} ({number_class})")
+    return [start + ", ".join(parts) for start, parts in said.items()]
+
+
+def size(row: Row) -> str:
+    """ "224 x 224 pixels" of "prediction: 224 x 224 pixels, ms a batch"."""
+    return row["protocol"].rpartition(": ")[2].partition(",")[0]
+
+
+def measured_on(rows: list[Row]) -> str:
+    """The machines of the figures."""
     machines = sorted({f"{row['machine']}, {row['threads']} threads" for row in rows})
-    return "\n".join([*lines, "", f"Measured on: {'; '.join(machines)}.", ""])
+    return f"Measured on: {'; '.join(machines)}."
 
 
 def model(row: Row) -> str:

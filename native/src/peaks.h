@@ -14,11 +14,13 @@ VERYDEEP_NOINLINE std::int64_t multiply_in_registers(std::int64_t steps) {
     alignas(64) Number weights[kPanelBlocks * kBlock * D::kGroup] = {}, inputs[kRows * D::kGroup] = {};
     asm volatile("" : : "r"(weights) : "memory");  // not known to be zeros
     alignas(64) float scales[kBlock] = {}, result[kBlock];
+    alignas(64) std::int32_t starts[kBlock] = {};
+    const Quantized quantized{scales, starts};
     typename D::Sum sum[kRows][kPanelBlocks];
     typename D::Weights w[kPanelBlocks];
     unroll<kPanelBlocks>([&](auto b) VERYDEEP_INLINE_LAMBDA {
         w[b] = D::weights(weights + b * kBlock * D::kGroup);
-        unroll<kRows>([&](auto r) VERYDEEP_INLINE_LAMBDA { sum[r][b] = D::zero(); });
+        unroll<kRows>([&](auto r) VERYDEEP_INLINE_LAMBDA { sum[r][b] = D::start(quantized, 0); });
     });
     for (std::int64_t step = 0; step < steps; ++step) {
         asm volatile("" : : "r"(weights), "r"(inputs) : "memory");  // inputs that may be others now: nothing is left out
@@ -30,7 +32,7 @@ VERYDEEP_NOINLINE std::int64_t multiply_in_registers(std::int64_t steps) {
     Vec total = zero();
     unroll<kRows>([&](auto r) VERYDEEP_INLINE_LAMBDA {
         unroll<kPanelBlocks>(
-            [&](auto b) VERYDEEP_INLINE_LAMBDA { total = add(total, D::result(sum[r][b], scales)); });
+            [&](auto b) VERYDEEP_INLINE_LAMBDA { total = add(total, D::result(sum[r][b], quantized, 0)); });
     });
     store(result, total);
     asm volatile("" : : "r"(result) : "memory");  // who computes what nobody reads?

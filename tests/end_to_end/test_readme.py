@@ -44,13 +44,19 @@ def test_the_map_of_folders_is_the_tree():
     assert named("architecture.py" + package) == children(REPOSITORY / "src" / "verydeep")
 
 
-def test_the_tables_of_results_are_made_from_the_files():
+@pytest.fixture
+def tables():
+    """The program that makes them, which is no part of the package."""
     path = REPOSITORY / "benchmarks" / "tables.py"
     spec = importlib.util.spec_from_file_location("tables", path)
-    tables = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tables)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_tables_of_results_are_made_from_the_files(tables):
     text = README.read_text(encoding="utf-8")
-    assert len(tables.SECTION.findall(text)) == 2
+    assert len(tables.SECTION.findall(text)) == 3
     assert tables.with_tables(text) == text, "run: python benchmarks/tables.py"
 
 
@@ -77,3 +83,26 @@ def children(folder: Path) -> set[str]:
     listing = subprocess.run(["git", "ls-files", "."], cwd=folder, check=True, capture_output=True, text=True)
     names = {line.split("/")[0] for line in listing.stdout.splitlines()}
     return {name for name in names if not name.startswith((".", "__"))} - {"py.typed"}
+
+
+def test_the_table_of_engines_has_a_line_for_each_with_its_figures_side_by_side(tables):
+    def row(engine, what, value, batch="1", unit="ms a batch"):
+        fixed = {"date": "", "commit": "", "machine": "Zen, 2 cores", "threads": "2", "versions": "", "model": "-"}
+        protocol = f"{what}: 224 x 224 pixels, {unit}"
+        varying = {"architecture": "D", "engine": engine, "dtype": "float32", "batch": batch, "protocol": protocol}
+        return fixed | varying | {"n": "9", "value": value, "spread": f"{value}..{value}"}
+
+    rows = [
+        row("ncnn", "prediction", "72"),
+        row("native", "prediction", "60"),
+        row("native", "prediction", "50"),  # measured again
+        row("native", "prediction", "700", batch="16"),
+        row("native", "largest error", "1e-06", unit="over the largest logit"),
+        row("native", "times as fast as the best rival in float32", "1.44", unit="ncnn"),
+        row("native", "start to first prediction, not the first start", "0.3", unit="s"),
+    ]
+    lines = tables.engines(tables.latest(rows)).splitlines()
+    assert lines[0] == "D, 224 x 224 pixels, 2 threads:"
+    assert "| native | float32 | 50 | 700 | 1e-06 | 0.3 | - |" in lines
+    assert lines.index("| ncnn | float32 | 72 | - | - | - | - |") == 5  # the fastest first
+    assert "- native, batch 1: 1.44 times as fast as ncnn (float32)" in lines
