@@ -219,10 +219,9 @@ double time_together(int threads, Work&& work) {
 }
 
 // Operations a second of products in registers, on that many threads together.
-double product_rate(const std::string& instruction_set, const std::string& precision, int threads,
-                    std::int64_t steps) {
-    const auto multiply = kernels_named(instruction_set).multiply_in_registers[static_cast<int>(
-        precision_named(precision))];
+double product_rate(const std::string& instruction_set, const std::string& precision, int threads, std::int64_t steps) {
+    const auto multiply =
+        kernels_named(instruction_set).multiply_in_registers[static_cast<int>(precision_named(precision))];
     if (multiply == nullptr) throw std::invalid_argument("no products in " + precision);
     nb::gil_scoped_release others_may_run;
     const std::int64_t operations = multiply(1) * steps * threads;

@@ -23,7 +23,7 @@ VERYDEEP_NOINLINE std::int64_t multiply_in_registers(std::int64_t steps) {
         unroll<kRows>([&](auto r) VERYDEEP_INLINE_LAMBDA { sum[r][b] = D::start(quantized, 0); });
     });
     for (std::int64_t step = 0; step < steps; ++step) {
-        asm volatile("" : : "r"(weights), "r"(inputs) : "memory");  // inputs that may be others now: nothing is left out
+        asm volatile("" : : "r"(weights), "r"(inputs) : "memory");  // they may have changed: nothing is left out
         unroll<kRows>([&](auto r) VERYDEEP_INLINE_LAMBDA {
             const auto x = D::input(inputs + r * D::kGroup);
             unroll<kPanelBlocks>([&](auto b) VERYDEEP_INLINE_LAMBDA { sum[r][b] = D::step(sum[r][b], x, w[b]); });
@@ -31,8 +31,8 @@ VERYDEEP_NOINLINE std::int64_t multiply_in_registers(std::int64_t steps) {
     }
     Vec total = zero();
     unroll<kRows>([&](auto r) VERYDEEP_INLINE_LAMBDA {
-        unroll<kPanelBlocks>(
-            [&](auto b) VERYDEEP_INLINE_LAMBDA { total = add(total, D::result(sum[r][b], quantized, 0)); });
+        unroll<kPanelBlocks>([&](auto b)
+                                 VERYDEEP_INLINE_LAMBDA { total = add(total, D::result(sum[r][b], quantized, 0)); });
     });
     store(result, total);
     asm volatile("" : : "r"(result) : "memory");  // who computes what nobody reads?

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from verydeep.bench.contestants import has_native
 
 _TRIES = 12  # the best counts: a peak is what was reached once
-_STEPS = 600_000  # of a product in registers: a hundredth of a second
+_STEPS = 2_000_000  # of a product in registers: about a hundredth of a second
 _MEMORY_FLOATS = 96 << 20  # 400 MB: far more than caches hold
 _MATRIX = 1536  # its side; enough for the full speed of a matrix product
 # What the native engine multiplies in each of its precisions.
