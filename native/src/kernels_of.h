@@ -30,6 +30,7 @@ constexpr Kernels make_kernels(const char* name) {
     kernels.clear_border = &clear_border;
     kernels.multiply_in_registers[static_cast<int>(Precision::kFloat32)] = &multiply_in_registers<float>;
     kernels.multiply_in_registers[static_cast<int>(Precision::kInt16)] = &multiply_in_registers<std::int16_t>;
+    kernels.multiply_in_registers[static_cast<int>(Precision::kInt8)] = &multiply_in_registers<std::int8_t>;
     kernels.read_memory = &read_memory;
     return kernels;
 }

@@ -43,6 +43,7 @@ _OPENVINO, _NCNN, _MNN = ("openvino",), ("ncnn",), ("MNN",)
 CONTESTANTS = (
     Contestant("native",             "native",      "float32",  _OURS, _NATIVE, is_ours=True),
     Contestant("native-fast",        "native",      "fast",     _OURS, _NATIVE, is_ours=True),
+    Contestant("native-int8",        "native",      "int8",     _OURS, _NATIVE, is_ours=True),
     Contestant("torch-engine",       "torch",       "float32",  _OURS, ("torch", "jaxtyping"), is_ours=True),
     Contestant("reference",          "reference",   "float32",  _OURS, is_ours=True),
     Contestant("torch",              "torch",       "float32",  f"{_RIVALS}.pytorch", _TORCH),

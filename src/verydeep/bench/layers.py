@@ -12,8 +12,8 @@ from verydeep.bench.rows import block_of
 from verydeep.bench.subject import Subject
 from verydeep.bench.turns import Record
 
-# What a value takes in memory, for the accounts: `fast` has 16-bit weights, and maps in float32.
-_STORED = {"float32": "float32", "fast": "float16"}
+# What a value takes in memory, for the accounts; maps are float32 in all of them.
+_STORED = {"float32": "float32", "fast": "float16", "int8": "int8"}
 
 
 @dataclass(frozen=True)

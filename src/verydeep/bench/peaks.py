@@ -15,8 +15,6 @@ _TRIES = 12  # the best counts: a peak is what was reached once
 _STEPS = 2_000_000  # of a product in registers: about a hundredth of a second
 _MEMORY_FLOATS = 96 << 20  # 400 MB: far more than caches hold
 _MATRIX = 1536  # its side; enough for the full speed of a matrix product
-# What the native engine multiplies in each of its precisions.
-_NUMBERS = {"float32": "float32", "fast": "int16"}
 
 
 @dataclass(frozen=True)
@@ -38,13 +36,14 @@ def measure_peaks(threads: int) -> Peaks:
     if not has_native():
         return _with_numpy(memory, threads)
     from verydeep.runtime import _native  # type: ignore[attr-defined]  # built from native/
+    from verydeep.runtime.packing import NUMBERS
 
     best_set = os.environ.get("VERYDEEP_ISA") or _native.instruction_sets()[0]
 
     def products(number: str) -> float:
         return _best(lambda: _native.product_rate(best_set, number, threads, _STEPS))
 
-    gflops = {precision: products(number) for precision, number in _NUMBERS.items()}
+    gflops = {precision: products(number) for precision, number in NUMBERS.items()}
     bandwidth = _best(lambda: _native.reading_rate(best_set, memory, threads))
     return Peaks(gflops, bandwidth, f"products in registers and reads with {best_set}")
 

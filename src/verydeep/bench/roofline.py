@@ -27,7 +27,7 @@ _COLORS = {
     "conv5": "#4a66b0",
     "head": "#3c8f6b",
 }
-_TITLES = {"float32": "float32", "fast": "fast: 16-bit whole numbers"}
+_TITLES = {"float32": "float32", "fast": "fast: 16-bit whole numbers", "int8": "int8"}
 
 
 def check_picture(path: str) -> None:

@@ -60,7 +60,7 @@ def _print_group(console: Console, report: Report, group: Group) -> None:
         _show(console, f"layers of native in {precision}, batch {group.batch}", _layers(rows))
     if len(group.blocks) > 0:
         _show(console, f"blocks in ms, batch {group.batch}", _blocks(group))
-        for ours, rival in (("native", "ncnn"), ("native-fast", "ncnn-bf16")):
+        for ours, rival in (("native", "ncnn"), ("native-fast", "ncnn-bf16"), ("native-int8", "ncnn-int8")):
             worst = worst_block(group.blocks, ours, rival)
             if worst:
                 console.print(f"  {ours} takes at most {worst[1]:.2f} of the time of {rival}, in {worst[0]}.")
