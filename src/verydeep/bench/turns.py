@@ -5,6 +5,7 @@ A chunk during which other programs used the processor is not counted, and repea
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Protocol
 
 from verydeep.bench.processes import LostError
@@ -47,6 +48,7 @@ class Record:
     disturbed: list[Sample] = field(default_factory=list)  # while others used the processor
     lost: LostError | None = None  # why it does not take part any more
     repeats: int = 0  # chunks that may still be repeated
+    runs: int = 1  # of the next chunk
 
     @property
     def counted(self) -> list[Sample]:
@@ -68,15 +70,16 @@ def take_turns(
 ) -> dict[str, Record]:
     """The records of all players after so many rounds, in each of which every player has a chunk.
 
-    The first run of each only warms up and says how many make a chunk. Each player may have as many chunks repeated
+    The first run of each only warms up and says how many make a chunk, until a chunk says it better. Each player may have as many chunks repeated
     as there are rounds; then it is measured as it comes. A player that is lost is left out from there on.
     """
     records = {player.name: Record(repeats=rounds) for player in players}
-    counts = {player.name: _runs_of_a_chunk(player, what, records[player.name]) for player in players}
+    for player in players:
+        _warm_up(player, what, records[player.name])
     for round_number in range(rounds):
         for player in players:
             record = records[player.name]
-            while not record.lost and not _chunk(player, counts[player.name], what, processor, record):
+            while not record.lost and not _chunk(player, what, processor, record):
                 if record.repeats == 0:
                     break
                 record.repeats -= 1
@@ -84,25 +87,30 @@ def take_turns(
     return records
 
 
-def _runs_of_a_chunk(player: Player, what: str, record: Record) -> int:
+def _warm_up(player: Player, what: str, record: Record) -> None:
     try:
-        (sample,) = player.turn(1, what)
+        record.runs = _runs_of_a_chunk(player.turn(1, what))
     except LostError as error:
         record.lost = error
-        return 0
-    return max(1, min(MOST_RUNS, round(CHUNK_S / max(1e-6, sum(sample.values())))))
 
 
-def _chunk(player: Player, count: int, what: str, processor: Watch, record: Record) -> bool:
+def _runs_of_a_chunk(samples: Sequence[Sample]) -> int:
+    """As many as take `CHUNK_S`, each as long as these did in the middle."""
+    seconds = median(sum(sample.values()) for sample in samples)
+    return max(1, min(MOST_RUNS, round(CHUNK_S / max(1e-6, seconds))))
+
+
+def _chunk(player: Player, what: str, processor: Watch, record: Record) -> bool:
     """Whether nobody disturbed it; who has no repeats left does not wait either."""
     if record.repeats > 0:
         processor.wait_until_quiet(MOST_OTHERS, QUIET_S)
     others = processor.watch([player.pid])
     try:
-        samples = player.turn(count, what)
+        samples = player.turn(record.runs, what)
     except LostError as error:
         record.lost = error
         return False
+    record.runs = _runs_of_a_chunk(samples)
     is_clean = others() <= MOST_OTHERS
     (record.clean if is_clean else record.disturbed).extend(samples)
     return is_clean
