@@ -70,8 +70,9 @@ def take_turns(
 ) -> dict[str, Record]:
     """The records of all players after so many rounds, in each of which every player has a chunk.
 
-    The first run of each only warms up and says how many make a chunk, until a chunk says it better. Each player may have as many chunks repeated
-    as there are rounds; then it is measured as it comes. A player that is lost is left out from there on.
+    The first run of each only warms up and says how many make a chunk, until a chunk says it better. Each player may
+    have as many chunks repeated as there are rounds; then it is measured as it comes. A player that is lost is left out
+    from there on.
     """
     records = {player.name: Record(repeats=rounds) for player in players}
     for player in players:
