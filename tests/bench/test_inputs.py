@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from verydeep.architecture import Architecture
-from verydeep.bench.contestants import CONTESTANTS, chosen
+from verydeep.bench.contestants import CONTESTANTS, PRECISIONS, chosen
 from verydeep.bench.inputs import CALIBRATED_ON, architecture_named, make_subject, random_weights
 from verydeep.bench.subject import open_subject
 from verydeep.errors import ArchitectureError, UsageError
@@ -72,7 +72,7 @@ def test_photos_become_inputs_as_the_model_file_says(tmp_path: Path, toy_model: 
 
 
 def test_who_takes_part() -> None:
-    names = [one.name for one in chosen("all", ["float32", "fast"], gmacs=1.0)]
+    names = [one.name for one in chosen("all", PRECISIONS, gmacs=1.0)]
     assert names == [one.name for one in CONTESTANTS]
     assert "reference" not in [one.name for one in chosen("all", ["float32"], gmacs=100.0)]
     assert [one.name for one in chosen("none", ["fast"], 100.0)] == ["native-fast", "torch-engine"]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--size", type=int, metavar="PIXELS", help="Side of the inputs.  [the model's; 224]")
 @click.option("--batches", default="1", metavar="N,N", help="Images at once, each measured by itself.  [1]")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Of every engine.  [all cores]")
-@click.option("--precisions", default="float32,fast", metavar="P,P", help="Of the native engine.  [float32,fast]")
+@click.option("--precisions", default="float32,fast,int8", metavar="P,P", help="Of the native engine.  [all]")
 @click.option("--rivals", default="all", metavar="R,R", help="all, none, or names like ncnn, openvino-int8.  [all]")
 @click.option("--photos", multiple=True, metavar="PATH", help="A photo or folder of inputs.  [random numbers]")
 @click.option("--rounds", type=click.IntRange(min=1), default=20, metavar="N", help="Turns of each engine.  [20]")
