@@ -129,7 +129,7 @@ def check(done: Any, code: int, message: str, hint: str) -> None:
 MODEL = "--model model.safetensors --engine reference"
 IN_THIS_PROCESS = [
     # A command, an option or an argument that there is not
-    ("describ D", 2, "no command 'describ'; there are describe, predict, train, evaluate, doctor", "--help"),
+    ("describ D", 2, "no command 'describ'; there are describe, predict, train, evaluate, bench, doctor", "--help"),
     ("--colour", 2, "No such option", "verydeep --help"),
     (f"predict photo.jpg {MODEL} --tpo 3", 2, "--top", "verydeep predict --help"),
     ("describe", 2, "Missing argument 'CONFIGURATION|MODEL'", "describe --help"),
