@@ -66,6 +66,8 @@ def test_one_that_is_lost_later_is_named_with_its_reason_and_ended(behaviour: st
     with pytest.raises(LostError, match=said):
         process.turn(1)
     assert not is_running(process.pid)
+    with pytest.raises(LostError, match="was lost before"):
+        process.turn(1)
 
 
 PARENT = """

@@ -33,6 +33,18 @@ def test_what_the_worker_and_this_process_used_is_not_that_of_others(
     assert others() == pytest.approx((4.2 - 0.1 - 3.5) / 2)
 
 
+def test_the_measuring_process_counts_once_where_it_is_watched_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("verydeep.bench.processor._ticks", lambda: 100)
+    clock = iter([10.0, 12.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    write(tmp_path, busy=1000, own=50, worker=100)
+    others = Processor(tmp_path).watch([os.getpid()])
+    write(tmp_path, busy=1420, own=250, worker=100)
+    assert others() == pytest.approx((4.2 - 2.0) / 2)
+
+
 def test_where_nobody_tells_nobody_disturbs(tmp_path: Path) -> None:
     processor = Processor(tmp_path / "nothing")
     assert processor.watch([PID])() == 0

@@ -70,8 +70,10 @@ def test_logits_are_the_references(contestant: Contestant, case: tuple[str, Subj
         assert 0 < sum(seconds.values()) < 60
 
 
-def test_a_native_engine_in_another_precision_than_fast_is_compared_in_its_own_class() -> None:
-    assert named("native-fast").number_class == named("ncnn-bf16").number_class != named("ncnn").number_class
+def test_each_precision_of_the_native_engine_is_compared_with_numbers_of_its_size() -> None:
+    for ours, rival in (("native", "ncnn"), ("native-fast", "ncnn-bf16"), ("native-int8", "openvino-int8")):
+        assert named(ours).number_class == named(rival).number_class
+    assert len({named(ours).number_class for ours in ("native", "native-fast", "native-int8")}) == 3
 
 
 @pytest.mark.parametrize("architecture", NETWORKS.values(), ids=NETWORKS)

@@ -120,3 +120,13 @@ def test_whole_numbers_are_the_native_engines_alone(engine: str, precision: str,
         pytest.importorskip("torch")
     with pytest.raises(DeviceError, match=precision):
         open_model(toy_model, engine=engine, precision=precision)
+
+
+@pytest.mark.parametrize("precision", ["fast", "int8"])
+def test_batch_norm_that_gives_no_number_is_refused(precision: str, random_weights: RandomWeights) -> None:
+    architecture = Architecture("toy", "gap", classes=3, input_size=16, batch_norm=True)
+    weights = random_weights(architecture)
+    ranges = measure_ranges(architecture, ReferenceEngine(architecture, weights), photos(1, 16, 16))
+    weights["bn1_2.running_var"] = -np.ones_like(weights["bn1_2.running_var"])
+    with pytest.raises(ModelFileError, match=r"batch norm after conv1_2 gives NaN or infinity.* --precision float32"):
+        NativeEngine(architecture, weights, precision=precision, ranges=ranges)

@@ -137,7 +137,7 @@ def _photo_inputs(info: ModelInfo, photos: Sequence[str], batch: int, size: tupl
 
 
 def _with_ranges(folder: Path, path: Path, images: np.ndarray) -> Path:
-    """A model file in the folder with what the precision fast has to know, its weights as they are in `path`."""
+    """A model file in the folder with what whole-number precisions have to know, its weights as they are in `path`."""
     info, weights = map_model(path)
     ranges = measure_ranges(info.architecture, _float32_engine(path), list(images))
     dtype = "float16" if any(array.dtype == np.float16 for array in weights.values()) else "float32"

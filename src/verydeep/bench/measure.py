@@ -120,8 +120,8 @@ class _Measurement:
         by_name = {one.name: one for one in contestants}
         with ended_together() as processes:
             with_parts = self._start_all(contestants, batch, processes)
+            errors = self._errors(processes, exact)
             running = [process for process in processes if process.is_alive]
-            errors = {process.name: _error(process, self.subject, exact) for process in running}
             records = self._turns(running, TOTAL, f"batch {batch}")
             memory = {process.name: _memory(process) for process in running if process.is_alive}
             able = [process for process in running if process.is_alive and process.name in with_parts]
@@ -151,6 +151,17 @@ class _Measurement:
             if fields["has_parts"]:
                 with_parts.add(contestant.name)
         return with_parts
+
+    def _errors(self, processes: Sequence[Process], exact: np.ndarray) -> dict[str, float]:
+        """Of each contestant that is still there."""
+        errors = {}
+        for process in processes:
+            if process.is_alive:
+                try:
+                    errors[process.name] = _error(process, self.subject, exact)
+                except LostError as error:
+                    self.note(error.message)
+        return errors
 
     def _turns(self, players: Sequence[Process], what: str, phase: str) -> dict[str, Record]:
         """The records of those that have any samples."""
@@ -187,12 +198,9 @@ def _check_memory(subject: Subject, contestant: Contestant, batch: int, running:
 
 
 def _error(process: Process, subject: Subject, exact: np.ndarray) -> float:
-    """The largest error of a logit over the largest logit; NaN where the contestant is lost, which is told later."""
+    """The largest error of a logit over the largest logit. Raises LostError."""
     path = subject.folder / f"{process.name}-logits.npy"
-    try:
-        process.ask(do="logits", path=str(path))
-    except LostError:
-        return float("nan")
+    process.ask(do="logits", path=str(path))
     return float(np.abs(np.load(path) - exact).max() / np.abs(exact).max())
 
 

@@ -1,6 +1,5 @@
 """What this machine can do at most, measured: the roofs of the roofline."""
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -36,9 +35,10 @@ def measure_peaks(threads: int) -> Peaks:
     if not has_native():
         return _with_numpy(memory, threads)
     from verydeep.runtime import _native  # type: ignore[attr-defined]  # built from native/
+    from verydeep.runtime.native_engine import find_instruction_set
     from verydeep.runtime.packing import NUMBERS
 
-    best_set = os.environ.get("VERYDEEP_ISA") or _native.instruction_sets()[0]
+    best_set = find_instruction_set()
 
     def products(number: str) -> float:
         return _best(lambda: _native.product_rate(best_set, number, threads, _STEPS))

@@ -71,6 +71,8 @@ class Process:
 
     def ask(self, **fields: object) -> dict[str, Any]:
         """Its answer to a command. Raises LostError."""
+        if not self.is_alive:
+            raise LostError(self.name, "was lost before")
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):  # it has ended: its answer says so
             self._process.stdin.write(json.dumps(fields) + "\n")

@@ -22,7 +22,7 @@ class Processor:
 
         own: the process ids whose time does not count, beside that of this process.
         """
-        pids = [os.getpid(), *own]
+        pids = {os.getpid(), *own}
         busy, used, start = self.busy_seconds(), self._used(pids), time.perf_counter()
 
         def others() -> float:

@@ -137,8 +137,9 @@ class Report:
             for one in group.measured:
                 if one.latency_ms.is_clean:
                     yield self._row(one.contestant, group.batch, "prediction", "ms a batch", one.latency_ms)
-                    exactly = Figure(one.error, one.error, one.error, group.batch)
-                    yield self._row(one.contestant, group.batch, "largest error", "over the largest logit", exactly)
+                    if math.isfinite(one.error):  # of random weights without batch norm a deep network may overflow
+                        exactly = Figure(one.error, one.error, one.error, group.batch)
+                        yield self._row(one.contestant, group.batch, "largest error", "over the largest logit", exactly)
             for comparison in group.comparisons:
                 if comparison.times.is_clean:
                     what = f"times as fast as the best rival in {comparison.number_class}"

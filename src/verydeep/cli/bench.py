@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 @click.argument("model", required=False)
 @click.option("--architecture", metavar="NAME", help="Random weights of D, A-LRN, B-bn-gap-0.5x ... in place of MODEL.")
 @click.option("--classes", type=int, default=1000, metavar="N", help="Of --architecture.  [1000]")
-@click.option("--size", type=int, metavar="PIXELS", help="Side of the inputs.  [the model's; 224]")
+@click.option("--size", type=click.IntRange(min=1), metavar="PIXELS", help="Side of the inputs.  [the model's; 224]")
 @click.option("--batches", default="1", metavar="N,N", help="Images at once, each measured by itself.  [1]")
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Of every engine.  [all cores]")
+@click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Of every engine.  [all cores]")
 @click.option("--precisions", default="float32,fast,int8", metavar="P,P", help="Of the native engine.  [all]")
 @click.option("--rivals", default="all", metavar="R,R", help="all, none, or names like ncnn, openvino-int8.  [all]")
 @click.option("--photos", multiple=True, metavar="PATH", help="A photo or folder of inputs.  [random numbers]")
 @click.option("--rounds", type=click.IntRange(min=1), default=20, metavar="N", help="Turns of each engine.  [20]")
 @click.option("--starts", type=click.IntRange(min=0), default=3, metavar="N", help="Rounds of cold starts.  [3]")
 @click.option("--layers", is_flag=True, help="Time every layer, beside its prediction.")
-@click.option("--patience", type=click.FloatRange(min=0.1), default=120.0, metavar="S", help="Of an answer.  [120 s]")
+@click.option("--patience", type=click.IntRange(1, 86_400), default=120, metavar="S", help="Of an answer.  [120 s]")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("--append", metavar="FILE.csv", help="Add the figures as rows to a file of results.")
 @click.option("--picture", metavar="FILE", help="Draw the roofline with every layer into FILE, .svg or .png.")
@@ -47,7 +47,7 @@ def bench(
     rounds: int,
     starts: int,
     layers: bool,
-    patience: float,
+    patience: int,
     as_json: bool,
     append: str | None,
     picture: str | None,

@@ -45,7 +45,7 @@ class NativeEngine:
     ) -> None:
         self.architecture = architecture
         self.threads = threads or cores()
-        self.instruction_set = _find_instruction_set(instruction_set)
+        self.instruction_set = find_instruction_set(instruction_set)
         _check_settings(device, precision)
         if precision in WHOLE:
             _check_ranges(architecture, ranges, precision)
@@ -119,7 +119,7 @@ def _check_ranges(architecture: Architecture, ranges: Ranges | None, precision: 
         )
 
 
-def _find_instruction_set(name: str | None) -> str:
+def find_instruction_set(name: str | None = None) -> str:
     """The best one, or the one that is named by the argument or by $VERYDEEP_ISA. Raises DeviceError."""
     known: list[str] = _native.instruction_sets()
     name = name or os.environ.get("VERYDEEP_ISA") or known[0]

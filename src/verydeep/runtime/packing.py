@@ -144,6 +144,11 @@ def _packed_conv(how: _How, layer: Layer, method: str, weights: Weights) -> Pack
     scale, bias = _folded(layer, weights)
     packed: Packed = {"bias": np.pad(bias, (0, -len(bias) % BLOCK))}
     number = NUMBERS[how.precision] if method == "winograd4" else "float32"
+    if number != "float32" and not (np.isfinite(bias).all() and (scale is None or np.isfinite(scale).all())):
+        raise ModelFileError(
+            f"the batch norm after {layer.name} gives NaN or infinity, which has no whole number.",
+            "Use --precision float32, train the model again, or fetch its file again.",
+        )
     if number != "float32":
         largest = np.maximum(np.asarray(how.ranges[layer.name], np.float32), 1e-20)
         shape = len(largest), len(packed["bias"])

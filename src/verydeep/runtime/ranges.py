@@ -1,7 +1,7 @@
-"""How large the numbers are that precision `fast` rounds: measured on a few photos, kept in the model file.
+"""How large the numbers are that `fast` and `int8` round: measured on some photos, kept in the model file.
 
-It rounds the transformed pixels of each convolution to 14 bits. The scale is one for each position of Winograd's
-F(4x4), so that twice the largest value seen still fits.
+They round the transformed pixels of each convolution, to 14 and to 8 bits. The scale is one for each position of
+Winograd's F(4x4), from the largest value seen there (`packing.py`).
 """
 
 from collections.abc import Iterator, Sequence

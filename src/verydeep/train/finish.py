@@ -88,7 +88,7 @@ def finish(
 
 
 def _ranges(recipe: Recipe, weights: Weights, photos: Dataset, device: str) -> dict[str, tuple[float, ...]]:
-    """What the precision `fast` has to know, from some of the photos."""
+    """What the precisions `fast` and `int8` have to know, from some of the photos."""
     architecture = recipe.architecture(len(photos.classes))
     images = []
     for path in photos.paths[:: max(1, len(photos) // PHOTOS_FOR_RANGES)]:

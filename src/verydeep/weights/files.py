@@ -45,7 +45,7 @@ class ModelInfo:
     )  # data, licence, command, accuracy: shown, not computed with
     ranges: Mapping[str, tuple[float, ...]] = field(
         default_factory=dict
-    )  # of the numbers that precision `fast` rounds: runtime/ranges.py; empty: not measured
+    )  # of the numbers that whole-number precisions round: runtime/ranges.py; empty: not measured
 
     def __post_init__(self) -> None:
         if len(self.classes) != self.architecture.classes or len(set(self.classes)) != len(self.classes):
