@@ -64,9 +64,9 @@ constexpr int kTileSizes = 2;  // F(4x4) and F(6x6)
 
 struct Kernels {
     const char* name;
-    int panel_blocks;                     // of outputs, in a panel of packed weights
-    ConvKernels winograd[4][kTileSizes];  // by Precision
-    ConvKernels window;                   // any kernel and padding, in float32
+    int panel_blocks;                               // of outputs, in a panel of packed weights
+    ConvKernels winograd[kPrecisions][kTileSizes];  // by Precision
+    ConvKernels window;                             // any kernel and padding, in float32
     // Rows first_row ... of the first convolution of one image. planes: (channels, height + 2, width + 2) with a
     // border.
     void (*first_conv)(const Conv&, const float* planes, int channels, int image, int first_row, int rows);
@@ -83,7 +83,7 @@ struct Kernels {
     void (*clear_border)(const Map&, int before, int after_rows, int after_columns, int image, int block);
     // The most that a core can do: operations of so many steps of the micro-kernel in registers, by Precision, null
     // where there are no kernels; and reading so many floats.
-    std::int64_t (*multiply_in_registers[4])(std::int64_t steps);
+    std::int64_t (*multiply_in_registers[kPrecisions])(std::int64_t steps);
     float (*read_memory)(const float* data, std::int64_t count);
 };
 

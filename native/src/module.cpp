@@ -76,6 +76,17 @@ nb::object as_array(std::unique_ptr<T[]> values, const std::vector<std::int64_t>
     return nb::cast(nb::ndarray<nb::numpy, T>(data, sizes.size(), sizes.data(), owner));
 }
 
+Row row_of(Kind kind, std::string name, std::string relu_name, int inputs, int outputs, int kernel) {
+    Row row;
+    row.kind = kind;
+    row.name = std::move(name);
+    row.relu_name = std::move(relu_name);
+    row.inputs = inputs;
+    row.outputs = outputs;
+    row.kernel = kernel;
+    return row;
+}
+
 // A network that is made row by row. It keeps the arrays of its rows alive.
 class NativeNetwork {
 public:
@@ -84,13 +95,7 @@ public:
     void add_conv(std::string name, std::string relu_name, int inputs, int outputs, int kernel, int padding,
                   const std::string& method, const std::string& precision, nb::object weights, nb::object bias,
                   nb::object input_scales, nb::object output_scales, nb::object output_starts) {
-        Row row;
-        row.name = std::move(name);
-        row.relu_name = std::move(relu_name);
-        row.kind = Kind::kConv;
-        row.inputs = inputs;
-        row.outputs = outputs;
-        row.kernel = kernel;
+        Row row = row_of(Kind::kConv, std::move(name), std::move(relu_name), inputs, outputs, kernel);
         row.padding = padding;
         row.method = method_named(method);
         row.precision = precision_named(precision);
@@ -115,13 +120,7 @@ public:
 
     void add_fc(std::string name, std::string relu_name, int inputs, int outputs, int kernel, nb::object weights,
                 nb::object bias, nb::object scales) {
-        Row row;
-        row.name = std::move(name);
-        row.relu_name = std::move(relu_name);
-        row.kind = Kind::kFc;
-        row.inputs = inputs;
-        row.outputs = outputs;
-        row.kernel = kernel;
+        Row row = row_of(Kind::kFc, std::move(name), std::move(relu_name), inputs, outputs, kernel);
         const Weights array = nb::cast<Weights>(weights, false);
         check_size("weights", array.size(), static_cast<std::int64_t>(inputs) * kernel * kernel * outputs);
         check_size("bias", nb::len(bias), outputs);

@@ -15,11 +15,8 @@ static constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return 
 static constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
 static constexpr int blocks_of(int channels) { return static_cast<int>(ceil_div(channels, kBlock)); }
 
-// 16-bit floating point, as bits: half as in IEEE 754 and in model files, brain with the exponent of a float.
+// 16-bit floating point as in IEEE 754 and in model files, as bits.
 struct Half {
-    std::uint16_t bits;
-};
-struct Brain {
     std::uint16_t bits;
 };
 
@@ -27,12 +24,6 @@ struct Brain {
 static inline float to_float(float x) { return x; }
 static inline float to_float(std::int16_t x) { return x; }
 static inline float to_float(std::int8_t x) { return x; }
-static inline float to_float(Brain x) {
-    const std::uint32_t bits = static_cast<std::uint32_t>(x.bits) << 16;
-    float y;
-    std::memcpy(&y, &bits, sizeof y);
-    return y;
-}
 static inline float to_float(Half x) {
     const std::uint32_t sign = (x.bits & 0x8000u) << 16, exponent = (x.bits >> 10) & 31, fraction = x.bits & 1023;
     if (exponent == 0) {  // zero, or smaller than the smallest normal number: fraction * 2^-24
@@ -62,7 +53,8 @@ struct Quantized {
 };
 
 // What convolutions multiply, in the transformed domain.
-enum class Precision { kFloat32, kInt16, kInt8, kBfloat16 };
+enum class Precision { kFloat32, kInt16, kInt8 };
+constexpr int kPrecisions = 3;
 
 // What the weights of fully connected layers are stored as.
 enum class Storage { kFloat32, kFloat16, kInt16, kInt8 };

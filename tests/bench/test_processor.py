@@ -21,28 +21,21 @@ def write(proc: Path, *, busy: int, own: int, worker: int) -> None:
         (proc / str(pid) / "stat").write_text(f"{pid} (a b) c) S {'0 ' * 10}{ticks - 3} 1 1 1 20 0 1\n")
 
 
-def test_what_the_worker_and_this_process_used_is_not_that_of_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("watched", "own", "worker", "others_s"),
+    [(PID, 60, 450, 4.2 - 0.1 - 3.5), (os.getpid(), 250, 100, 4.2 - 2.0)],
+    ids=["a worker", "the measuring process, which counts once"],
+)
+def test_what_is_watched_and_this_process_used_is_not_that_of_others(
+    watched: int, own: int, worker: int, others_s: float, *, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("verydeep.bench.processor._ticks", lambda: 100)
     clock = iter([10.0, 12.0])
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
     write(tmp_path, busy=1000, own=50, worker=100)
-    others = Processor(tmp_path).watch([PID])
-    write(tmp_path, busy=1420, own=60, worker=450)
-    assert others() == pytest.approx((4.2 - 0.1 - 3.5) / 2)
-
-
-def test_the_measuring_process_counts_once_where_it_is_watched_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("verydeep.bench.processor._ticks", lambda: 100)
-    clock = iter([10.0, 12.0])
-    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
-    write(tmp_path, busy=1000, own=50, worker=100)
-    others = Processor(tmp_path).watch([os.getpid()])
-    write(tmp_path, busy=1420, own=250, worker=100)
-    assert others() == pytest.approx((4.2 - 2.0) / 2)
+    others = Processor(tmp_path).watch([watched])
+    write(tmp_path, busy=1420, own=own, worker=worker)
+    assert others() == pytest.approx(others_s / 2)
 
 
 def test_where_nobody_tells_nobody_disturbs(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-// AVX-512 (F, BW, VL, DQ): sixteen floats in a register, 32 registers. With VNNI and BF16 where the compiler has them
-// switched on.
+// AVX-512 (F, BW, VL, DQ): sixteen floats in a register, 32 registers. With VNNI where the compiler has it switched
+// on.
 #pragma once
 
 #include <immintrin.h>

@@ -23,7 +23,7 @@ class Contestant:
     """An engine in one precision."""
 
     name: str
-    library: str  # as `--rivals` names it; of ours, the engine's name
+    origin: str  # as `--rivals` names it; of ours, the engine's name
     precision: str  # a key of `CLASSES`
     module: str  # that builds it: a `Builder`
     needs: tuple[str, ...] = ()  # modules that have to be installed
@@ -61,7 +61,7 @@ CONTESTANTS = (
     Contestant("mnn",                "mnn",         "float32",  f"{_RIVALS}.mnn", _MNN),
 )
 # fmt: on
-PRECISIONS = tuple(dict.fromkeys(one.precision for one in CONTESTANTS if one.library == "native"))
+PRECISIONS = tuple(dict.fromkeys(one.precision for one in CONTESTANTS if one.origin == "native"))
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ def chosen(rivals: str, precisions: Sequence[str], gmacs: float) -> tuple[Contes
     return tuple(
         one
         for one in CONTESTANTS
-        if (one.precision in precisions if one.library == "native" else one in wanted if not one.is_ours else True)
-        and (one.library != "reference" or gmacs <= LITTLE_WORK_GMACS)
+        if (one.precision in precisions if one.origin == "native" else one in wanted if not one.is_ours else True)
+        and (one.origin != "reference" or gmacs <= LITTLE_WORK_GMACS)
     )
 
 
@@ -128,12 +128,12 @@ def _rivals_named(text: str) -> list[Contestant]:
     if text in ("all", "none"):
         return rivals if text == "all" else []
     words = [word.strip() for word in text.split(",")]
-    known = dict.fromkeys(name for one in rivals for name in (one.library, one.name))
+    known = dict.fromkeys(name for one in rivals for name in (one.origin, one.name))
     if unknown := [word for word in words if word not in known]:
         raise UsageError(
             f"no rival {unknown[0]!r}; there are {', '.join(known)}.", "Separate them by commas, or say all or none."
         )
-    return [one for one in rivals if one.library in words or one.name in words]
+    return [one for one in rivals if one.origin in words or one.name in words]
 
 
 def best_of(number_class: str, medians: dict[str, float], contestants: Iterable[Contestant]) -> str | None:

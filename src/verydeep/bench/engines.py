@@ -14,7 +14,7 @@ def prepare(subject: Subject, contestant: Contestant) -> None:
 def load(subject: Subject, contestant: Contestant, threads: int, batch: int) -> Loaded:
     """See `contestants.Builder`."""
     opened = open_model(
-        subject.model, engine=contestant.library, device="cpu", precision=contestant.precision, threads=threads
+        subject.model, engine=contestant.origin, device="cpu", precision=contestant.precision, threads=threads
     )
 
     def run(images: np.ndarray) -> np.ndarray:

@@ -133,7 +133,7 @@ class _Measurement:
         layers = {
             by_name[name].precision: layer_figures(self.subject, by_name[name].precision, batch, record, peaks)
             for name, record in parts.items()
-            if by_name[name].library == "native"
+            if by_name[name].origin == "native"
         }
         return Group(batch, measured, _comparisons(measured, records), layers, block_figures(parts))
 
@@ -217,7 +217,7 @@ def _comparisons(measured: tuple[Measured, ...], records: dict[str, Record]) -> 
     medians = {one.contestant.name: one.latency_ms.value for one in measured}
     contestants = [one.contestant for one in measured]
     comparisons = []
-    for ours in (one for one in contestants if one.library == "native"):
+    for ours in (one for one in contestants if one.origin == "native"):
         for number_class in dict.fromkeys(one.number_class for one in contestants):
             rival = best_of(number_class, medians, contestants)
             if rival:

@@ -13,7 +13,7 @@ from verydeep.bench.starts import Start
 from verydeep.bench.subject import Subject
 from verydeep.evaluate.results import Result, result_row
 
-# The packages whose versions stand in a row, by library.
+# The packages whose versions stand in a row, by origin.
 _PACKAGES = {
     "native": (),
     "reference": (),
@@ -166,5 +166,5 @@ class Report:
             n=figure.n,
             value=f"{figure.value:.4g}",
             spread=f"{figure.low:.4g}..{figure.high:.4g}",
-            packages=_PACKAGES[contestant.library],
+            packages=_PACKAGES[contestant.origin],
         )
