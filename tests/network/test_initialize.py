@@ -1,11 +1,12 @@
 """The spread of the random weights, and what becomes of a signal that passes them."""
 
+import numpy as np
 import pytest
 import torch
 
 from verydeep.architecture import Architecture
 from verydeep.errors import RecipeError
-from verydeep.network import Network, initialize
+from verydeep.network import Network, initialize, whiten
 
 
 def initialized(scheme: str, std: float | None = None, seed: int = 0, **fields) -> Network:
@@ -48,6 +49,49 @@ def test_the_same_seed_gives_the_same_weights():
     first, second, other = (initialized("he", seed=seed) for seed in (5, 5, 6))
     assert torch.equal(first.conv3_1.weight, second.conv3_1.weight)
     assert not torch.equal(first.conv3_1.weight, other.conv3_1.weight)
+
+
+def test_identity_passes_the_inputs_of_each_convolution_on_beside_random_filters():
+    network = initialized("identity", configuration="C", width=0.25)
+    x = torch.rand(1, 32, 9, 9, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(network.conv3_1(x)[:, :32], x)
+    assert network.conv3_1(x)[:, 32:].std() > 0.1
+    x = torch.rand(1, 64, 9, 9)
+    assert torch.allclose(network.conv3_3(x), x), "C's layer of 1x1 filters"
+    assert network.fc8.weight.std().item() == pytest.approx(0.1 * (2 / 128) ** 0.5, rel=0.1)
+    plain = initialized("he", configuration="C", width=0.25)
+    assert torch.equal(network.conv1_1.weight, plain.conv1_1.weight)
+
+
+def photos_of_noise(count: int = 4) -> list[np.ndarray]:
+    """Noise that neighbours and colours share in part, as in photos."""
+    random = np.random.default_rng(0)
+    return [np.cumsum(random.normal(size=(3, 40, 60)), axis=2, dtype=np.float32) for _ in range(count)]
+
+
+@pytest.mark.parametrize(("width", "directions"), [(1.0, 27), (0.5, 16)])
+def test_whitening_makes_outputs_that_are_independent_and_equally_strong(width, directions):
+    network = initialized("he", width=width)
+    before = network.conv1_1.weight.clone()
+    images = photos_of_noise()
+    whiten(network, images)
+    weight = network.conv1_1.weight
+    assert torch.equal(weight[:directions], -weight[directions : 2 * directions])
+    assert torch.equal(weight[2 * directions :], before[2 * directions :]), "filters beyond the directions"
+    with torch.no_grad():
+        outputs = torch.nn.functional.conv2d(torch.from_numpy(np.stack(images)), weight[:directions])
+    outputs = outputs.permute(1, 0, 2, 3).flatten(1).double()
+    covariance = (outputs @ outputs.T / outputs.shape[1]).numpy()
+    np.testing.assert_allclose(covariance, np.eye(directions), atol=0.1)
+
+
+def test_whitening_takes_photos_of_several_sizes_and_leaves_the_layer_where_there_are_none():
+    network = initialized("he")
+    before = network.conv1_1.weight.clone()
+    whiten(network, [])
+    assert torch.equal(network.conv1_1.weight, before)
+    whiten(network, [*photos_of_noise(1), np.zeros((3, 2, 2), np.float32), np.ones((3, 5, 7), np.float32)])
+    assert torch.isfinite(network.conv1_1.weight).all()
 
 
 def test_an_unknown_scheme_is_refused_with_the_list():

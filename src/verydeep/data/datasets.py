@@ -4,6 +4,7 @@ Two layouts are read: DATA/<class>/<photo> and DATA/{train,val}/<class>/<photo> 
 as names of the second, too). Where there is no validation folder, a fifth of each class is drawn for it, by seed.
 """
 
+import contextlib
 import hashlib
 import os
 import re
@@ -15,9 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
+
 from verydeep.errors import DatasetError, ImageError
 from verydeep.files import is_folder
-from verydeep.image import read_image
+from verydeep.image import preprocess, read_image
+from verydeep.nouns import Preprocessing
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 VALIDATION_FOLDERS = ("val", "valid", "validation", "test")
@@ -122,6 +126,18 @@ def check_readable(photos: Dataset) -> None:
         else:
             return
     raise DatasetError(f"none of the {len(photos)} photos to validate on can be read: {errors[0]}", "Replace them.")
+
+
+def inputs_of_some(photos: Dataset, preprocessing: Preprocessing, count: int) -> list[np.ndarray]:
+    """What a network gets of `count` photos from all over the set, (channels, h, w) float32.
+
+    Of fewer, where the set is smaller or some cannot be read.
+    """
+    images = []
+    for position in np.unique(np.linspace(0, len(photos) - 1, count).astype(int)):
+        with contextlib.suppress(ImageError):
+            images.append(preprocess(read_image(photos.paths[position]), preprocessing))
+    return images
 
 
 def open_folder(folder: str | Path) -> Dataset:

@@ -2,6 +2,6 @@
 
 from verydeep.network.backbone import Network, load_weights
 from verydeep.network.build import build, weights_of
-from verydeep.network.initialize import INITIALIZERS, initialize
+from verydeep.network.initialize import INITIALIZERS, initialize, whiten
 
-__all__ = ["INITIALIZERS", "Network", "build", "initialize", "load_weights", "weights_of"]
+__all__ = ["INITIALIZERS", "Network", "build", "initialize", "load_weights", "weights_of", "whiten"]

@@ -1,6 +1,5 @@
 """The end of a run: the weights become a model file, calibrated and evaluated, with its card beside it."""
 
-import contextlib
 import shlex
 import time
 from collections.abc import Callable
@@ -10,11 +9,10 @@ import numpy as np
 
 import verydeep
 from verydeep import machine
-from verydeep.data.datasets import Dataset, Splits
-from verydeep.errors import ImageError, ModelFileError
+from verydeep.data.datasets import Dataset, Splits, inputs_of_some
+from verydeep.errors import ModelFileError
 from verydeep.evaluate import Report, calibrate, evaluate
 from verydeep.files import atomic_write
-from verydeep.image import preprocess, read_image
 from verydeep.nouns import Weights
 from verydeep.outputs.classify import posteriors
 from verydeep.runtime.ranges import measure_ranges
@@ -90,11 +88,8 @@ def finish(
 def _ranges(recipe: Recipe, weights: Weights, photos: Dataset, device: str) -> dict[str, tuple[float, ...]]:
     """What the precisions `fast` and `int8` have to know, from some of the photos."""
     architecture = recipe.architecture(len(photos.classes))
-    images = []
-    for path in photos.paths[:: max(1, len(photos) // PHOTOS_FOR_RANGES)]:
-        with contextlib.suppress(ImageError):
-            images.append(preprocess(read_image(path), recipe.preprocessing))
-    return measure_ranges(architecture, TorchEngine(architecture, weights, device=device), images[:PHOTOS_FOR_RANGES])
+    engine = TorchEngine(architecture, weights, device=device)
+    return measure_ranges(architecture, engine, inputs_of_some(photos, recipe.preprocessing, PHOTOS_FOR_RANGES))
 
 
 def _calibrated(report: Report) -> Report:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from verydeep import machine
 from verydeep.data.cache import PhotoCache, open_cache
-from verydeep.data.datasets import Splits, check_readable
+from verydeep.data.datasets import Splits, check_readable, inputs_of_some
 from verydeep.data.loader import (
     Batch,
     batch_random,
@@ -28,7 +28,7 @@ from verydeep.data.mix import cutmix, mixup
 from verydeep.errors import NonFiniteError, printable
 from verydeep.evaluate import Report
 from verydeep.files import sole_use
-from verydeep.network import Network, initialize, weights_of
+from verydeep.network import Network, initialize, weights_of, whiten
 from verydeep.runtime.torch_engine import find_device
 from verydeep.train.checkpoint import STATE_FOLDER, Progress, State, load_state, save_state
 from verydeep.train.display import Display
@@ -55,6 +55,7 @@ from verydeep.train.run import Run
 from verydeep.train.watchdog import STACKS_FILE, Watchdog
 
 MOST_LISTED = 10  # classes that are shown with their number of photos
+PHOTOS_TO_WHITEN = 500
 COMPUTES = ("torch", "numpy", "pillow")
 COST_OF_SAVING = 0.01  # the share of the time that saving may take, so long as the recipe's `checkpoint_minutes` allow
 
@@ -143,6 +144,8 @@ def begin(recipe: Recipe, splits: Splits, device: torch.device) -> State:
     """The state before the first step. From here on the process keeps what memory it frees, where there is plenty."""
     network = Network(recipe.architecture(len(splits.training.classes)), recipe.dropout)
     initialize(network, recipe.initialization, recipe.seed, recipe.initial_std)
+    if recipe.whiten:
+        whiten(network, inputs_of_some(splits.training, recipe.preprocessing, PHOTOS_TO_WHITEN))
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # an overload lacks
     precision = choose_precision(recipe.precision, device)
     progress = Progress(

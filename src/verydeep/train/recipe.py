@@ -25,8 +25,9 @@ class Recipe:
     width: float = 1.0  # multiplies the channels
     head: Head = "gap"
     input_size: int = 128  # pixels, the side of the pictures trained on
-    initialization: Literal["he", "glorot", "paper"] = "he"
+    initialization: Literal["he", "identity", "glorot", "paper"] = "he"
     initial_std: float | None = None  # of every weight, for initialization=paper: 0.01 unless set
+    whiten: bool = False  # conv1_1 starts with the directions in which the photos' 3x3 patches differ most
     dropout: float = 0.5  # after fc6 and fc7; the gap head has none
 
     # The optimiser: stochastic gradient descent with momentum
