@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": ("verydeep.cli.predict:predict", "Classify photos."),
     "train": ("verydeep.cli.train:train", "Train a network on a folder of class folders."),
     "evaluate": ("verydeep.cli.evaluate:evaluate", "Measure a model's accuracy on a folder of class folders."),
+    "serve": ("verydeep.cli.serve:serve", "Answer over HTTP what is on photos."),
     "bench": ("verydeep.cli.bench:bench", "Measure speed and memory on this machine, beside other engines."),
     "doctor": ("verydeep.cli.doctor:doctor", "What works on this machine, and what to install for the rest."),
 }

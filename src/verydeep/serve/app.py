@@ -1,0 +1,225 @@
+"""The routes: what a request asks, and its answer. Who may ask, and how much, is `guard`'s.
+
+POST /predict              photos as the body, in a form, or in JSON as base64; one or many
+GET  /models               what is served
+GET  /health/live, ready   for a supervisor
+GET  /metrics              for Prometheus
+/v2/...                    the Open Inference Protocol: `open_inference`
+GET  /openapi.json         all of these, for programs
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+import verydeep
+from verydeep.errors import ImageError, VerydeepError
+from verydeep.serve.batching import Overloaded
+from verydeep.serve.bodies import Photo, photos_of
+from verydeep.serve.decoding import Decoders
+from verydeep.serve.guard import Refused
+from verydeep.serve.limits import Limits
+from verydeep.serve.metrics import CONTENT_TYPE, Metrics
+from verydeep.serve.models import ServedModel
+
+MOST_SCORES = 1000  # of a photo
+
+
+@dataclass
+class Service:
+    """All that the routes share."""
+
+    models: Mapping[str, ServedModel]
+    limits: Limits
+    metrics: Metrics
+    log: Callable[[str], None]
+    precision: str = "float32"
+    is_draining: bool = False
+    decoders: Decoders = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.decoders = Decoders(self.limits)
+
+    @property
+    def is_ready(self) -> bool:
+        return not self.is_draining and all(model.is_ready for model in self.models.values())
+
+    def model(self, name: str | None) -> ServedModel:
+        """The model of that name; the first where none is named. Raises Refused."""
+        if name is None:
+            return next(iter(self.models.values()))
+        if name not in self.models:
+            raise Refused(404, "there is no such model.", f"There are {', '.join(self.models)}: see /models.")
+        return self.models[name]
+
+    async def answers(self, model: ServedModel, photos: Sequence[Photo], k: int) -> list[dict[str, Any]]:
+        """For each photo its classes, or why there are none, in their order. Raises Overloaded and VerydeepError."""
+        with model.batcher.room(len(photos)):
+            return await asyncio.gather(*(self._answer(model, photo, k) for photo in photos))
+
+    async def pictures(self, model: ServedModel, photos: Sequence[Photo]) -> list[Any]:
+        """What the network gets of each photo: (h, w, 3) uint8, or the ImageError."""
+        return await asyncio.gather(*(self._picture(model, photo) for photo in photos))
+
+    async def _answer(self, model: ServedModel, photo: Photo, k: int) -> dict[str, Any]:
+        digest = hashlib.sha256(photo.data).hexdigest()
+        picture = await self._picture(model, photo)
+        if isinstance(picture, ImageError):
+            return {"sha256": digest, "error": picture.message, "hint": picture.hint}
+        probabilities = await model.probabilities([model.inputs(picture)])
+        prediction = model.prediction(probabilities[0], k)
+        scores = [score.to_dict() for score in prediction.scores]
+        return {"sha256": digest, "predictions": scores, "is_known": prediction.is_known}
+
+    async def _picture(self, model: ServedModel, photo: Photo) -> Any:
+        try:
+            picture = await self.decoders.decode(photo.data, photo.name, model.opened.info.preprocessing)
+        except ImageError as error:
+            self.metrics.photos.labels(model.name, "unreadable").inc()
+            return error
+        self.metrics.photos.labels(model.name, "decoded").inc()
+        return picture
+
+
+def make_app(service: Service) -> FastAPI:
+    """The app of a service; its processes start and end with it."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await service.decoders.start()
+        checking = asyncio.create_task(_check_models(service))
+        try:
+            yield
+        finally:
+            checking.cancel()
+            await service.decoders.close()
+            for model in service.models.values():
+                await model.batcher.close()
+
+    app = FastAPI(title="verydeep", version=verydeep.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(HTTPException, _not_found)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Overloaded, _overloaded)
+    app.add_exception_handler(VerydeepError, _failed)
+    _add_routes(app, service)
+    from verydeep.serve.open_inference import add_routes
+
+    add_routes(app, service)
+    return app
+
+
+def _add_routes(app: FastAPI, service: Service) -> None:
+    @app.post("/predict")
+    async def predict(request: Request, model: str | None = None, top: int = 5) -> Response:
+        """Classify photos: a body of type image/*, a form with files, or JSON {"images": [base64, ...]}."""
+        if not 1 <= top <= MOST_SCORES:
+            raise Refused(422, f"top is {top}; expected 1 to {MOST_SCORES}.", "How many classes to tell.")
+        chosen = service.model(model)
+        photos = await photos_of(request, service.limits)
+        async with _deadline(service.limits.request_seconds):
+            answers = await service.answers(chosen, photos, top)
+        is_any_read = any("predictions" in answer for answer in answers)
+        body = {"model": chosen.name, "photos": answers}
+        return JSONResponse(body, status_code=200 if is_any_read else 422)
+
+    @app.get("/models")
+    async def models() -> dict[str, Any]:
+        """The models that are served, the default one first."""
+        return {"models": [_described(model, service.precision) for model in service.models.values()]}
+
+    @app.get("/health/live")
+    async def live() -> dict[str, bool]:
+        """The process answers."""
+        return {"live": True}
+
+    @app.get("/health/ready")
+    async def ready(response: Response) -> dict[str, bool]:
+        """Every model has given the right answer once, and the server is not being stopped; else 503."""
+        response.status_code = 200 if service.is_ready else 503
+        return {"ready": service.is_ready}
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """For Prometheus."""
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE)
+
+
+def _described(model: ServedModel, precision: str) -> dict[str, Any]:
+    info = model.opened.info
+    return {
+        "name": model.name,
+        "architecture": info.architecture.to_dict(),
+        "classes": list(info.classes),
+        "preprocessing": info.preprocessing.to_dict(),
+        "calibration": info.calibration.to_dict(),
+        "engine": model.opened.engine_name,
+        "precision": precision,
+        "is_ready": model.is_ready,
+    }
+
+
+async def _check_models(service: Service) -> None:
+    """One after the other, beside the first requests. A model that answers wrongly never gets ready, and says so."""
+    for model in service.models.values():
+        try:
+            await asyncio.to_thread(model.check_golden, service.precision)
+        except VerydeepError as error:
+            service.log(f"error: {error}")
+
+
+@asynccontextmanager
+async def _deadline(seconds: float) -> AsyncIterator[None]:
+    """Raises Refused where the block takes longer; what it waits for is given up."""
+    task = asyncio.current_task()
+    assert task is not None
+    is_late = False
+
+    def give_up() -> None:
+        nonlocal is_late
+        is_late = True
+        task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(seconds, give_up)
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        if not is_late:
+            raise
+        raise Refused(503, f"no answer within {seconds:g} s.", "Try again.", retry_after=1) from error
+    finally:
+        timer.cancel()
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    return JSONResponse(error.body, error.status, error.headers)
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": f"{str(error.detail).lower()}.", "hint": "See /openapi.json."}, error.status_code)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    names = ", ".join(str(one["loc"][-1]) for one in error.errors())
+    return JSONResponse({"error": f"{names}: not what is expected.", "hint": "See /openapi.json."}, 422)
+
+
+async def _overloaded(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Overloaded)
+    return JSONResponse({"error": str(error)}, 503, {"retry-after": str(error.seconds)})
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, VerydeepError)
+    return JSONResponse({"error": error.message, "hint": error.hint}, 500)

@@ -1,0 +1,115 @@
+"""The body of a request -> the photos in it, each with the name that errors call it by."""
+
+import base64
+import binascii
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Request
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from verydeep.serve.guard import Refused
+from verydeep.serve.limits import Limits
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+
+
+@dataclass(frozen=True)
+class Photo:
+    """The bytes of an image file, not looked at yet."""
+
+    data: bytes
+    name: str  # for errors: "photo 2", never what the client called it
+
+
+async def photos_of(request: Request, limits: Limits) -> list[Photo]:
+    """At least one. Raises Refused."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body = await request.body()
+    if kind == "multipart/form-data":
+        files = _parts(body, request.headers["content-type"], limits)
+    elif kind == "application/json":
+        files = _base64(parse_json(body, limits), limits)
+    elif kind.startswith("image/") or kind in ("", "application/octet-stream"):
+        files = [body]
+    else:
+        raise Refused(
+            415, "the body is neither a photo, nor a form, nor JSON.", "Send image/jpeg, multipart/form-data or JSON."
+        )
+    if not any(files):
+        raise Refused(422, "there is no photo in the body.", "Send at least one.")
+    names = ["the photo"] if len(files) == 1 else [f"photo {number}" for number in range(1, len(files) + 1)]
+    return [Photo(data, name) for data, name in zip(files, names, strict=True)]
+
+
+def parse_json(text: bytes, limits: Limits) -> Any:
+    """As `json.loads`. Depth and number of values are counted before anything is built. Raises Refused."""
+    depth = deepest = 0
+    bare = _STRINGS.sub(b"", text)
+    if bare.count(b",") > limits.json_values:
+        raise Refused(413, f"the JSON has more than {limits.json_values:,} values.", "Send them as binary.")
+    for letter in bare.translate(None, bytes(set(range(256)) - set(_STEPS))):
+        depth += _STEPS[letter]
+        deepest = max(deepest, depth)
+        if deepest > limits.json_depth:
+            raise Refused(422, f"the JSON is nested more than {limits.json_depth} levels deep.", "Make it flatter.")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+        raise Refused(422, "the body is not JSON.", "Check the encoding and the quotes.") from error
+
+
+def _base64(found: Any, limits: Limits) -> list[bytes]:
+    images = found.get("images") if isinstance(found, dict) else None
+    if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
+        raise Refused(422, 'the JSON has no list "images" of texts.', '{"images": ["BASE64", ...]}')
+    if len(images) > limits.photos:
+        raise Refused(413, f"{len(images)} photos; expected at most {limits.photos}.", "Send them in several requests.")
+    try:
+        return [base64.b64decode(image, validate=True) for image in images]
+    except (binascii.Error, ValueError) as error:
+        raise Refused(422, "an image is not base64.", "Encode the bytes of the file, without line breaks.") from error
+
+
+def _parts(body: bytes, content_type: str, limits: Limits) -> list[bytes]:
+    """The contents of a form's files. Its other fields are passed over, and files' names are not looked at."""
+    form = _Form(limits.parts)
+    try:
+        parser = MultipartParser(parse_options_header(content_type)[1].get(b"boundary", b""), form.callbacks)
+        parser.write(body)
+        parser.finalize()
+    except MultipartParseError as error:
+        raise Refused(422, "the form cannot be read.", "Send it as curl -F does.") from error
+    if not form.is_whole:
+        raise Refused(422, "the form is cut off.", "Send it as curl -F does.")
+    return [bytes(data) for head, data in form.parts if b"filename" in head]
+
+
+class _Form:
+    """The parts of a form as a parser finds them: their headers in one, and their contents."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.parts: list[tuple[bytearray, bytearray]] = []
+        self.is_whole = False
+        self.callbacks: MultipartCallbacks = {
+            "on_part_begin": self._begin,
+            "on_header_value": lambda data, start, end: self.parts[-1][0].extend(data[start:end]),
+            "on_part_data": lambda data, start, end: self.parts[-1][1].extend(data[start:end]),
+            "on_end": self._end,
+        }
+
+    def _begin(self) -> None:
+        if len(self.parts) == self._most:
+            raise Refused(413, f"the form has more than {self._most} parts.", "Send JSON, or several requests.")
+        self.parts.append((bytearray(), bytearray()))
+
+    def _end(self) -> None:
+        self.is_whole = True

@@ -1,0 +1,231 @@
+"""Who may ask, and how much: an ASGI layer around the app. What it refuses never reaches the app.
+
+host        the name in the Host header is one of the server's: a page elsewhere that rebinds its own name to this
+            machine sends its own (DNS rebinding)
+origin      a page of another origin may not POST, PUT or DELETE
+token       where there is one, all but /health needs it
+body        its length as declared, and as it arrives; how long it takes; how much all requests hold together
+"""
+
+import asyncio
+import hmac
+import json
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from verydeep.serve.limits import Limits
+from verydeep.serve.metrics import Metrics
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_SAFE_HEADERS = [
+    (
+        b"content-security-policy",
+        b"default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+]
+_OPEN_PATHS = ("/health/", "/v2/health/")  # without a token: a supervisor has none
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may ask."""
+
+    hosts: Collection[str]  # names without a port, in lower case
+    token: str = ""  # empty: none is needed
+
+
+class Refused(Exception):  # noqa: N818, an answer
+    """A request that gets an error as its answer. status: of HTTP."""
+
+    def __init__(self, status: int, message: str, hint: str = "", *, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.hint, self.retry_after = status, message, hint, retry_after
+
+    @property
+    def body(self) -> dict[str, str]:
+        return {"error": self.message} | ({"hint": self.hint} if self.hint else {})
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
+
+
+class Guard:
+    """Wraps an app. The app reads the body by `receive` as ever; `Refused` raised anywhere becomes an answer."""
+
+    def __init__(self, app: App, access: Access, limits: Limits, metrics: Metrics, log: Callable[[str], None]) -> None:
+        self._app = app
+        self._access = access
+        self._limits = limits
+        self._metrics = metrics
+        self._log = log
+        self._held_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"")
+        answer = _Answer(send, given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode())
+        body = _Body(receive, self, self._limits)
+        start = time.perf_counter()
+        try:
+            with self._metrics.in_flight.track_inprogress():
+                await self._answer(scope, headers, body, answer)
+        finally:
+            self._held_bytes -= body.held_bytes
+            seconds, route = time.perf_counter() - start, _route(scope)
+            self._metrics.requests.labels(route, answer.status).inc()
+            self._metrics.seconds.labels(route).observe(seconds)
+            self._log(
+                f"{answer.request_id.decode()} {scope['method'][:16]} {route} {answer.status} "
+                f"{1000 * seconds:.1f} ms, {body.held_bytes} bytes"
+            )
+
+    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], body: "_Body", answer: "_Answer") -> None:
+        try:
+            self._check(scope, headers)
+            await self._run(scope, body, answer)
+        except Refused as refused:
+            if answer.status:  # it has begun: nothing else can be said
+                raise
+            await answer.refuse(refused)
+
+    async def _run(self, scope: Scope, body: "_Body", answer: "_Answer") -> None:
+        """The app, for as long as the client waits for its answer."""
+        work = asyncio.ensure_future(self._app(scope, body.receive, answer.send))
+        gone = asyncio.ensure_future(body.until_gone())
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work})
+                raise _gone()
+            work.result()
+        finally:
+            work.cancel()
+            gone.cancel()
+
+    def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
+        """Raises Refused."""
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        if _without_port(host) not in self._access.hosts:
+            raise Refused(
+                421,
+                "this server does not answer for the host named in the request.",
+                "Start it with --allow-host NAME.",
+            )
+        is_reading = scope["method"] in ("GET", "HEAD", "OPTIONS")
+        origin = headers.get(b"origin", b"").decode("latin-1").lower()
+        if origin and not is_reading and origin.partition("://")[2] != host:
+            raise Refused(403, "a page of another origin may not use this server.", "Open the page of this server.")
+        if self._access.token and not scope["path"].startswith(_OPEN_PATHS):
+            given = headers.get(b"authorization", b"")
+            if not hmac.compare_digest(given, b"Bearer " + self._access.token.encode()):
+                raise Refused(401, "a token is needed.", "Send the header: Authorization: Bearer TOKEN")
+        if headers.get(b"content-encoding", b"identity") != b"identity":
+            raise Refused(415, "the body is compressed.", "Send it as it is.")
+        declared = headers.get(b"content-length", b"0")
+        if not declared.isdigit() or int(declared) > self._limits.body_bytes:
+            raise too_large(self._limits)
+
+    def hold(self, size: int) -> None:
+        """Raises Refused where all requests together would hold more than they may."""
+        if self._held_bytes + size > self._limits.held_bytes:
+            raise Refused(503, "too many large requests at once.", "Try again.", retry_after=1)
+        self._held_bytes += size
+
+
+class _Body:
+    """The body as it arrives."""
+
+    def __init__(self, receive: Receive, guard: Guard, limits: Limits) -> None:
+        self._receive = receive
+        self._guard = guard
+        self._limits = limits
+        self._deadline = time.monotonic() + limits.body_seconds
+        self._whole = asyncio.Event()
+        self.held_bytes = 0
+
+    async def until_gone(self) -> None:
+        """Returns when the client has closed its connection after the whole body."""
+        await self._whole.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def receive(self) -> Message:
+        """As ASGI has it. Raises Refused."""
+        try:
+            message = await asyncio.wait_for(self._receive(), max(0, self._deadline - time.monotonic()))
+        except asyncio.TimeoutError as error:
+            raise Refused(
+                408, f"the body took longer than {self._limits.body_seconds:g} s.", "Send it again."
+            ) from error
+        if message["type"] == "http.disconnect":
+            raise _gone()
+        size = len(message.get("body", b""))
+        if self.held_bytes + size > self._limits.body_bytes:
+            raise too_large(self._limits)
+        self._guard.hold(size)
+        self.held_bytes += size
+        if not message.get("more_body", False):
+            self._whole.set()
+        return message
+
+
+class _Answer:
+    """What is sent, with the headers that every answer has."""
+
+    def __init__(self, send: Send, request_id: bytes) -> None:
+        self._send = send
+        self.request_id = request_id
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            own = [*_SAFE_HEADERS, (b"x-request-id", self.request_id)]
+            message = {**message, "headers": [*message.get("headers", []), *own]}
+        await self._send(message)
+
+    async def refuse(self, refused: Refused) -> None:
+        text = json.dumps(refused.body).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(text)).encode())]
+        headers += [(name.encode(), value.encode()) for name, value in refused.headers.items()]
+        await self.send({"type": "http.response.start", "status": refused.status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": text})
+
+
+def _gone() -> Refused:
+    return Refused(499, "the client has gone.")  # nginx's number: nobody gets it, but it is counted
+
+
+def too_large(limits: Limits) -> Refused:
+    return Refused(413, f"the body is larger than {limits.body_bytes >> 20} MiB.", "Send fewer or smaller photos.")
+
+
+def _without_port(host: str) -> str:
+    """ "localhost:8000" -> "localhost"; "[::1]:8000" -> "[::1]"."""
+    end = host.rfind("]")
+    return host[: end + 1] if end >= 0 else host.partition(":")[0]
+
+
+def _route(scope: Scope) -> str:
+    """The route's pattern, as in "/v2/models/{name}/infer": what a client wrote is in no log and in no label."""
+    route = scope.get("route")
+    return getattr(route, "path", "(none)")

@@ -1,0 +1,222 @@
+"""The Open Inference Protocol, version 2, for programs that speak it already (KServe, Triton, OpenVINO Model Server).
+
+A model has one output, "probabilities" FP32 (n, classes), and takes one of three inputs:
+
+photos   BYTES (n,) or (n, 1)              image files; base64 in JSON, four bytes of length before each in binary
+pixels   UINT8 (n, height, width, 3)       RGB, resized and cropped as photos are
+images   FP32  (n, channels, side, side)   what the network gets, normalised
+
+Binary tensors follow the JSON in one body, whose length the header Inference-Header-Content-Length tells.
+"""
+
+import asyncio
+import base64
+import binascii
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+import verydeep
+from verydeep.errors import ImageError
+from verydeep.image.preprocess import fit
+from verydeep.serve.bodies import Photo, parse_json
+from verydeep.serve.guard import Refused
+from verydeep.serve.models import ServedModel
+
+if TYPE_CHECKING:
+    from verydeep.serve.app import Service
+
+_HEAD_LENGTH = "inference-header-content-length"
+_KINDS = {"photos": "BYTES", "pixels": "UINT8", "images": "FP32"}
+_DTYPES: dict[str, np.dtype[Any]] = {"UINT8": np.dtype("u1"), "FP32": np.dtype("<f4")}
+_OUTPUT = "probabilities"
+
+
+def add_routes(app: FastAPI, service: "Service") -> None:
+    """Adds the routes below /v2."""
+
+    @app.get("/v2")
+    async def server() -> dict[str, Any]:
+        """What this server is."""
+        return {"name": "verydeep", "version": verydeep.__version__, "extensions": ["binary_tensor_data"]}
+
+    @app.get("/v2/health/live")
+    async def live() -> Response:
+        """200."""
+        return Response()
+
+    @app.get("/v2/health/ready")
+    async def ready() -> Response:
+        """200, or 503 where a model is not ready or the server is being stopped."""
+        return Response(status_code=200 if service.is_ready else 503)
+
+    @app.get("/v2/models/{name}")
+    async def metadata(name: str) -> dict[str, Any]:
+        """The inputs and outputs of a model."""
+        return _metadata(service.model(name))
+
+    @app.get("/v2/models/{name}/ready")
+    async def model_ready(name: str) -> Response:
+        """200, or 503 where the model is not ready."""
+        return Response(status_code=200 if service.model(name).is_ready and not service.is_draining else 503)
+
+    @app.post("/v2/models/{name}/infer")
+    async def infer(name: str, request: Request) -> Response:
+        """Probabilities of photos, pixels or images."""
+        model = service.model(name)
+        question, tensors = await _question(request, service)
+        kind, data, shape = _input(question, tensors)
+        if not 1 <= shape[0] <= service.limits.photos:
+            raise Refused(413, f"{shape[0]} images; expected 1 to {service.limits.photos}.", "Send several requests.")
+        with model.batcher.room(shape[0]):
+            images = await _images(service, model, kind, data, shape)
+            probabilities = (await model.probabilities(images)).astype("<f4")
+        return _answer(model, question, probabilities)
+
+
+async def _question(request: Request, service: "Service") -> tuple[Mapping[str, Any], bytes]:
+    """The JSON of a request, and the bytes after it. Raises Refused."""
+    body = await request.body()
+    length = request.headers.get(_HEAD_LENGTH, str(len(body)))
+    if not length.isdigit() or int(length) > len(body):
+        raise Refused(400, "Inference-Header-Content-Length is longer than the body.", "It is the length of the JSON.")
+    question = parse_json(body[: int(length)], service.limits)
+    if not isinstance(question, dict):
+        raise Refused(400, "the JSON is no object.", '{"inputs": [...]}')
+    return question, body[int(length) :]
+
+
+def _input(question: Mapping[str, Any], tensors: bytes) -> tuple[str, Any, list[int]]:
+    """Name, data and shape of the one input; its data is a list as JSON has it, or bytes. Raises Refused."""
+    inputs = question.get("inputs")
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise Refused(400, "expected one input.", f"One of {', '.join(_KINDS)}.")
+    given = inputs[0]
+    name, shape = given.get("name"), given.get("shape")
+    if name not in _KINDS or given.get("datatype") != _KINDS[name]:
+        known = ", ".join(f"{name} {kind}" for name, kind in _KINDS.items())
+        raise Refused(400, "no such input, or of another datatype.", f"There are {known}.")
+    if not isinstance(shape, list) or not shape or not all(type(side) is int and 0 < side < 1 << 20 for side in shape):
+        raise Refused(400, "the shape is no list of positive numbers.", 'For example "shape": [1, 3, 224, 224]')
+    parameters = given.get("parameters")
+    size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
+    if size is None:
+        return name, given.get("data"), shape
+    if size != len(tensors):
+        raise Refused(400, f"binary_data_size is {size!s:.20}, but {len(tensors)} bytes follow.", "They must agree.")
+    return name, tensors, shape
+
+
+async def _images(service: "Service", model: ServedModel, kind: str, data: Any, shape: list[int]) -> list[np.ndarray]:
+    """Each image as the network takes it, (channels, h, w) float32. Raises Refused."""
+    if kind == "photos":
+        photos = [Photo(photo, f"photo {number}") for number, photo in enumerate(_photos(data, shape), start=1)]
+        pictures = await service.pictures(model, photos)
+        for picture in pictures:
+            if isinstance(picture, ImageError):
+                raise Refused(400, picture.message, picture.hint)
+        return [model.inputs(picture) for picture in pictures]
+    tensor = _tensor(data, shape, _DTYPES[_KINDS[kind]])
+    if kind == "pixels":
+        if len(shape) != 4 or shape[3] != 3:
+            raise Refused(400, f"pixels of shape {shape}; expected (n, height, width, 3).", "RGB, row by row.")
+        preprocessing = model.opened.info.preprocessing
+        pictures = await asyncio.gather(*(asyncio.to_thread(fit, one, preprocessing) for one in tensor))
+        return [model.inputs(picture) for picture in pictures]
+    side, channels = model.opened.info.preprocessing.crop, model.opened.info.preprocessing.channels
+    if shape[1:] != [channels, side, side]:
+        raise Refused(400, f"images of shape {shape}; expected (n, {channels}, {side}, {side}).", "See the metadata.")
+    if not np.isfinite(tensor).all():
+        raise Refused(400, "the images hold NaN or infinity.", "Normalise pixels: (value / 255 - mean) / std")
+    return list(tensor.astype(np.float32))
+
+
+def _photos(data: Any, shape: list[int]) -> list[bytes]:
+    """The files in a BYTES tensor, which has as many as its shape says. Raises Refused."""
+    try:
+        found = _framed(data) if isinstance(data, bytes) else [base64.b64decode(one, validate=True) for one in data]
+    except (binascii.Error, ValueError, TypeError) as error:
+        raise Refused(
+            400, "the photos are no list of base64 texts, or no framed bytes.", "See the protocol."
+        ) from error
+    if len(found) != math.prod(shape) or len(found) != shape[0]:
+        raise Refused(400, f"{len(found)} photos, but the shape is {shape}.", "They must agree.")
+    return found
+
+
+def _framed(data: bytes) -> list[bytes]:
+    """Length (4 bytes, little-endian) and content of each, one after the other. Raises ValueError."""
+    found, place = [], 0
+    while place < len(data):
+        start = place + 4
+        place = start + int.from_bytes(data[place:start], "little")
+        if place > len(data):
+            raise ValueError("cut off")
+        found.append(data[start:place])
+    return found
+
+
+def _tensor(data: Any, shape: list[int], dtype: np.dtype[Any]) -> np.ndarray:
+    """Raises Refused."""
+    try:
+        if isinstance(data, bytes):
+            return np.frombuffer(data, dtype).reshape(shape)
+        array = np.array(data)
+        if array.dtype.kind not in "iuf":
+            raise ValueError("no numbers")
+        if dtype.kind == "u" and (array.dtype.kind == "f" or array.min() < 0 or array.max() > 255):
+            raise ValueError("no bytes")
+        return array.astype(dtype).reshape(shape)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise Refused(
+            400, f"the data does not fill the shape {shape}, or has other values.", "They must agree."
+        ) from error
+
+
+def _metadata(model: ServedModel) -> dict[str, Any]:
+    preprocessing = model.opened.info.preprocessing
+    side = preprocessing.crop
+    return {
+        "name": model.name,
+        "versions": ["1"],
+        "platform": f"verydeep_{model.opened.engine_name}",
+        "inputs": [
+            {"name": "photos", "datatype": "BYTES", "shape": [-1]},
+            {"name": "pixels", "datatype": "UINT8", "shape": [-1, -1, -1, 3]},
+            {"name": "images", "datatype": "FP32", "shape": [-1, preprocessing.channels, side, side]},
+        ],
+        "outputs": [{"name": _OUTPUT, "datatype": "FP32", "shape": [-1, len(model.classes)]}],
+    }
+
+
+def _answer(model: ServedModel, question: Mapping[str, Any], probabilities: np.ndarray) -> Response:
+    """In JSON, or with the numbers after it where the request asks for that."""
+    output: dict[str, Any] = {"name": _OUTPUT, "datatype": "FP32", "shape": list(probabilities.shape)}
+    answer: dict[str, Any] = {"model_name": model.name, "model_version": "1", "outputs": [output]}
+    if isinstance(question.get("id"), str):
+        answer["id"] = question["id"][:64]
+    if not _wants_binary(question):
+        output["data"] = probabilities.ravel().tolist()
+        return JSONResponse(answer)
+    data = probabilities.tobytes()
+    output["parameters"] = {"binary_data_size": len(data)}
+    head = json.dumps(answer).encode()
+    return Response(head + data, headers={_HEAD_LENGTH: str(len(head))}, media_type="application/octet-stream")
+
+
+def _wants_binary(question: Mapping[str, Any]) -> bool:
+    """Raises Refused where another output is asked for."""
+    outputs = question.get("outputs") or [{"name": _OUTPUT}]
+    asked = outputs[0] if isinstance(outputs, list) and len(outputs) == 1 else None
+    if not isinstance(asked, dict) or asked.get("name") != _OUTPUT:
+        raise Refused(400, "no such output.", f"There is {_OUTPUT}.")
+    of_output, of_all = asked.get("parameters"), question.get("parameters")
+    for parameters, key in ((of_output, "binary_data"), (of_all, "binary_data_output")):
+        if isinstance(parameters, dict) and isinstance(parameters.get(key), bool):
+            return bool(parameters[key])
+    return False

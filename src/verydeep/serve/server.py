@@ -1,0 +1,149 @@
+"""The process that serves: it listens, keeps slow clients to their deadlines, and stops without losing a request.
+
+uvicorn waits for ever for the rest of a request's header, so connections have deadlines of their own here. At the
+first Ctrl-C or SIGTERM the server takes no new connections, answers what has come, and ends; at the second at once.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from verydeep.errors import UsageError
+from verydeep.serve.app import Service, make_app
+from verydeep.serve.guard import Access, Guard
+from verydeep.serve.limits import Limits
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SHELL_BASE = 128
+_LAST_REQUESTS_SECONDS = 0.3  # from the signal: what clients have sent by then is answered
+
+
+def serve(service: Service, access: Access, listener: socket.socket) -> None:
+    """Serves until a signal stops it."""
+    limits = service.limits
+    app = Guard(make_app(service), access, limits, service.metrics, service.log)
+    config = uvicorn.Config(
+        app,
+        http=_with_deadlines(limits),
+        ws="none",
+        lifespan="on",
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        backlog=limits.connections,
+        limit_concurrency=limits.connections,
+        timeout_keep_alive=int(limits.keep_alive_seconds),
+        timeout_graceful_shutdown=int(limits.body_seconds + limits.request_seconds),
+        h11_max_incomplete_event_size=limits.header_bytes,
+    )
+    _Server(config, service).run(sockets=[listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0: a free one. Raises UsageError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(Limits.connections)  # who comes before the server has started waits
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"cannot listen on {host} port {port}: {reason}.", "Choose another --port.") from error
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """Stops as said above."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """uvicorn would raise the signal again at the end: an orderly stop is a success."""
+        before = {number: signal.signal(number, self.handle_exit) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit:
+            self._service.decoders.kill()
+            os._exit(_SHELL_BASE + sig)
+        self._service.is_draining = True
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Connections first end their requests, those that are on their way included; then all of them close."""
+        for listening in self.servers:
+            listening.close()
+        for connection in list(self.server_state.connections):
+            assert isinstance(connection, _Deadlines)
+            connection.is_last = True
+        await asyncio.sleep(_LAST_REQUESTS_SECONDS)
+        await super().shutdown(sockets)
+
+
+class _Deadlines(H11Protocol):
+    """A connection that is closed where its client keeps it waiting."""
+
+    limits = Limits()
+    is_last = False  # after the answer to its next request it closes
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in H11Protocol
+        super().connection_made(transport)
+        self._deadline: asyncio.TimerHandle | None = None
+        self._await_header()
+
+    def data_received(self, data: bytes) -> None:
+        if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
+            self._await_header()
+        super().data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget()
+        super().connection_lost(exc)
+
+    def handle_events(self) -> None:
+        before = self.cycle
+        super().handle_events()
+        if self.cycle is not before:  # a header has come
+            self._forget()
+            self.cycle.keep_alive = not self.is_last
+
+    def on_response_complete(self) -> None:
+        if self.conn.their_state is h11.SEND_BODY:  # of a body that was refused
+            self._close_in(self.limits.linger_seconds)
+        super().on_response_complete()
+
+    def _await_header(self) -> None:
+        self._close_in(self.limits.header_seconds)
+
+    def _close_in(self, seconds: float) -> None:
+        self._forget()
+        self._deadline = self.loop.call_later(seconds, self.transport.abort)
+
+    def _forget(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def _with_deadlines(limits: Limits) -> type[Any]:
+    return type("_Connection", (_Deadlines,), {"limits": limits})
