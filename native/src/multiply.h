@@ -2,10 +2,16 @@
 // engine's time is spent in `multiply_rows`.
 #pragma once
 
+#include <algorithm>
+
 #include "kernels.h"
 #include "unroll.h"
 
 namespace verydeep::VERYDEEP_ISA {
+
+// Channels whose products of floats are added up before the sum is added to that of the channels before. A sum of n numbers
+// in a row is rounded n times, each time by a share of itself; this way the shares of most of them are of a small sum.
+constexpr int kStretch = 128;
 
 // kRows tiles times kBlocks blocks of outputs, all sums in registers.
 // values: (kRows, channels), rows `value_stride` apart. weights: (channels / kGroup, kBlocks * 16, kGroup).
@@ -16,28 +22,34 @@ VERYDEEP_NOINLINE void multiply_rows(const Number* values, std::ptrdiff_t value_
                                      float* sums, std::ptrdiff_t sum_stride, int channels, const Quantized& quantized,
                                      const char* ahead) {
     using D = Dot<Number>;
-    typename D::Sum sum[kRows][kBlocks];
-    unroll<kRows>([&](auto r) VERYDEEP_INLINE_LAMBDA {
-        unroll<kBlocks>([&](auto b) VERYDEEP_INLINE_LAMBDA { sum[r][b] = D::start(quantized, b * kBlock); });
-    });
-    for (int c = 0; c < channels; c += D::kGroup) {
-        typename D::Weights w[kBlocks];
-        unroll<kBlocks>([&](auto b) VERYDEEP_INLINE_LAMBDA { w[b] = D::weights(weights + b * kBlock * D::kGroup); });
-        weights += kBlocks * kBlock * D::kGroup;
-        if constexpr (kPrefetch > 0) {
-            unroll<kPrefetch>([&](auto line) VERYDEEP_INLINE_LAMBDA { prefetch(ahead + 64 * line); });
-            ahead += 64 * kPrefetch;
+    const int stretch = std::is_same_v<Number, float> ? std::min(channels, kStretch) : channels;
+    for (int first = 0; first < channels; first += stretch) {
+        typename D::Sum sum[kRows][kBlocks];
+        unroll<kRows>([&](auto r) VERYDEEP_INLINE_LAMBDA {
+            unroll<kBlocks>([&](auto b) VERYDEEP_INLINE_LAMBDA { sum[r][b] = D::start(quantized, b * kBlock); });
+        });
+        for (int c = first; c < std::min(channels, first + stretch); c += D::kGroup) {
+            typename D::Weights w[kBlocks];
+            unroll<kBlocks>(
+                [&](auto b) VERYDEEP_INLINE_LAMBDA { w[b] = D::weights(weights + b * kBlock * D::kGroup); });
+            weights += kBlocks * kBlock * D::kGroup;
+            if constexpr (kPrefetch > 0) {
+                unroll<kPrefetch>([&](auto line) VERYDEEP_INLINE_LAMBDA { prefetch(ahead + 64 * line); });
+                ahead += 64 * kPrefetch;
+            }
+            unroll<kRows>([&](auto r) VERYDEEP_INLINE_LAMBDA {
+                const auto x = D::input(values + r * value_stride + c);
+                unroll<kBlocks>([&](auto b) VERYDEEP_INLINE_LAMBDA { sum[r][b] = D::step(sum[r][b], x, w[b]); });
+            });
         }
         unroll<kRows>([&](auto r) VERYDEEP_INLINE_LAMBDA {
-            const auto x = D::input(values + r * value_stride + c);
-            unroll<kBlocks>([&](auto b) VERYDEEP_INLINE_LAMBDA { sum[r][b] = D::step(sum[r][b], x, w[b]); });
+            unroll<kBlocks>([&](auto b) VERYDEEP_INLINE_LAMBDA {
+                float* place = sums + r * sum_stride + b * kBlock;
+                const Vec part = D::result(sum[r][b], quantized, b * kBlock);
+                store(place, first == 0 ? part : add(load(place), part));
+            });
         });
     }
-    unroll<kRows>([&](auto r) VERYDEEP_INLINE_LAMBDA {
-        unroll<kBlocks>([&](auto b) VERYDEEP_INLINE_LAMBDA {
-            store(sums + r * sum_stride + b * kBlock, D::result(sum[r][b], quantized, b * kBlock));
-        });
-    });
 }
 
 template <class Number>

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,10 +22,14 @@ _PACKAGE = str(Path(verydeep.__file__).parent.parent)
 
 
 class Decoders:
-    """As many processes as `limits` say. They belong to the event loop in which `start` ran."""
+    """As many processes as `limits` say. They belong to the event loop in which `start` ran.
 
-    def __init__(self, limits: Limits) -> None:
+    program: what they run, as `decoder` describes it.
+    """
+
+    def __init__(self, limits: Limits, program: Sequence[str] = ("-m", "verydeep.serve.decoder")) -> None:
         self._limits = limits
+        self._program = program
         self._idle: asyncio.Queue[Process] = asyncio.Queue()
         self._all: set[Process] = set()
         self._tasks: set[asyncio.Task[np.ndarray]] = set()
@@ -60,7 +65,7 @@ class Decoders:
 
     async def _add(self) -> None:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "verydeep.serve.decoder", str(self._limits.decode_bytes)),
+            *(sys.executable, *self._program, str(self._limits.decode_bytes)),
             stdin=PIPE,
             stdout=PIPE,
             stderr=DEVNULL,

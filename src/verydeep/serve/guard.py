@@ -65,10 +65,23 @@ class Refused(Exception):  # noqa: N818, an answer
 
 
 class Guard:
-    """Wraps an app. The app reads the body by `receive` as ever; `Refused` raised anywhere becomes an answer."""
+    """Wraps an app, which reads the body by `receive` as ever; `Refused` raised anywhere becomes an answer.
 
-    def __init__(self, app: App, access: Access, limits: Limits, metrics: Metrics, log: Callable[[str], None]) -> None:
+    log: takes a line for each request. is_draining: whether each connection is to end with its next answer.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        access: Access,
+        *,
+        limits: Limits,
+        metrics: Metrics,
+        log: Callable[[str], None],
+        is_draining: Callable[[], bool],
+    ) -> None:
         self._app = app
+        self._is_draining = is_draining
         self._access = access
         self._limits = limits
         self._metrics = metrics
@@ -81,7 +94,8 @@ class Guard:
             return
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
-        answer = _Answer(send, given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode())
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode()
+        answer = _Answer(send, request_id, self._is_draining)
         body = _Body(receive, self, self._limits)
         start = time.perf_counter()
         try:
@@ -123,6 +137,11 @@ class Guard:
 
     def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """Raises Refused."""
+        header_bytes = (
+            len(scope["raw_path"]) + len(scope["query_string"]) + sum(map(len, [*headers, *headers.values()]))
+        )
+        if header_bytes > self._limits.header_bytes:  # h11 counts only what comes in several pieces
+            raise Refused(431, f"the header has more than {self._limits.header_bytes} bytes.", "Make it shorter.")
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if _without_port(host) not in self._access.hosts:
             raise Refused(
@@ -191,8 +210,9 @@ class _Body:
 class _Answer:
     """What is sent, with the headers that every answer has."""
 
-    def __init__(self, send: Send, request_id: bytes) -> None:
+    def __init__(self, send: Send, request_id: bytes, is_draining: Callable[[], bool]) -> None:
         self._send = send
+        self._is_draining = is_draining
         self.request_id = request_id
         self.status = 0
 
@@ -200,6 +220,8 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             own = [*_SAFE_HEADERS, (b"x-request-id", self.request_id)]
+            if self._is_draining():
+                own.append((b"connection", b"close"))
             message = {**message, "headers": [*message.get("headers", []), *own]}
         await self._send(message)
 

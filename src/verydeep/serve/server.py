@@ -30,9 +30,16 @@ _LAST_REQUESTS_SECONDS = 0.3  # from the signal: what clients have sent by then 
 def serve(service: Service, access: Access, listener: socket.socket) -> None:
     """Serves until a signal stops it."""
     limits = service.limits
-    app = Guard(make_app(service), access, limits, service.metrics, service.log)
+    guarded = Guard(
+        make_app(service),
+        access,
+        limits=limits,
+        metrics=service.metrics,
+        log=service.log,
+        is_draining=lambda: service.is_draining,
+    )
     config = uvicorn.Config(
-        app,
+        guarded,
         http=_with_deadlines(limits),
         ws="none",
         lifespan="on",
@@ -126,6 +133,14 @@ class _Deadlines(H11Protocol):
         if self.cycle is not before:  # a header has come
             self._forget()
             self.cycle.keep_alive = not self.is_last
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._close_in(self.limits.body_seconds)  # unless it reads
+
+    def resume_writing(self) -> None:
+        self._forget()
+        super().resume_writing()
 
     def on_response_complete(self) -> None:
         if self.conn.their_state is h11.SEND_BODY:  # of a body that was refused

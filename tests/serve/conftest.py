@@ -1,0 +1,38 @@
+"""The service, run: one server for the tests that leave it as it is, others for those that do not."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving import Server, end, make_photo, start
+
+pytest.importorskip("fastapi", reason="needs the extra serve")
+
+
+@pytest.fixture(scope="session")
+def server(toy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One with the settings of everybody, which no test stops."""
+    running = start(toy_model, tmp_path_factory.mktemp("server"))
+    yield running
+    end(running)
+
+
+@pytest.fixture
+def serve(toy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """A function (**settings of the harness) -> a Server of the test's own."""
+    running: list[Server] = []
+
+    def start_another(**settings: Any) -> Server:
+        running.append(start(toy_model, tmp_path_factory.mktemp("server"), **settings))
+        return running[-1]
+
+    yield start_another
+    for one in running:
+        end(one)
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[bytes]:
+    """Forty different ones."""
+    return [make_photo(number) for number in range(40)]

@@ -1,0 +1,96 @@
+"""A server in a process of its own, and a client that speaks HTTP to it."""
+
+import base64
+import http.client
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+HARNESS = Path(__file__).parent / "harness.py"
+PATIENCE = 60.0  # seconds, on a machine that is busy
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Server:
+    """A server that runs."""
+
+    process: "subprocess.Popen[str]"
+    port: int
+    log: Path
+
+    def ask(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Reply:
+        """One request on a connection of its own."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)) as connection:
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+
+    def predict(self, *photos: bytes, query: str = "") -> Reply:
+        """The photos as JSON."""
+        body = json.dumps({"images": [base64.b64encode(photo).decode() for photo in photos]}).encode()
+        return self.ask("POST", f"/predict{query}", body, {"content-type": "application/json"})
+
+    def connect(self) -> socket.socket:
+        """A connection on which nothing is sent yet."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+    def metric(self, name: str) -> float:
+        """The sum over all labels of a metric."""
+        text = self.ask("GET", "/metrics").body.decode()
+        lines = [line for line in text.splitlines() if line.startswith((f"{name}{{", f"{name} "))]
+        assert lines, f"no metric {name}"
+        return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def start(model: Path, folder: Path, **settings: Any) -> Server:
+    """A server that is ready. settings: of the harness."""
+    log, port_file = folder / "log", folder / "port"
+    command = [sys.executable, str(HARNESS), str(model), json.dumps(settings | {"port_file": str(port_file)})]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stderr=file, text=True, env=environment)
+    deadline = time.monotonic() + PATIENCE
+    while not (port_file.exists() and port_file.read_text()):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, "the server did not start"
+        time.sleep(0.02)
+    server = Server(process, int(port_file.read_text()), log)
+    while server.ask("GET", "/health/ready").status != 200:
+        assert time.monotonic() < deadline, "the server did not get ready"
+        time.sleep(0.02)
+    return server
+
+
+def end(server: Server) -> None:
+    server.process.kill()
+    server.process.wait()
+
+
+def make_photo(number: int, side: int = 40) -> bytes:
+    """A PNG of coarse noise, another one for each number."""
+    pixels = np.random.default_rng(number).integers(0, 256, (5, 5, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).resize((side, side + number % 7)).save(file, "PNG")
+    return file.getvalue()

@@ -1,0 +1,164 @@
+"""What a request may cost: each limit at its value, beyond it and far beyond it, and memory that stays flat."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+from serving import end, make_photo, start
+
+from verydeep.serve.bodies import parse_json
+from verydeep.serve.guard import Refused
+from verydeep.serve.limits import Limits
+
+PNG = {"content-type": "image/png"}
+JSON = {"content-type": "application/json"}
+SMALL = {"body_bytes": 100_000, "header_bytes": 4096, "photos": 6, "parts": 3, "largest_batch": 4, "queued_batches": 2}
+
+
+@pytest.fixture(scope="module")
+def small(toy_model, tmp_path_factory):
+    """A server whose limits are small."""
+    running = start(toy_model, tmp_path_factory.mktemp("small"), limits=SMALL)
+    yield running
+    end(running)
+
+
+def memory_bytes(server) -> int:
+    fields = Path(f"/proc/{server.process.pid}/status").read_text().split()
+    return 1024 * int(fields[fields.index("VmRSS:") + 1])
+
+
+def padded(size: int) -> bytes:
+    """A PNG with bytes after its end, which decoders pass over."""
+    return make_photo(1).ljust(size, b"\0")
+
+
+def test_the_largest_body_is_taken_and_one_byte_more_is_not(small):
+    assert small.ask("POST", "/predict", padded(100_000), PNG).status == 200
+    assert small.ask("POST", "/predict", padded(100_001), PNG).status == 413
+    assert small.ask("POST", "/predict", padded(100_000_000), PNG).status == 413
+
+
+def in_chunks(data: bytes, size: int = 10_000):
+    """As a generator, which http.client sends without a length."""
+    return (data[start : start + size] for start in range(0, len(data), size))
+
+
+def test_a_body_without_a_length_is_counted_as_it_comes(small):
+    assert small.ask("POST", "/predict", in_chunks(padded(100_000)), PNG).status == 200
+    assert small.ask("POST", "/predict", in_chunks(padded(100_001)), PNG).status == 413
+    assert small.ask("POST", "/predict", in_chunks(padded(100_000), size=1), PNG).status == 200
+
+
+def raw(server, request: bytes) -> bytes:
+    """The first answer to bytes that need not be HTTP."""
+    with server.connect() as connection:
+        connection.sendall(request)
+        return connection.recv(65536)
+
+
+HEAD = b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: image/png\r\n"
+
+
+def test_lengths_that_are_no_lengths_are_refused(small):
+    for length in (b"-1", b"1e3", b"99999999999999999999", b"0x10", b"5, 6", b"\xc2\xb2"):
+        answer = raw(small, HEAD + b"content-length: " + length + b"\r\n\r\n")
+        assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 413")), (length, answer)
+    both = b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+    assert raw(small, HEAD + both).startswith(b"HTTP/1.1 4"), "two lengths: what smuggles a request"
+
+
+def test_compressed_bodies_are_refused(small):
+    assert small.ask("POST", "/predict", b"x", PNG | {"content-encoding": "gzip"}).status == 415
+
+
+def test_a_header_that_is_too_long_is_refused(small):
+    assert small.ask("GET", "/models", headers={"x-long": "a" * 3000}).status == 200
+    for size in (5000, 1_000_000):
+        with small.connect() as connection:
+            try:
+                connection.sendall(b"GET /models HTTP/1.1\r\nhost: localhost\r\nx-long: " + b"a" * size + b"\r\n\r\n")
+                answer = connection.recv(65536)
+            except ConnectionError:  # it was closed before all was sent
+                continue
+            assert answer[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 431", b""), size
+
+
+def test_the_number_of_photos_and_parts_is_limited(small):
+    assert small.predict(*[make_photo(1)] * 6).status == 200
+    assert small.predict(*[make_photo(1)] * 7).status == 413
+    part = b'--cut\r\ncontent-disposition: form-data; name="a"; filename="b"\r\n\r\n' + make_photo(1) + b"\r\n"
+    for parts, status in ((3, 200), (4, 413), (300, 413)):
+        form = {"content-type": "multipart/form-data; boundary=cut"}
+        assert small.ask("POST", "/predict", part * parts + b"--cut--\r\n", form).status == status, parts
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"", "image/png", 422),
+        (b"", "application/json", 422),
+        (b"{}", "application/json", 422),
+        (b'{"images": "abc"}', "application/json", 422),
+        (b'{"images": [7]}', "application/json", 422),
+        (b'{"images": ["%%%"]}', "application/json", 422),
+        (b'{"images": []}', "application/json", 422),
+        (b"\xff\xfe", "application/json", 422),
+        (b"[" * 32 + b"]" * 32, "application/json", 422),
+        (b"[" * 90_000, "application/json", 422),
+        (b"--cut", "multipart/form-data; boundary=cut", 422),
+        (b"nonsense", "multipart/form-data; boundary=cut", 422),
+        (b"nonsense", "multipart/form-data", 422),
+        (b"--cut--\r\n", "multipart/form-data; boundary=cut", 422),
+        (b"nonsense", "image/png", 422),
+        (b"a,b", "text/csv", 415),
+    ],
+)
+def test_bodies_that_hold_no_photo_are_refused_with_a_sentence(small, body, kind, status):
+    reply = small.ask("POST", "/predict", body, {"content-type": kind})
+    assert reply.status == status
+    told = reply.json["photos"][0] if "photos" in reply.json else reply.json
+    assert told["error"].endswith(".")
+
+
+def test_json_may_be_so_deep_and_no_deeper():
+    limits = Limits(json_depth=5)
+    assert parse_json(b'{"a": [[[[1]]]]}', limits) == {"a": [[[[1]]]]}
+    assert parse_json(b'"[[[[[[[["', limits) == "[[[[[[[[", "brackets in a text nest nothing"
+    assert parse_json(rb'["\"[[[[[[[["]', limits) == ['"[[[[[[[[']
+    for text in (b'{"a": [[[[[1]]]]]}', b"[" * 1_000_000, b'{"a":' * 500_000):
+        with pytest.raises(Refused, match="nested more than 5"):
+            parse_json(text, limits)
+    with pytest.raises(Refused, match="values"):
+        parse_json(b"[" + b"1," * 10 + b"1]", Limits(json_values=9))
+
+
+def test_a_thousand_refusals_leave_memory_as_it_was(small):
+    refused = {
+        "too large": ("POST", "/predict", padded(100_001), PNG),
+        "deep": ("POST", "/predict", b"[" * 50_000, JSON),
+        "no photo": ("POST", "/predict", b"\x89PNG\r\n" + b"\0" * 50_000, PNG),
+        "many": ("POST", "/predict", json.dumps({"images": [base64.b64encode(b"x").decode()] * 99}).encode(), JSON),
+    }
+    for request in refused.values():  # warm
+        for _ in range(10):
+            assert small.ask(*request).status in (413, 422)
+    before = memory_bytes(small)
+    for request in refused.values():
+        for _ in range(250):
+            small.ask(*request)
+    assert memory_bytes(small) - before < 8 << 20
+
+
+def test_all_requests_together_hold_no_more_than_they_may(serve):
+    server = serve(limits={"held_bytes": 150_000})
+    first = server.connect()
+    first.sendall(HEAD + b"content-length: 110000\r\n\r\n" + b"x" * 100_000)
+    reply = server.ask("POST", "/predict", padded(100_000), PNG)
+    while reply.status in (200, 422):  # the first one's bytes may not have been read
+        reply = server.ask("POST", "/predict", padded(100_000), PNG)
+    assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+    first.close()
+    while server.ask("POST", "/predict", padded(100_000), PNG).status != 200:  # as soon as it has gone
+        pass

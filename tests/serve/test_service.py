@@ -1,0 +1,175 @@
+"""What the service answers: the same as `Predictor`, however it is asked."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from verydeep.image import decode
+from verydeep.image.preprocess import fit, preprocess
+from verydeep.predict import Predictor
+
+Serve = Callable[..., "object"]
+
+
+def form(*photos: bytes) -> tuple[bytes, dict[str, str]]:
+    """As `curl -F photo=@a.png` sends them, with one field that is no file."""
+    lines = [b'--cut\r\ncontent-disposition: form-data; name="comment"\r\n\r\nnice\r\n']
+    for photo in photos:
+        head = b'--cut\r\ncontent-disposition: form-data; name="photo"; filename="../../a.png"\r\n\r\n'
+        lines.append(head + photo + b"\r\n")
+    return b"".join(lines) + b"--cut--\r\n", {"content-type": "multipart/form-data; boundary=cut"}
+
+
+@pytest.fixture
+def expected(toy_model: Path, photos: list[bytes]) -> np.ndarray:
+    """(photos, classes): what the program says of them alone."""
+    predictor = Predictor(toy_model, engine="reference")
+    return np.concatenate([predictor.predict_proba([photo]) for photo in photos])
+
+
+def assert_is(answer: dict, photo: bytes, expected: np.ndarray) -> None:
+    assert answer["sha256"] == hashlib.sha256(photo).hexdigest()
+    classes = ("cat", "dog", "rocket")
+    got = {score["label"]: score["probability"] for score in answer["predictions"]}
+    assert [got[name] for name in classes] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_body_a_form_and_json_get_the_answer_of_the_predictor(server, photos, expected):
+    reply = server.ask("POST", "/predict", photos[0], {"content-type": "image/png"})
+    assert reply.status == 200
+    assert reply.json["model"] == "toy"
+    assert_is(reply.json["photos"][0], photos[0], expected[0])
+    body, headers = form(*photos[:3])
+    answers = server.ask("POST", "/predict", body, headers).json["photos"]
+    for answer, photo, row in zip(answers, photos[:3], expected[:3], strict=True):
+        assert_is(answer, photo, row)
+    reply = server.predict(*photos)
+    assert len(reply.json["photos"]) == len(photos)
+    for answer, photo, row in zip(reply.json["photos"], photos, expected, strict=True):
+        assert_is(answer, photo, row)
+    top = server.predict(photos[0], query="?top=1&model=other").json
+    assert top["model"] == "other"
+    assert len(top["photos"][0]["predictions"]) == 1
+
+
+def test_a_photo_that_cannot_be_read_is_told_in_its_place_and_fails_the_request_only_where_all_do(server, photos):
+    reply = server.predict(photos[0], b"nonsense", photos[1])
+    assert reply.status == 200
+    assert [sorted(answer) for answer in reply.json["photos"]] == [
+        ["is_known", "predictions", "sha256"],
+        ["error", "hint", "sha256"],
+        ["is_known", "predictions", "sha256"],
+    ]
+    assert reply.json["photos"][1]["error"].startswith("photo 2 is not ")
+    assert server.predict(b"nonsense").status == 422
+    assert server.metric('verydeep_photos_total{model="toy",result="unreadable"}') == 2
+
+
+@pytest.mark.parametrize("fault", ["", "swap"])
+def test_of_many_clients_each_gets_its_own_answer(serve, photos, expected, fault):
+    """200 requests by eight clients at once; with a batch whose rows are exchanged, the test would notice."""
+    server = serve(fault=fault, engine_seconds=0.001)
+    names = ("cat", "dog", "rocket")
+    right = np.array(expected)
+
+    def is_right(number: int) -> bool:
+        reply = server.ask("POST", "/predict", photos[number % 40], {"content-type": "image/png"})
+        scores = {score["label"]: score["probability"] for score in reply.json["photos"][0]["predictions"]}
+        return bool(np.allclose([scores[name] for name in names], right[number % 40], atol=1e-5))
+
+    with ThreadPoolExecutor(8) as clients:
+        answers = list(clients.map(is_right, range(200)))
+    assert all(answers) == (not fault)
+
+
+def infer(server, question: dict, tensors: bytes = b"", name: str = "toy"):
+    head = json.dumps(question).encode()
+    headers = {"inference-header-content-length": str(len(head))} if tensors else {}
+    return server.ask("POST", f"/v2/models/{name}/infer", head + tensors, headers)
+
+
+def test_the_open_inference_protocol_takes_photos_pixels_and_images_in_json_and_in_binary(
+    server, photos, expected, toy_model
+):
+    some, right = photos[:3], expected[:3]
+    preprocessing = Predictor(toy_model, engine="reference").model.info.preprocessing
+    pictures = [decode(photo, "") for photo in some]
+    pixels = np.stack([fit(picture, preprocessing) for picture in pictures])
+    images = np.stack([preprocess(picture, preprocessing) for picture in pictures])
+    framed = b"".join(len(photo).to_bytes(4, "little") + photo for photo in some)
+    for name, kind, shape, data, raw in (
+        ("photos", "BYTES", [3], [base64.b64encode(photo).decode() for photo in some], framed),
+        ("pixels", "UINT8", list(pixels.shape), pixels.ravel().tolist(), pixels.tobytes()),
+        ("images", "FP32", list(images.shape), images.ravel().tolist(), images.astype("<f4").tobytes()),
+    ):
+        given = {"name": name, "datatype": kind, "shape": shape}
+        reply = infer(server, {"id": "7", "inputs": [given | {"data": data}]})
+        assert reply.status == 200, reply.body
+        output = reply.json["outputs"][0]
+        assert (output["name"], output["datatype"], output["shape"]) == ("probabilities", "FP32", [3, 3])
+        if name != "pixels":  # they are resized once more, from 32 to 36 pixels, before the crop
+            np.testing.assert_allclose(np.reshape(output["data"], (3, 3)), right, atol=1e-5)
+        assert reply.json["id"] == "7"
+        binary = {"parameters": {"binary_data_size": len(raw)}}
+        asked = [{"name": "probabilities", "parameters": {"binary_data": True}}]
+        reply2 = infer(server, {"inputs": [given | binary], "outputs": asked}, raw)
+        length = int(reply2.headers["inference-header-content-length"])
+        rows = np.frombuffer(reply2.body[length:], "<f4").reshape(3, 3)
+        np.testing.assert_allclose(rows, np.reshape(output["data"], (3, 3)), atol=1e-6)
+    assert server.ask("GET", "/v2").json["extensions"] == ["binary_tensor_data"]
+    assert server.ask("GET", "/v2/models/toy").json["outputs"][0]["shape"] == [-1, 3]
+    for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/toy/ready"):
+        assert server.ask("GET", path).status == 200
+
+
+def test_the_protocols_misuse_is_refused_with_a_sentence(server):
+    images = {"name": "images", "datatype": "FP32", "shape": [1, 3, 32, 32]}
+    for question in (
+        [],
+        {},
+        {"inputs": []},
+        {"inputs": ["images"]},
+        {"inputs": [{"name": "other", "datatype": "FP32", "shape": [1], "data": [1]}]},
+        {"inputs": [{"name": "images", "datatype": "INT8", "shape": [1], "data": [1]}]},
+        {"inputs": [images | {"data": [1.0]}]},
+        {"inputs": [images | {"data": "abc"}]},
+        {"inputs": [images | {"data": [float("nan")] * 3072}]},
+        {"inputs": [images | {"shape": [1, -3, 32, 32]}]},
+        {"inputs": [images | {"shape": [1, 3, 33, 32], "data": [0.0] * 3168}]},
+        {"inputs": [images | {"data": [0.0] * 3072}], "outputs": [{"name": "logits"}]},
+        {"inputs": [{"name": "pixels", "datatype": "UINT8", "shape": [1, 1, 1, 3], "data": [0, 256, 0]}]},
+        {"inputs": [{"name": "photos", "datatype": "BYTES", "shape": [2], "data": ["AAAA"]}]},
+        {"inputs": [{"name": "photos", "datatype": "BYTES", "shape": [1], "data": ["AAAA"]}]},
+        {"inputs": [images | {"parameters": {"binary_data_size": 5}}]},
+    ):
+        reply = infer(server, question)
+        assert reply.status == 400, question
+        assert set(reply.json) <= {"error", "hint"}, question
+    assert infer(server, {}, name="nobody").status == 404
+    assert server.ask("GET", "/health/ready").status == 200
+
+
+def test_what_is_served_is_described_for_people_and_for_programs(server):
+    described = server.ask("GET", "/models").json["models"]
+    assert [model["name"] for model in described] == ["toy", "other"]
+    assert described[0]["classes"] == ["cat", "dog", "rocket"]
+    paths = server.ask("GET", "/openapi.json").json["paths"]
+    assert {"/predict", "/models", "/metrics", "/health/ready", "/v2/models/{name}/infer"} <= set(paths)
+
+
+def test_every_request_is_counted_whatever_its_answer(server, photos):
+    before = server.metric("verydeep_requests_total")
+    for photo in (photos[0], b"nonsense", b""):
+        server.ask("POST", "/predict", photo, {"content-type": "image/png"})
+    server.ask("GET", "/nothing-here")
+    server.ask("GET", "/models", headers={"host": "example.com"})
+    assert server.metric("verydeep_requests_total") - before == 5 + 1, "five, and the first look at the metrics"
+    assert server.metric("verydeep_requests_in_flight") == 1, "the one that asks"
+    labels = server.ask("GET", "/metrics").body.decode()
+    assert "nothing-here" not in labels, "a client cannot add labels"

@@ -1,0 +1,94 @@
+"""SIGTERM and Ctrl-C: what was accepted is answered, then the server ends."""
+
+import http.client
+import random
+import signal
+import threading
+import time
+from contextlib import closing
+
+import pytest
+from serving import PATIENCE
+
+PNG = {"content-type": "image/png"}
+
+
+class Load(threading.Thread):
+    """A client that asks until the server is gone. lost: requests that were read and never answered."""
+
+    def __init__(self, server, photo: bytes) -> None:
+        super().__init__()
+        self._server, self._photo = server, photo
+        self.answered = self.lost = 0
+        self.statuses: set[int] = set()
+
+    def run(self) -> None:
+        while True:
+            with closing(http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=PATIENCE)) as connection:
+                try:
+                    connection.connect()
+                except OSError:
+                    return  # it listens no more
+                try:
+                    connection.request("POST", "/predict", self._photo, PNG)
+                    self.statuses.add(connection.getresponse().status)
+                    self.answered += 1
+                except (ConnectionError, http.client.HTTPException):
+                    self.lost += 1
+                    return
+
+
+@pytest.mark.parametrize("fault", ["", "no drain"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_at_a_random_moment_loses_no_request(serve, photos, number, fault):
+    chance = random.Random(number)
+    lost = 0
+    for _ in range(3):
+        server = serve(engine_seconds=0.02, fault=fault)
+        clients = [Load(server, photo) for photo in photos[:6]]
+        for client in clients:
+            client.start()
+        deadline = time.monotonic() + PATIENCE
+        while not all(client.answered for client in clients):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(0.2 * chance.random())
+        server.process.send_signal(number)
+        assert server.process.wait(PATIENCE) == 0
+        for client in clients:
+            client.join(PATIENCE)
+        assert set().union(*(client.statuses for client in clients)) <= {200}
+        lost += sum(client.lost for client in clients)
+    assert (lost == 0) == (not fault)
+
+
+def test_it_is_not_ready_from_the_signal_on_and_answers_what_is_on_its_way(serve, photos):
+    server = serve(engine_seconds=0.5)
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)) as idle:
+        idle.request("GET", "/health/ready")
+        assert idle.getresponse().read() == b'{"ready":true}'
+        slow = Load(server, photos[0])
+        slow.start()
+        time.sleep(0.2)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.05)
+        idle.request("GET", "/health/ready")
+        reply = idle.getresponse()
+        assert (reply.status, reply.getheader("connection")) == (503, "close")
+    slow.join(PATIENCE)
+    assert (slow.answered, slow.lost) == (1, 0)
+    assert server.process.wait(PATIENCE) == 0
+
+
+def test_the_second_signal_ends_it_at_once_and_no_process_is_left(serve, photos):
+    server = serve(engine_seconds=30)
+    client = Load(server, photos[0])
+    client.start()
+    time.sleep(0.3)
+    server.process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert server.process.poll() is None, "it waits for the answer"
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(5) == 128 + signal.SIGINT
+    client.join(PATIENCE)
+    assert client.lost == 1
