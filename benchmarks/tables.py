@@ -51,9 +51,10 @@ def latest(rows: list[Row]) -> list[Row]:
 
 
 def condition(row: Row) -> tuple[str, ...]:
-    """What two measurements of the same figure have in common: all but its unit, and what `OF_THE_MEASUREMENT` names.
+    """What two measurements of the same figure have in common.
 
-    Of a recipe's figures the network and the size may change, too: as the recipe has them now.
+    Not in common are its unit, the sum of its model's file, and what `OF_THE_MEASUREMENT` names; nor, of a recipe's
+    figures, the network and the size, which change with the recipe.
     """
     what, inputs, _ = parts(row["protocol"])
     changing = {*OF_THE_MEASUREMENT, "model", "protocol"}

@@ -48,7 +48,7 @@ def test_tables_rows_and_picture_come_from_one_run(run: Run, tmp_path: Path) -> 
         assert title in done.out
     assert re.search(r"\n +reference +float32 +~?[\d.]+ .* \d\.\de-0[678] ", done.out)
     assert re.search(r"peaks +float32 [\d,]+ GFLOP/s", done.out)
-    assert "batch 2: round 1 of 1" in done.err
+    assert done.err.index("batch 2: round 1 of 1") < done.err.index("batch 1: round 1 of 1")  # the largest first
     rows = read_rows(csv_file)
     assert all(row["architecture"] == "toy-gap" and float(row["value"]) > 0 for row in rows)
     assert f"added {len(rows)} rows" in done.err

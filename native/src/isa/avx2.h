@@ -70,8 +70,7 @@ VERYDEEP_INLINE void store(std::int16_t* p, Vec x) {
 }
 
 VERYDEEP_INLINE void store(std::int8_t* p, Vec x) {
-    const __m256i words =
-        _mm256_packs_epi32(round_below(kLargestValue8, x.low), round_below(kLargestValue8, x.high));
+    const __m256i words = _mm256_packs_epi32(round_below(kLargestValue8, x.low), round_below(kLargestValue8, x.high));
     const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);  // 0 2 1 3
     const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_xor_si128(bytes, _mm_set1_epi8(-kShift8)));

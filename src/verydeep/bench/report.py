@@ -44,7 +44,7 @@ class Measured:
     latency_ms: Figure  # of a batch
     error: float  # the largest of a logit, over the largest logit of the reference in float64
     memory_bytes: int | None  # the most that its process ever held, at this batch; None where the system does not tell
-    disturbed: int  # runs that do not count
+    disturbed: int  # runs during which other programs used the processor
 
     def to_dict(self, batch: int) -> dict[str, Any]:
         """As JSON holds it."""
