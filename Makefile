@@ -68,15 +68,16 @@ format: $(READY)
 	$(BIN)/ruff format
 
 # Speed and memory on this machine, beside the rivals of the extra `bench`: rows of benchmarks/results, the tables of the
-# README and the roofline. Takes more than an hour, and 20 GB of memory; let nothing else run.
+# README and the roofline. Takes more than an hour, 20 GB of memory and 10 GB on the disk; let nothing else run.
 bench: .venv/.rivals
 	$(BIN)/python benchmarks/measure.py
 	$(BENCH) --architecture D --batches 1,16 --picture docs/pictures/roofline.svg
 	$(BENCH) --architecture D --threads 1 --starts 0 --layers
-	$(BENCH) imagenette --batches 1,16
+	$(BENCH) imagenette --batches 1,16 $(if $(wildcard $(PHOTOS)),--photos $(PHOTOS))
 	$(BIN)/python benchmarks/tables.py
 
 BENCH := $(BIN)/verydeep bench --append benchmarks/results/engines.csv
+PHOTOS := ../shared/data/imagenette-144/val
 
 .venv/.rivals: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]' --constraint constraints.txt

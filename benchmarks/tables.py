@@ -1,9 +1,7 @@
 """The tables of results in the README, made from the rows of results/*.csv: `python benchmarks/tables.py`.
 
-A table stands between the comments <!-- results: accuracy.csv --> and <!-- end -->. Of rows that differ in nothing but
-their figure, its date and its commit, the last one counts. Rows of a model's file that was replaced since do not count,
-nor, where no model took part, those that differ in the unit and the size, which stand behind the last colon; nor, of a
-recipe's, those of another network than it has now.
+A table stands between the comments <!-- results: accuracy.csv --> and <!-- end -->. Of rows that are the same figure,
+measured again, the last one counts (`condition`). Rows of a model's file that was replaced since do not count.
 """
 
 import csv
@@ -17,7 +15,7 @@ ROOFLINE = REPOSITORY / "docs" / "pictures" / "roofline.svg"
 # The quantities of `verydeep bench`, as its rows call them.
 FIRST_PREDICTION, PEAK_MEMORY = "start to first prediction, not the first start", "peak memory of a process"
 TIMES_AS_FAST = "times as fast as the best rival in "
-OF_THE_MEASUREMENT = ("date", "commit", "versions", "model", "n", "value", "spread")
+OF_THE_MEASUREMENT = ("date", "commit", "versions", "n", "value", "spread")
 
 Row = dict[str, str]
 
@@ -49,53 +47,83 @@ def read(path: Path) -> list[Row]:
 def latest(rows: list[Row]) -> list[Row]:
     """One row for each figure, in the order in which they were first measured."""
     files = {model(row): row["model"] for row in rows}  # the last of each name
-    figures: dict[tuple[str, ...], Row] = {}
-    for row in rows:
-        if row["model"] != files[model(row)]:
-            continue
-        protocol = row["protocol"].rpartition(":")[0] if row["model"] == "-" else row["protocol"]
-        changing = ("protocol", "architecture") if "of recipe " in protocol else ("protocol",)
-        condition = tuple(row[name] for name in row if name not in (*OF_THE_MEASUREMENT, *changing))
-        figures[(protocol, *condition)] = row
-    return list(figures.values())
+    return list({condition(row): row for row in rows if row["model"] == files[model(row)]}.values())
+
+
+def condition(row: Row) -> tuple[str, ...]:
+    """What two measurements of the same figure have in common.
+
+    Not in common are its unit, the sum of its model's file, and what `OF_THE_MEASUREMENT` names; nor, of a recipe's
+    figures, the network and the size, which change with the recipe.
+    """
+    what, inputs, _ = parts(row["protocol"])
+    changing = {*OF_THE_MEASUREMENT, "model", "protocol"}
+    if "of recipe " in what:
+        inputs = ""
+        changing.add("architecture")
+    return (what, inputs, model(row), *(row[name] for name in row if name not in changing))
+
+
+def parts(protocol: str) -> tuple[str, str, str]:
+    """ "prediction: 224 x 224 pixels, ms a batch" -> the quantity, the inputs, and the unit or the rival.
+
+    That of an accuracy is all quantity.
+    """
+    if protocol.startswith("top-"):
+        return protocol, "", ""
+    what, _, rest = protocol.rpartition(": ")
+    inputs, _, unit = rest.rpartition(", ")
+    return what, inputs, unit
 
 
 def table(rows: list[Row]) -> str:
-    """Markdown, and below it the machines that the figures were measured on."""
+    """Markdown: for each machine and number of threads a table, and below it what it was measured on."""
+    machines: dict[str, list[Row]] = {}
+    for row in rows:
+        machines.setdefault(f"{row['machine']}, {threads(row)}", []).append(row)
+    return "\n".join(f"{machine_table(members)}\nMeasured on: {name}.\n" for name, members in machines.items())
+
+
+def machine_table(rows: list[Row]) -> str:
+    """A line for each row."""
     lines = ["| what | model | network | engine | figure | spread | n |", "|---|---|---|---|---|---|---|"]
     for row in rows:
         figure, low, high = (in_its_unit(text, row["protocol"]) for text in (row["value"], *row["spread"].split("..")))
         what = (row["protocol"], model(row), row["architecture"], engine(row))
         cells = (*what, f"**{figure}**", f"{low} to {high}", row["n"])
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", measured_on(rows), ""])
+    return "\n".join([*lines, ""])
 
 
 def engines(rows: list[Row]) -> str:
-    """`verydeep bench`: a table for each network and number of threads, and the roofline where it was drawn."""
-    groups: dict[tuple[str, str, str], list[Row]] = {}
+    """`verydeep bench`: a table for each network, input and machine, and the roofline where it was drawn."""
+    groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault((row["architecture"], size(row), row["threads"]), []).append(row)
+        network = row["architecture"]
+        name = f"{network} with random weights" if row["model"] == "-" else f"{model(row)} ({network})"
+        title = ", ".join([name, parts(row["protocol"])[1], threads(row), f"on {row['machine']}"])
+        groups.setdefault(title, []).append(row)
     lines = []
-    for (network, pixels, threads), members in groups.items():
-        lines += [f"{network}, {pixels}, {threads} {'thread' if threads == '1' else 'threads'}:", ""]
-        lines += [*engine_table(members), "", *comparisons(members), ""]
+    for title, members in groups.items():
+        lines += [f"{title}:", "", *engine_table(members), "", *comparisons(members), ""]
     if ROOFLINE.exists():
         place = ROOFLINE.relative_to(REPOSITORY).as_posix()
         lines += [f"![The layers of the native engine beside what the machine can do at most]({place})", ""]
-    return "\n".join([*lines, measured_on(rows), ""])
+    return "\n".join(lines)
 
 
 def engine_table(rows: list[Row]) -> list[str]:
-    """A line for each engine and precision, the fastest first: its time at each batch, its error, start and memory."""
-    batches = sorted({int(row["batch"]) for row in rows})
+    """A line for each engine and precision, the fastest first: time and memory at each batch, error and start."""
     figures: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows:
-        what, batch = row["protocol"].partition(":")[0], row["batch"]
-        figures.setdefault((row["engine"], row["dtype"]), {})[f"{what} {batch}"] = row["value"]
+        column = f"{parts(row['protocol'])[0]} {row['batch']}"
+        figures.setdefault((row["engine"], row["dtype"]), {})[column] = row["value"]
+    batches = sorted({int(row["batch"]) for row in rows if parts(row["protocol"])[0] == "prediction"}) or [1]
     columns = [f"prediction {batch}" for batch in batches]
-    columns += [f"largest error {batches[0]}", f"{FIRST_PREDICTION} 1", f"{PEAK_MEMORY} 1"]
-    titles = [*(f"ms, batch {batch}" for batch in batches), "error", "start, s", "memory, MB"]
+    columns += [f"largest error {batches[0]}", f"{FIRST_PREDICTION} 1"]
+    columns += [f"{PEAK_MEMORY} {batch}" for batch in batches]
+    titles = [*(f"ms, batch {batch}" for batch in batches), "error", "start, s"]
+    titles += [f"MB, batch {batch}" for batch in batches]
     lines = [f"| engine | precision | {' | '.join(titles)} |", "|" + "---|" * (2 + len(titles))]
     for names, found in sorted(figures.items(), key=lambda item: float(item[1].get(columns[0], "inf"))):
         cells = [found.get(column, "-") for column in columns]
@@ -107,23 +135,16 @@ def comparisons(rows: list[Row]) -> list[str]:
     """A line for each of the native precisions and batches: how many times as fast as the best rivals."""
     said: dict[str, list[str]] = {}
     for row in rows:
-        if row["protocol"].startswith(TIMES_AS_FAST):
-            number_class = row["protocol"].removeprefix(TIMES_AS_FAST).partition(":")[0]
-            rival = row["protocol"].rpartition(", ")[2]
+        what, _, rival = parts(row["protocol"])
+        if what.startswith(TIMES_AS_FAST):
             start = f"- {row['engine']}, batch {row['batch']}: "
+            number_class = what.removeprefix(TIMES_AS_FAST)
             said.setdefault(start, []).append(f"{float(row['value']):.2f} times as fast as {rival} ({number_class})")
-    return [start + ", ".join(parts) for start, parts in said.items()]
+    return [start + ", ".join(words) for start, words in said.items()]
 
 
-def size(row: Row) -> str:
-    """ "224 x 224 pixels" of "prediction: 224 x 224 pixels, ms a batch"."""
-    return row["protocol"].rpartition(": ")[2].partition(",")[0]
-
-
-def measured_on(rows: list[Row]) -> str:
-    """The machines of the figures."""
-    machines = sorted({f"{row['machine']}, {row['threads']} threads" for row in rows})
-    return f"Measured on: {'; '.join(machines)}."
+def threads(row: Row) -> str:
+    return f"{row['threads']} {'thread' if row['threads'] == '1' else 'threads'}"
 
 
 def model(row: Row) -> str:

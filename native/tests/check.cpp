@@ -220,14 +220,11 @@ void check_convolutions(const Kernels& kernels, std::uint64_t seed) {
     }
 }
 
-// The transforms by themselves, with values of one window.
-template <int kPairs>
-void check_transforms(const Kernels& kernels, std::uint64_t seed) {
-    Random random(seed);
-    const ConvKernels& step = kernels.winograd[0][kPairs - 2];
+// The values of one window, (positions, 16). scales: of each position, for whole numbers.
+template <class Number>
+std::vector<Number> transform_one(const ConvKernels& step, const std::vector<float>& pixels, const float* scales) {
     const int window = step.tile + 2;
-    const std::vector<float> pixels = random.normal(static_cast<std::size_t>(window) * window * kBlock);
-    std::vector<float> values(static_cast<std::size_t>(step.positions) * kBlock);
+    std::vector<Number> values(static_cast<std::size_t>(step.positions) * kBlock);
     Conv conv;
     conv.in.data =
         const_cast<float*>(pixels.data()) + (window + 1) * kBlock;  // the window begins one pixel before the map
@@ -236,13 +233,49 @@ void check_transforms(const Kernels& kernels, std::uint64_t seed) {
     conv.tile_rows = conv.tile_columns = 1;
     conv.values = values.data();
     conv.value_stride = kBlock;
+    conv.input_scales = scales;
     step.transform(conv, {0, 1, 0}, 0, 1);
+    return values;
+}
+
+template <class Number>
+std::vector<double> of_channel(const std::vector<Number>& values, int channel) {
+    std::vector<double> square;
+    for (std::size_t i = static_cast<std::size_t>(channel); i < values.size(); i += kBlock) square.push_back(values[i]);
+    return square;
+}
+
+// The transforms by themselves, with values of one window.
+template <int kPairs>
+void check_transforms(const Kernels& kernels, std::uint64_t seed) {
+    Random random(seed);
+    const ConvKernels& step = kernels.winograd[0][kPairs - 2];
+    const std::vector<float> pixels = random.normal(static_cast<std::size_t>(step.positions) * kBlock);
+    const std::vector<float> values = transform_one<float>(step, pixels, nullptr);
     for (int channel = 0; channel < kBlock; ++channel) {
-        std::vector<double> square, got;
-        for (int i = 0; i < window * window; ++i)
-            square.push_back(pixels[static_cast<std::size_t>(i) * kBlock + channel]);
-        for (int i = 0; i < step.positions; ++i) got.push_back(values[static_cast<std::size_t>(i) * kBlock + channel]);
+        const std::vector<double> square = of_channel(pixels, channel), got = of_channel(values, channel);
         expect_near(std::string(kernels.name) + " transform", got.data(), naive::transform(kPairs, square), 1e-6);
+    }
+}
+
+// Pixels of any size, up to those that no whole number holds: what is beyond the range becomes its end.
+template <class Number>
+void check_cuts(const Kernels& kernels, Precision precision, int least, int most) {
+    Random random(1);
+    const ConvKernels& step = kernels.winograd[static_cast<int>(precision)][0];
+    const std::vector<float> scales(36, 1.0f);
+    for (const double size : {10.0, 1e3, 1e5, 1e12, 1e30}) {
+        const std::vector<float> pixels = random.normal(36 * kBlock, size);
+        std::vector<Number> values = transform_one<Number>(step, pixels, scales.data());
+        if constexpr (std::is_same_v<Number, std::int8_t>)
+            for (Number& value : values) value = static_cast<Number>(value ^ -kShift8);  // kShift8 taken back
+        for (int channel = 0; channel < kBlock; ++channel) {
+            std::vector<double> expected = naive::transform(2, of_channel(pixels, channel));
+            for (double& value : expected) value = std::clamp<double>(std::nearbyint(value), least, most);
+            expect_near(std::string(kernels.name) + " cut to " + std::to_string(most) + " of pixels of about " +
+                            std::to_string(size),
+                        of_channel(values, channel).data(), expected, 1.01 / most);  // a half may go either way
+        }
     }
 }
 
@@ -406,8 +439,12 @@ int main(int argc, char** argv) {
             check_storage<std::int16_t>(*kernels, Storage::kInt16, seed);
             check_storage<std::int8_t>(*kernels, Storage::kInt8, seed);
         }
-        for (const int inputs : {16, 512, 2048}) {
+        check_cuts<std::int16_t>(*kernels, Precision::kInt16, -kLargestValue16, kLargestValue16);
+        check_cuts<std::int8_t>(*kernels, Precision::kInt8, -kShift8, kLargestValue8);
+        for (const int inputs : {16, 512, 2048})
             check_overflow<std::int16_t>(*kernels, Precision::kInt16, kLargestValue16, kLargestValue16, inputs);
+        // From 44,034 inputs on (2^31 / 384 / 127: scale_of) the scales of bytes, too, are made smaller.
+        for (const int inputs : {16, 512, 2048, 3 << 14}) {
             check_overflow<std::int8_t>(*kernels, Precision::kInt8, 127, -1, inputs);  // 127 + 128 = 255
             check_overflow<std::int8_t>(*kernels, Precision::kInt8, -kShift8, 0, inputs);
         }

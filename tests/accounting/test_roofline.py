@@ -38,6 +38,11 @@ def test_half_the_bytes_take_half_the_time_to_move() -> None:
     assert [time.traffic_ms for time in half] == pytest.approx([time.traffic_ms / 2 for time in single])
 
 
+def test_maps_may_be_wider_than_weights() -> None:
+    conv = predict_times(ACCOUNTS, 100, 10, precision="int8", map_precision="float32")[1]  # conv1_2
+    assert conv.traffic_bytes == 4 * 2 * 64 * 224 * 224 + 64 * 64 * 9 + 4 * 64
+
+
 def test_a_pool_computes_nothing_and_moves_its_maps() -> None:
     pool1 = next(time for time in predict_times(ACCOUNTS, 100, 10) if time.name == "pool1")
     assert pool1.flops == 0

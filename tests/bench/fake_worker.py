@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import time
 
@@ -18,6 +19,12 @@ print(json.dumps({"memory": 1000, "has_parts": False}), flush=True)
 for line in sys.stdin:
     command = json.loads(line)
     if behaviour == "killed later":
+        os.kill(os.getpid(), 9)
+    if behaviour in ("killed parent", "ending parent"):
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], stdout=subprocess.DEVNULL)
+        print(json.dumps({"samples": [{"child": child.pid}]}), flush=True)
+        if behaviour == "ending parent":
+            os._exit(7)
         os.kill(os.getpid(), 9)
     if behaviour == "hanging later":
         time.sleep(600)

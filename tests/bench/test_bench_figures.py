@@ -12,17 +12,24 @@ def test_a_figure_is_the_median_with_its_percentiles_and_its_count() -> None:
     assert (made.value, made.low, made.high, made.n) == (50, 5, 95, 101)
 
 
-def test_a_ratio_is_of_medians_and_its_spread_holds_it() -> None:
+def test_a_ratio_is_between_medians_and_its_spread_holds_it() -> None:
     random = np.random.default_rng(1)
-    made = ratio(list(random.normal(3, 0.3, 200)), list(random.normal(2, 0.2, 150)))
+    made = ratio(list(random.normal(3, 0.3, (20, 10))), list(random.normal(2, 0.2, (20, 15))))
     assert made.value == pytest.approx(1.5, rel=0.05)
     assert made.low < made.value < made.high
-    assert made.high - made.low < 0.15  # 200 samples say more than one
-    assert made.n == 150
+    assert made.high - made.low < 0.15  # 200 runs say more than one
+    assert made.n == 20
 
 
-def test_constant_samples_have_no_spread() -> None:
-    made = ratio([4.0] * 5, [2.0] * 5)
+def test_runs_of_a_chunk_that_are_alike_say_no_more_than_one() -> None:
+    random = np.random.default_rng(1)
+    levels = random.normal(3, 0.3, 20)  # of the machine, in each round
+    one, many = (ratio([[level] * runs for level in levels], [[1.0]] * 20) for runs in (1, 100))
+    assert (many.low, many.value, many.high) == (one.low, one.value, one.high)
+
+
+def test_a_slow_minute_that_hits_both_makes_no_spread() -> None:
+    made = ratio([[4.0], [40.0], [4.0], [4.0]], [[2.0, 2.0], [20.0], [2.0], [2.0]])
     assert (made.low, made.value, made.high) == (2, 2, 2)
 
 

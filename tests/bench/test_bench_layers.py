@@ -1,5 +1,6 @@
 """Layers beside the accounts' prediction, and the roofline's picture."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,16 @@ from verydeep.bench.report import Group, Measured, Report
 from verydeep.bench.roofline import check_picture, draw_roofline
 from verydeep.bench.starts import Start
 from verydeep.bench.subject import Subject
-from verydeep.bench.turns import Record
+from verydeep.bench.turns import Chunk, Record, Sample
 from verydeep.errors import UsageError
 
 ARCHITECTURE = Architecture("toy", "gap", classes=10, input_size=32)
-PEAKS = Peaks({"float32": 100.0, "fast": 200.0}, 25.0, "made up")
+PEAKS = Peaks({"float32": 100.0, "fast": 200.0, "int8": 400.0}, 25.0, "made up")
 SECONDS = {"conv1_1": 1e-3, "conv1_2": 2e-3, "pool1": 0.0, "conv2_1": 3e-3, "pool2": 0.0, "gap": 1e-5, "fc8": 1e-5}
+
+
+def record_of(*samples: Sample) -> Record:
+    return Record([Chunk(0, list(samples), is_clean=True)])
 
 
 @pytest.fixture
@@ -29,7 +34,7 @@ def subject(tmp_path: Path) -> Subject:
 
 @pytest.fixture
 def report(subject: Subject) -> Report:
-    record = Record(clean=[SECONDS, SECONDS])
+    record = record_of(SECONDS, SECONDS)
     layers = {precision: layer_figures(subject, precision, 1, record, PEAKS) for precision in ("float32", "fast")}
     clean, disturbed = figure([5.0, 6.0, 7.0]), figure([5.0], is_clean=False)
     measured = (
@@ -41,7 +46,7 @@ def report(subject: Subject) -> Report:
 
 
 def test_a_layers_prediction_is_the_accounts_at_the_measured_peaks(subject: Subject) -> None:
-    rows = {row.name: row for row in layer_figures(subject, "float32", 4, Record(clean=[SECONDS]), PEAKS)}
+    rows = {row.name: row for row in layer_figures(subject, "float32", 4, record_of(SECONDS), PEAKS)}
     accounts = {account.name: account for account in account_layers(ARCHITECTURE)}
     conv = rows["conv1_2"]
     assert conv.predicted.flops == 4 * accounts["conv1_2"].flops
@@ -56,15 +61,20 @@ def test_a_layers_prediction_is_the_accounts_at_the_measured_peaks(subject: Subj
     assert [row.name for row in rows.values()] == [layer.name for layer in ARCHITECTURE.layers]
 
 
-def test_fast_is_held_against_its_own_peak_and_moves_half_as_much(subject: Subject) -> None:
-    record = Record(clean=[SECONDS])
-    exact, fast = (layer_figures(subject, name, 1, record, PEAKS)[1] for name in ("float32", "fast"))
-    assert fast.predicted.compute_ms == exact.predicted.compute_ms / 2
-    assert fast.predicted.traffic_bytes == exact.predicted.traffic_bytes / 2
+@pytest.mark.parametrize(("precision", "faster", "bytes_less"), [("fast", 2, 2), ("int8", 4, 3)])
+def test_whole_numbers_have_a_peak_of_their_own_and_smaller_weights_but_maps_in_float32(
+    subject: Subject, precision: str, faster: int, bytes_less: int
+) -> None:
+    exact, whole = (layer_figures(subject, name, 1, record_of(SECONDS), PEAKS)[1] for name in ("float32", precision))
+    account = next(account for account in account_layers(ARCHITECTURE) if account.name == "conv1_2")
+    assert whole.predicted.compute_ms == exact.predicted.compute_ms / faster
+    less = exact.predicted.traffic_bytes - whole.predicted.traffic_bytes
+    biases = 0 if precision == "int8" else account.biases  # in int8 they stay float32
+    assert less == bytes_less * account.weights + 2 * biases
 
 
 def test_blocks_are_sums_of_layers_and_the_worst_is_told() -> None:
-    ours, theirs = Record(clean=[SECONDS]), Record(clean=[{"pool1": 2e-3, "pool2": 6e-3, "logits": 1e-5}])
+    ours, theirs = record_of(SECONDS), record_of({"pool1": 2e-3, "pool2": 6e-3, "logits": 1e-5})
     blocks = block_figures({"native": ours, "ncnn": theirs})
     assert [block.name for block in blocks] == ["conv1", "conv2", "head"]
     assert blocks[0].measured_ms["native"].value == pytest.approx(3)
@@ -78,14 +88,22 @@ def test_rows_of_results_are_those_that_nobody_disturbed(report: Report) -> None
     assert {row.engine for row in rows} == {"native"}
     speed = rows[0]
     assert (speed.dtype, speed.batch, speed.threads, speed.n, speed.value) == ("float32", "1", "2", "3", "6")
-    assert (speed.protocol, speed.spread) == ("prediction: 32 x 32 pixels, ms a batch", "5.1..6.9")
+    assert (speed.protocol, speed.spread) == ("prediction: 32 x 32 pixels, 10 classes, ms a batch", "5.1..6.9")
     assert [row.protocol.partition(":")[0] for row in rows] == [
         "prediction",
         "largest error",
-        "start to first prediction, not the first start",
         "peak memory of a process",
+        "start to first prediction, not the first start",
     ]
-    assert rows[-1].value == "50"
+    assert rows[2].value == "60"
+
+
+def test_a_row_says_what_the_network_ran_on(report: Report) -> None:
+    assert report.inputs == "32 x 32 pixels, 10 classes"
+    of_model = replace(report.subject, label="toy sha256:0123456789ab", has_photos=True)
+    assert replace(report, subject=of_model).inputs == "32 x 32 pixels of photos"
+    usual = replace(report.subject, architecture=Architecture("D"), image_size=(224, 224))
+    assert replace(report, subject=usual).inputs == "224 x 224 pixels"
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg"])

@@ -67,8 +67,20 @@ def test_photos_become_inputs_as_the_model_file_says(tmp_path: Path, toy_model: 
     made = make_subject(tmp_path, toy_model, batch=2, photos=(str(photo),))
     expected = preprocess(read_image(photo), read_info(toy_model).preprocessing)
     assert np.array_equal(made.images(2), np.stack([expected, expected]))
+    assert open_subject(tmp_path).has_photos
     with pytest.raises(UsageError, match="as the model file says"):
         make_subject(tmp_path, toy_model, batch=2, photos=(str(photo),), image_size=(64, 64))
+
+
+def test_inputs_are_photos_of_several_classes_each_once(tmp_path: Path, toy_model: Path, class_folders: Path) -> None:
+    photos = sorted(map(str, class_folders.glob("*/*.png")))
+    made = make_subject(tmp_path, toy_model, batch=16, photos=photos)
+    preprocessing = read_info(toy_model).preprocessing
+    ready = [preprocess(read_image(path), preprocessing) for path in photos]
+    places = [[np.array_equal(image, one) for one in ready].index(True) for image in made.calibration()]
+    assert len({place // 8 for place in places}) > 1  # eight of each class
+    used = np.concatenate([made.calibration(), made.images(16)])
+    assert np.array_equal(np.sort(used.sum(axis=(1, 2, 3))), np.sort(np.stack(ready).sum(axis=(1, 2, 3))))
 
 
 def test_who_takes_part() -> None:

@@ -70,6 +70,29 @@ def test_one_that_is_lost_later_is_named_with_its_reason_and_ended(behaviour: st
         process.turn(1)
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="a child of nobody is gone when /proc says so")
+@pytest.mark.parametrize(
+    ("behaviour", "said"), [("killed parent", "memory is short"), ("ending parent", "exit code 7")]
+)
+def test_children_of_one_that_has_ended_are_ended_too(behaviour: str, said: str) -> None:
+    process = Process(command(behaviour))
+    process.first_answer()
+    child = int(process.turn(1)[0]["child"])
+    with pytest.raises(LostError, match=said):
+        process.turn(1)
+    end = time.monotonic() + 30
+    while state(child) not in ("", "Z", "X") and time.monotonic() < end:
+        time.sleep(0.01)
+    assert state(child) in ("", "Z", "X")  # gone, or waiting for whoever inherits it
+
+
+def state(pid: int) -> str:
+    """Linux's letter for what a process does; "" where there is none."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    return ""
+
+
 PARENT = """
 import sys, time
 from verydeep.bench.processes import Command, Process, ended_together

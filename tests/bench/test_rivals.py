@@ -16,8 +16,9 @@ from verydeep.weights import ModelInfo, write_model
 
 # Of the largest logit. float32: its rounding in up to 13 layers; the others: that of their numbers, and room.
 TOLERANCES = {"float32": 5e-6, "fast": 1e-2, "bfloat16": 3e-2, "int8": 0.15}
-# Winograd by whole points, which lose two digits; and in bytes, with few channels to average their rounding.
-LESS_EXACT = {"mnn": 3e-4, "native-int8": 0.4}
+# Winograd by whole points, which lose two digits; and in bytes, 0.05 to 0.2 on the networks below: a layer in the
+# middle that loses an eighth of its outputs makes that 0.28 and more in two of them, and a missing LRN makes it 0.46.
+LESS_EXACT = {"mnn": 3e-4, "native-int8": 0.25}
 NETWORKS = {
     "lrn, fc": Architecture("A-LRN", "fc", classes=10, input_size=64, width=0.125),
     "1x1, batch norm, gap": Architecture("C", "gap", classes=10, input_size=64, width=0.125, batch_norm=True),

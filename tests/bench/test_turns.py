@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from verydeep.bench.processes import LostError
-from verydeep.bench.turns import MOST_OTHERS, Sample, take_turns
+from verydeep.bench.turns import MOST_OTHERS, Chunk, Record, Sample, take_turns
 
 
 @dataclass
@@ -49,9 +49,25 @@ def test_players_take_turns_after_one_run_to_warm_up_each() -> None:
     records = take_turns(players, 3, Processor(), on_round=rounds.append)
     assert diary == ["a1", "b1", "c1"] + ["a2", "b1", "c1"] * 3  # as many runs as take 0.6 seconds
     assert rounds == [1, 2, 3]
-    assert records["a"].clean == [{"total": 0.3}] * 6  # the first run does not count
+    assert records["a"].counted == [{"total": 0.3}] * 6  # the first run does not count
     assert not records["a"].disturbed
     assert records["a"].is_clean
+
+
+def test_a_chunk_of_a_fast_player_is_as_long_as_any() -> None:
+    diary: list[str] = []
+    take_turns([Player("a", diary, 1e-4)], 1, Processor())
+    assert diary == ["a1", "a6000"]
+
+
+def test_what_counts_is_told_by_round() -> None:
+    one, other, third = ({"total": seconds} for seconds in (1.0, 2.0, 3.0))
+    record = Record([Chunk(0, [one, one], is_clean=True), Chunk(1, [other], is_clean=False)])
+    assert record.by_round == {0: [one, one]}
+    assert (record.counted, record.disturbed) == ([one, one], [other])
+    record = Record([Chunk(0, [one], is_clean=False), Chunk(0, [other], is_clean=False), Chunk(1, [third], False)])
+    assert record.by_round == {0: [one, other], 1: [third]}
+    assert not record.is_clean
 
 
 def test_a_disturbed_chunk_is_kept_apart_and_repeated_at_once() -> None:
@@ -59,8 +75,8 @@ def test_a_disturbed_chunk_is_kept_apart_and_repeated_at_once() -> None:
     players = [Player("a", diary), Player("b", diary)]
     records = take_turns(players, 2, Processor([0.0, 1.0, 0.5, MOST_OTHERS]))
     assert diary[2:] == ["a2", "b2", "b2", "b2", "a2", "b2"]
-    assert (len(records["b"].clean), len(records["b"].disturbed)) == (4, 4)
-    assert len(records["a"].clean) == 4
+    assert (len(records["b"].counted), len(records["b"].disturbed)) == (4, 4)
+    assert len(records["a"].counted) == 4
 
 
 def test_on_a_machine_that_is_always_busy_it_ends_and_says_that_nothing_is_clean() -> None:
@@ -80,6 +96,6 @@ def test_who_is_lost_is_named_and_the_others_go_on() -> None:
     assert str(records["a"].lost) == "a has ended; it is left out."
     assert not records["a"].counted
     assert records["b"].lost is not None
-    assert len(records["b"].clean) == 2  # of the round before
+    assert len(records["b"].counted) == 2  # of the round before
     assert records["c"].lost is None
-    assert len(records["c"].clean) == 8
+    assert len(records["c"].counted) == 8

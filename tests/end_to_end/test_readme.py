@@ -85,24 +85,63 @@ def children(folder: Path) -> set[str]:
     return {name for name in names if not name.startswith((".", "__"))} - {"py.typed"}
 
 
-def test_the_table_of_engines_has_a_line_for_each_with_its_figures_side_by_side(tables):
-    def row(engine, what, value, batch="1", unit="ms a batch"):
-        fixed = {"date": "", "commit": "", "machine": "Zen, 2 cores", "threads": "2", "versions": "", "model": "-"}
-        protocol = f"{what}: 224 x 224 pixels, {unit}"
-        varying = {"architecture": "D", "engine": engine, "dtype": "float32", "batch": batch, "protocol": protocol}
-        return fixed | varying | {"n": "9", "value": value, "spread": f"{value}..{value}"}
+def row(engine, what, value, *, batch="1", unit="ms a batch", size="224 x 224 pixels", **others):
+    fixed = {"date": "", "commit": "", "machine": "Zen, 2 cores", "threads": "2", "versions": "", "model": "-"}
+    protocol = f"{what}: {size}, {unit}"
+    varying = {"architecture": "D", "engine": engine, "dtype": "float32", "batch": batch, "protocol": protocol}
+    return fixed | varying | {"n": "9", "value": value, "spread": f"{value}..{value}"} | others
 
+
+def test_the_table_of_engines_has_a_line_for_each_with_its_figures_side_by_side(tables):
     rows = [
         row("ncnn", "prediction", "72"),
         row("native", "prediction", "60"),
         row("native", "prediction", "50"),  # measured again
         row("native", "prediction", "700", batch="16"),
         row("native", "largest error", "1e-06", unit="over the largest logit"),
-        row("native", "times as fast as the best rival in float32", "1.44", unit="ncnn"),
+        row("native", "times as fast as the best rival in float32", "1.3", unit="openvino"),
+        row("native", "times as fast as the best rival in float32", "1.44", unit="ncnn"),  # now another one is the best
+        row("native", "peak memory of a process", "600", unit="MB"),
+        row("native", "peak memory of a process", "900", batch="16", unit="MB"),
         row("native", "start to first prediction, not the first start", "0.3", unit="s"),
     ]
     lines = tables.engines(tables.latest(rows)).splitlines()
-    assert lines[0] == "D, 224 x 224 pixels, 2 threads:"
-    assert "| native | float32 | 50 | 700 | 1e-06 | 0.3 | - |" in lines
-    assert lines.index("| ncnn | float32 | 72 | - | - | - | - |") == 5  # the fastest first
+    assert lines[0] == "D with random weights, 224 x 224 pixels, 2 threads, on Zen, 2 cores:"
+    assert lines[2].endswith("| ms, batch 1 | ms, batch 16 | error | start, s | MB, batch 1 | MB, batch 16 |")
+    assert "| native | float32 | 50 | 700 | 1e-06 | 0.3 | 600 | 900 |" in lines
+    assert lines.index("| ncnn | float32 | 72 | - | - | - | - | - |") == 5  # the fastest first
     assert "- native, batch 1: 1.44 times as fast as ncnn (float32)" in lines
+
+
+def test_figures_of_other_machines_models_and_inputs_stand_in_tables_of_their_own(tables):
+    small = {"architecture": "A-bn-gap-0.5x", "size": "160 x 160 pixels"}
+    rows = [
+        row("native", "prediction", "1"),
+        row("native", "prediction", "2", machine="Raptor, 8 cores"),
+        row("native", "prediction", "3", size="160 x 160 pixels"),
+        row("native", "prediction", "4", size="224 x 224 pixels, 10 classes"),
+        row("native", "prediction", "5", **small),
+        row("native", "prediction", "6", model="imagenette sha256:00", **small),
+        row("native", "prediction", "7", model="flowers sha256:01", **small),
+        row("native", "prediction", "8", model="flowers sha256:02", **small),  # its file was replaced
+    ]
+    kept = tables.latest(rows)
+    assert [one["value"] for one in kept] == ["1", "2", "3", "4", "5", "6", "8"]
+    titles = [line for line in tables.engines(kept).splitlines() if line.endswith(":")]
+    assert len(titles) == 7
+    assert titles[1] == "D with random weights, 224 x 224 pixels, 2 threads, on Raptor, 8 cores:"
+    assert titles[5] == "imagenette (A-bn-gap-0.5x), 160 x 160 pixels, 2 threads, on Zen, 2 cores:"
+    assert re.findall("Measured on: (.*)", tables.table(kept)) == [
+        "Zen, 2 cores, 2 threads.",
+        "Raptor, 8 cores, 2 threads.",
+    ]
+
+
+def test_of_a_recipes_figures_those_of_its_network_and_size_now_count(tables):
+    rows = [
+        row("torch", "training step of recipe modern", "9", size="160 pixels"),
+        row("torch", "training step of recipe modern", "8", size="128 pixels", architecture="D-bn-gap"),
+        row("torch", "training from files, plain loop", "7", size="", unit="photos a second"),
+        row("torch", "training from files, verydeep", "6", size="", unit="photos a second"),
+    ]
+    assert [one["value"] for one in tables.latest(rows)] == ["8", "7", "6"]

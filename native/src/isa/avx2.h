@@ -55,16 +55,22 @@ VERYDEEP_INLINE Vec load(const std::int8_t* p) {
             _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(whole, 8)))};
 }
 
-// Rounded to the nearest whole number; what is out of the range of values becomes the nearest in it.
+// `most` at most, rounded. It is cut as a float: of what 32 bits do not hold the conversion makes the least number, of
+// large ones, too, and of NaN.
+VERYDEEP_INLINE __m256i round_below(float most, __m256 x) {
+    return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_set1_ps(most), x));
+}
+
+// Rounded to the nearest whole number; what is out of the range of values becomes the nearest in it, NaN the least.
 VERYDEEP_INLINE void store(std::int16_t* p, Vec x) {
-    const __m256i most = _mm256_set1_epi16(kLargestValue16), least = _mm256_set1_epi16(-kLargestValue16);
-    __m256i packed = _mm256_packs_epi32(_mm256_cvtps_epi32(x.low), _mm256_cvtps_epi32(x.high));
-    packed = _mm256_max_epi16(_mm256_min_epi16(packed, most), least);
+    const __m256i packed = _mm256_max_epi16(_mm256_set1_epi16(-kLargestValue16),
+                                            _mm256_packs_epi32(round_below(kLargestValue16, x.low),
+                                                               round_below(kLargestValue16, x.high)));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(packed, 0xd8));  // 0 2 1 3
 }
 
 VERYDEEP_INLINE void store(std::int8_t* p, Vec x) {
-    const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(x.low), _mm256_cvtps_epi32(x.high));
+    const __m256i words = _mm256_packs_epi32(round_below(kLargestValue8, x.low), round_below(kLargestValue8, x.high));
     const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);  // 0 2 1 3
     const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_xor_si128(bytes, _mm_set1_epi8(-kShift8)));

@@ -37,15 +37,20 @@ VERYDEEP_INLINE Vec load(const std::int8_t* p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 }
 
-// Rounded to the nearest whole number; what is out of the range of values becomes the nearest in it.
+// `most` at most, rounded. It is cut as a float: of what 32 bits do not hold the conversion makes the least number, of
+// large ones, too, and of NaN.
+VERYDEEP_INLINE __m512i round_below(float most, Vec x) {
+    return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(most), x));
+}
+
+// Rounded to the nearest whole number; what is out of the range of values becomes the nearest in it, NaN the least.
 VERYDEEP_INLINE void store(std::int16_t* p, Vec x) {
-    const __m512i most = _mm512_set1_epi32(kLargestValue16), least = _mm512_set1_epi32(-kLargestValue16);
-    const __m512i whole = _mm512_max_epi32(_mm512_min_epi32(_mm512_cvtps_epi32(x), most), least);
+    const __m512i whole = _mm512_max_epi32(_mm512_set1_epi32(-kLargestValue16), round_below(kLargestValue16, x));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(whole));
 }
 
 VERYDEEP_INLINE void store(std::int8_t* p, Vec x) {
-    const __m128i whole = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x));  // -128 to 127
+    const __m128i whole = _mm512_cvtsepi32_epi8(round_below(kLargestValue8, x));  // -128 to 127
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_xor_si128(whole, _mm_set1_epi8(-kShift8)));
 }
 

@@ -69,16 +69,17 @@ VERYDEEP_INLINE void store(float* p, const Vec& x) {
     for (int i = 0; i < kBlock; ++i) p[i] = x.lane[i];
 }
 
-// Rounded to the nearest whole number; what is out of the range of values becomes the nearest in it.
+// Rounded to the nearest whole number; what is out of the range of values becomes the nearest in it, NaN the least.
 VERYDEEP_INLINE void store(std::int16_t* p, const Vec& x) {
     constexpr float kMost = kLargestValue16;
     for (int i = 0; i < kBlock; ++i)
-        p[i] = static_cast<std::int16_t>(std::nearbyint(std::clamp(x.lane[i], -kMost, kMost)));
+        p[i] = static_cast<std::int16_t>(std::nearbyint(std::min(kMost, std::max(-kMost, x.lane[i]))));
 }
 
 VERYDEEP_INLINE void store(std::int8_t* p, const Vec& x) {
+    constexpr float kLeast = -kShift8, kMost = kLargestValue8;
     for (int i = 0; i < kBlock; ++i) {
-        const float whole = std::nearbyint(std::clamp<float>(x.lane[i], -kShift8, kLargestValue8));
+        const float whole = std::nearbyint(std::min(kMost, std::max(kLeast, x.lane[i])));
         p[i] = static_cast<std::int8_t>(static_cast<std::uint8_t>(static_cast<int>(whole) + kShift8));
     }
 }

@@ -46,11 +46,14 @@ def predict_times(
     bandwidth_gbs: float,
     batch_size: int = 1,
     precision: str = "float32",
+    *,
+    map_precision: str | None = None,
 ) -> tuple[LayerTime, ...]:
     """The predicted time of every layer for one batch; their sum is the network's.
 
     peak_gflops: the machine's peak in 10^9 FLOP/s, at that precision. bandwidth_gbs: that of its memory in 10^9
-    byte/s. Raises UsageError where one of them is not within `SPEEDS`.
+    byte/s. map_precision: of what lies between layers, where that is another than the weights'. Raises UsageError where
+    a speed is not within `SPEEDS`.
     """
     check_batch(batch_size)
     for name, value, unit in (("peak", peak_gflops, "GFLOP/s"), ("bandwidth", bandwidth_gbs, "GB/s")):
@@ -62,7 +65,7 @@ def predict_times(
     times = []
     for before, account in pairwise(accounts):
         flops = account.flops * batch_size
-        maps_bytes = (before.activations + account.activations) * value_bytes(precision) * batch_size
+        maps_bytes = (before.activations + account.activations) * value_bytes(map_precision or precision) * batch_size
         traffic_bytes = layer_weights_bytes(account, precision) + maps_bytes
         compute_ms, traffic_ms = flops / peak_gflops / 1e6, traffic_bytes / bandwidth_gbs / 1e6
         times.append(LayerTime(account.name, flops, traffic_bytes, compute_ms, traffic_ms))

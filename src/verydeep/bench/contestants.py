@@ -2,7 +2,7 @@
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -134,11 +134,3 @@ def _rivals_named(text: str) -> list[Contestant]:
             f"no rival {unknown[0]!r}; there are {', '.join(known)}.", "Separate them by commas, or say all or none."
         )
     return [one for one in rivals if one.origin in words or one.name in words]
-
-
-def best_of(number_class: str, medians: dict[str, float], contestants: Iterable[Contestant]) -> str | None:
-    """The name of the fastest rival of a class; None where none was measured."""
-    names = [
-        one.name for one in contestants if not one.is_ours and one.number_class == number_class and one.name in medians
-    ]
-    return min(names, key=medians.__getitem__, default=None)

@@ -1,4 +1,4 @@
-"""Samples -> figures: the median of n runs with the 5th and the 95th percentile, and ratios of medians."""
+"""Samples -> figures: the median of n runs with the 5th and the 95th percentile, and ratios."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -30,18 +30,16 @@ def figure(samples: Sequence[float], *, is_clean: bool = True) -> Figure:
     return Figure(float(np.median(samples)), float(low), float(high), len(samples), is_clean)
 
 
-def ratio(above: Sequence[float], below: Sequence[float], *, is_clean: bool = True) -> Figure:
-    """The median of one over that of the other. Its spread is that of such ratios when both are drawn anew."""
-    random = np.random.default_rng(0)
+def ratio(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]], *, is_clean: bool = True) -> Figure:
+    """How many times `below` goes into `above`, each the runs of the same rounds: the median of the rounds' ratios.
 
-    def medians(samples: Sequence[float]) -> np.ndarray:
-        values = np.asarray(samples)
-        drawn: np.ndarray = np.median(random.choice(values, (_RESAMPLES, len(values))), axis=1)
-        return drawn
-
-    low, high = np.percentile(medians(above) / medians(below), (5, 95))
-    value = float(np.median(above) / np.median(below))
-    return Figure(value, float(low), float(high), min(len(above), len(below)), is_clean)
+    That of a round is the ratio of the medians of the two chunks, which had nearly the same minute of the machine. The
+    spread is that of such medians when rounds are drawn anew; n counts the rounds.
+    """
+    ratios = [np.median(one) / np.median(other) for one, other in zip(above, below, strict=True)]
+    drawn = np.random.default_rng(0).choice(ratios, (_RESAMPLES, len(ratios)))
+    low, high = np.percentile(np.median(drawn, axis=1), (5, 95))
+    return Figure(float(np.median(ratios)), float(low), float(high), len(ratios), is_clean)
 
 
 def by_group(sample: dict[str, float], group_of: Callable[[str], str]) -> dict[str, float]:

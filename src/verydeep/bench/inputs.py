@@ -33,8 +33,9 @@ def make_subject(
 ) -> Subject:
     """Writes the files. model: a model file, or an architecture, whose weights are drawn from He's distribution.
 
-    image_size: by default that of the model's photos. batch: the largest that is run. photos: what the inputs are made
-    of; without any they are drawn from N(0, 1). Raises ArchitectureError, ImageError, ModelFileError and StorageError.
+    image_size: by default that of the model's photos. batch: the largest that is run. photos: from which the inputs
+    are drawn; without any they are drawn from N(0, 1). Raises ArchitectureError, ImageError, ModelFileError and
+    StorageError.
     """
     if isinstance(model, Architecture):
         path, label = folder / _MODEL, "-"
@@ -44,11 +45,11 @@ def make_subject(
     info = read_info(path)
     size = image_size or (info.preprocessing.crop, info.preprocessing.crop)
     info.architecture.check_input(*size)
-    inputs = _photo_inputs(info, photos, batch, size) if photos else _random_inputs(info, batch, size, seed)
+    inputs = _photo_inputs(info, photos, batch, size, seed) if photos else _random_inputs(info, batch, size, seed)
     calibration = inputs[:CALIBRATED_ON]
     if not info.ranges:
         path = _with_ranges(folder, path, calibration)
-    subject = Subject(folder, path, info.architecture, size, label)
+    subject = Subject(folder, path, info.architecture, size, label, has_photos=bool(photos))
     subject.write(inputs[CALIBRATED_ON:], calibration)
     return subject
 
@@ -124,15 +125,17 @@ def _random_inputs(info: ModelInfo, batch: int, size: tuple[int, int], seed: int
     return random.standard_normal((CALIBRATED_ON + batch, info.architecture.input_channels, *size), dtype=np.float32)
 
 
-def _photo_inputs(info: ModelInfo, photos: Sequence[str], batch: int, size: tuple[int, int]) -> np.ndarray:
-    """Those of the first photos; they begin anew where there are not enough."""
+def _photo_inputs(info: ModelInfo, photos: Sequence[str], batch: int, size: tuple[int, int], seed: int) -> np.ndarray:
+    """Of photos in a random order, so that classes are mixed; it begins anew where there are not enough."""
     crop = info.preprocessing.crop
     if size != (crop, crop):
         raise UsageError(
             f"photos become inputs of {crop} x {crop} pixels, as the model file says; got the size {size}.",
             "Leave out --size or --photos.",
         )
-    inputs = [preprocess(read_image(path), info.preprocessing) for path in photos[: CALIBRATED_ON + batch]]
+    order = np.random.Generator(np.random.Philox(key=seed + 1)).permutation(len(photos))
+    chosen = [photos[number] for number in order[: CALIBRATED_ON + batch]]
+    inputs = [preprocess(read_image(path), info.preprocessing) for path in chosen]
     return np.stack([inputs[number % len(inputs)] for number in range(CALIBRATED_ON + batch)])
 
 

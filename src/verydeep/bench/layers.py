@@ -12,8 +12,8 @@ from verydeep.bench.rows import block_of
 from verydeep.bench.subject import Subject
 from verydeep.bench.turns import Record
 
-# What a value takes in memory, for the accounts; maps are float32 in all of them.
-_STORED = {"float32": "float32", "fast": "float16", "int8": "int8"}
+# What the engine's weights take in memory, for the accounts; its maps are float32 in all of them.
+_WEIGHTS = {"float32": "float32", "fast": "float16", "int8": "int8"}
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ def layer_figures(
     """Every layer in order. record: of the native engine's parts in that precision."""
     accounts = account_layers(subject.architecture, subject.image_size)
     gflops = peaks.gflops.get(precision, peaks.gflops["float32"])
-    predicted = predict_times(accounts, gflops, peaks.bandwidth_gbs, batch, _STORED.get(precision, "int8"))
+    predicted = predict_times(
+        accounts, gflops, peaks.bandwidth_gbs, batch, _WEIGHTS[precision], map_precision="float32"
+    )
     rows = []
     for time in predicted:
         seconds = [sample[time.name] for sample in record.counted]

@@ -12,14 +12,15 @@ import numpy as np
 from verydeep import machine
 from verydeep.accounting.layers import account_layers
 from verydeep.accounting.memory import inference_memory
-from verydeep.bench.contestants import Contestant, best_of, missing_for
-from verydeep.bench.figures import Figure, figure, ratio
+from verydeep.bench.comparisons import compare
+from verydeep.bench.contestants import Contestant, missing_for
+from verydeep.bench.figures import Figure, figure
 from verydeep.bench.inputs import exact_logits
 from verydeep.bench.layers import block_figures, layer_figures
 from verydeep.bench.peaks import Peaks, measure_peaks
 from verydeep.bench.processes import Command, LostError, Process, ended_together, worker_command
 from verydeep.bench.processor import Processor
-from verydeep.bench.report import Comparison, Group, Measured, Report
+from verydeep.bench.report import Group, Measured, Report
 from verydeep.bench.starts import Start, measure_starts
 from verydeep.bench.subject import Subject
 from verydeep.bench.turns import Record, Watch, take_turns
@@ -42,7 +43,7 @@ class Plan:
     contestants: tuple[Contestant, ...]
     batches: tuple[int, ...] = (1,)
     threads: int = 1
-    rounds: int = 20  # in each of which every contestant has a chunk of half a second
+    rounds: int = 20  # in each of which every contestant has a chunk
     starts: int = 3  # rounds of cold starts; 0 for none
     has_layers: bool = False
     patience_s: float = 120.0  # for an answer; a contestant that takes longer is left out
@@ -66,7 +67,7 @@ def work_folder() -> Iterator[Path]:
 def measure(subject: Subject, plan: Plan, note: Note, on_round: OnRound) -> Report:
     """All figures. note: is told what is left out, in a sentence.
 
-    Raises VerydeepError where nobody is left to be measured, or memory is too small for all at once.
+    Raises VerydeepError where nobody is left to be measured, or memory is too small for all at once at some batch.
     """
     return _Measurement(subject, plan, note, on_round).run()
 
@@ -88,8 +89,11 @@ class _Measurement:
         if not contestants:
             raise VerydeepError("nobody is left to be measured.", "See the lines above; `verydeep doctor` says more.")
         exact = exact_logits(self.subject, max(plan.batches))
-        groups = [self._group(contestants, batch, exact[:batch], peaks) for batch in plan.batches]
-        return Report(self.subject, plan.threads, peaks, tuple(starts), tuple(groups))
+        # The largest first: where memory is too small for it, nothing else was measured in vain.
+        groups = {
+            batch: self._group(contestants, batch, exact[:batch], peaks) for batch in sorted(plan.batches, reverse=True)
+        }
+        return Report(self.subject, plan.threads, peaks, tuple(starts), tuple(groups[batch] for batch in plan.batches))
 
     def _is_prepared(self, contestant: Contestant) -> bool:
         """Whether its library is here and could make the network; its files are then written."""
@@ -117,6 +121,7 @@ class _Measurement:
 
     def _group(self, contestants: list[Contestant], batch: int, exact: np.ndarray, peaks: Peaks) -> Group:
         """All contestants at one batch, alive at the same time."""
+        plan = self.plan
         by_name = {one.name: one for one in contestants}
         with ended_together() as processes:
             with_parts = self._start_all(contestants, batch, processes)
@@ -125,7 +130,7 @@ class _Measurement:
             records = self._turns(running, TOTAL, f"batch {batch}")
             memory = {process.name: _memory(process) for process in running if process.is_alive}
             able = [process for process in running if process.is_alive and process.name in with_parts]
-            parts = self._turns(able, "parts", f"batch {batch}, by layer") if self.plan.has_layers else {}
+            parts = self._turns(able, "parts", f"batch {batch}, by layer") if plan.has_layers else {}
         measured = tuple(
             Measured(by_name[name], _milliseconds(record), errors[name], memory.get(name), len(record.disturbed))
             for name, record in records.items()
@@ -135,7 +140,7 @@ class _Measurement:
             for name, record in parts.items()
             if by_name[name].origin == "native"
         }
-        return Group(batch, measured, _comparisons(measured, records), layers, block_figures(parts))
+        return Group(batch, measured, tuple(compare(plan.contestants, records)), layers, block_figures(parts))
 
     def _start_all(self, contestants: list[Contestant], batch: int, processes: list[Process]) -> set[str]:
         """Puts all into `processes`. Returns the names of those that can time their parts."""
@@ -210,18 +215,3 @@ def _memory(process: Process) -> int | None:
     except LostError:
         return None
     return memory
-
-
-def _comparisons(measured: tuple[Measured, ...], records: dict[str, Record]) -> tuple[Comparison, ...]:
-    """Each of our native precisions beside the best rival of each class."""
-    medians = {one.contestant.name: one.latency_ms.value for one in measured}
-    contestants = [one.contestant for one in measured]
-    comparisons = []
-    for ours in (one for one in contestants if one.origin == "native"):
-        for number_class in dict.fromkeys(one.number_class for one in contestants):
-            rival = best_of(number_class, medians, contestants)
-            if rival:
-                above, below = ([sample[TOTAL] for sample in records[name].counted] for name in (rival, ours.name))
-                is_clean = records[rival].is_clean and records[ours.name].is_clean
-                comparisons.append(Comparison(ours, number_class, rival, ratio(above, below, is_clean=is_clean)))
-    return tuple(comparisons)

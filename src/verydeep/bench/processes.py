@@ -85,11 +85,11 @@ class Process:
         return samples
 
     def end(self) -> None:
-        """Ends it and all that it has started; a second time does nothing."""
+        """Ends it and all that it has started, unless that has left its group; a second time does nothing."""
         if not self.is_alive:
             return
         self.is_alive = False
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # before `wait`: after it the number may be that of somebody else's group
             if hasattr(os, "killpg"):
                 os.killpg(self._process.pid, signal.SIGKILL)
             else:
@@ -117,12 +117,20 @@ class Process:
         return fields
 
     def _reason(self) -> str:
-        code = self._process.wait()
+        code = self._exit_code()
         if code == -signal.SIGKILL:
             return "the system killed it, as it does where memory is short"
         self._errors.seek(0)
         said = " ".join(self._errors.read().decode(errors="replace").split())[-_TAIL:]
         return f"exit code {code}" + (f", {said}" if said else "")
+
+    def _exit_code(self) -> int:
+        """As soon as it has ended. Its number stays taken, so that `end` can end what it has left behind."""
+        if not hasattr(os, "waitid"):  # Windows, and older Pythons on macOS
+            return self._process.wait()
+        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        assert ended is not None
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
     def _read(self, output: IO[str]) -> None:
         for line in output:

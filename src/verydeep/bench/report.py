@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from verydeep.architecture import Architecture
+from verydeep.bench.comparisons import Comparison
 from verydeep.bench.contestants import Contestant
 from verydeep.bench.figures import Figure
 from verydeep.bench.layers import BlockFigure, LayerFigure
@@ -41,8 +43,8 @@ class Measured:
     contestant: Contestant
     latency_ms: Figure  # of a batch
     error: float  # the largest of a logit, over the largest logit of the reference in float64
-    memory_bytes: int | None  # the most that its process ever held; None where the system does not tell
-    disturbed: int  # runs that do not count
+    memory_bytes: int | None  # the most that its process ever held, at this batch; None where the system does not tell
+    disturbed: int  # runs during which other programs used the processor
 
     def to_dict(self, batch: int) -> dict[str, Any]:
         """As JSON holds it."""
@@ -55,25 +57,6 @@ class Measured:
             "error": self.error,
             "memory_bytes": self.memory_bytes,
             "disturbed": self.disturbed,
-        }
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """How many times as fast as the best rival of a class one of ours is."""
-
-    ours: Contestant
-    number_class: str
-    rival: str
-    times: Figure
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return {
-            "ours": self.ours.name,
-            "class": self.number_class,
-            "best_rival": self.rival,
-            "times_as_fast": self.times.to_dict(),
         }
 
 
@@ -112,11 +95,20 @@ class Report:
     def network(self) -> str:
         return self.subject.architecture.name
 
+    @property
+    def inputs(self) -> str:
+        """What the network ran on, and the classes where neither a model file nor the network's name tells them."""
+        (height, width), classes = self.subject.image_size, self.subject.architecture.classes
+        photos = " of photos" if self.subject.has_photos else ""
+        is_told = self.subject.label != "-" or classes == Architecture.classes  # the default
+        return f"{height} x {width} pixels{photos}" + ("" if is_told else f", {classes} classes")
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it. Later versions may add keys; they rename none."""
         return {
             "network": {"name": self.network} | self.subject.architecture.to_dict(),
             "image_size": list(self.subject.image_size),
+            "has_photos": self.subject.has_photos,
             "threads": self.threads,
             "peaks": self.peaks.to_dict(),
             "starts": [
@@ -136,25 +128,27 @@ class Report:
         for group in self.groups:
             for one in group.measured:
                 if one.latency_ms.is_clean:
-                    yield self._row(one.contestant, group.batch, "prediction", "ms a batch", one.latency_ms)
-                    if math.isfinite(one.error):  # of random weights without batch norm a deep network may overflow
-                        exactly = Figure(one.error, one.error, one.error, group.batch)
-                        yield self._row(one.contestant, group.batch, "largest error", "over the largest logit", exactly)
+                    yield from self._rows_of(one, group.batch)
             for comparison in group.comparisons:
                 if comparison.times.is_clean:
                     what = f"times as fast as the best rival in {comparison.number_class}"
-                    yield self._row(comparison.ours, group.batch, what, comparison.rival, comparison.times)
+                    yield self._row(comparison.ours, group.batch, what, comparison.best_rival, comparison.times)
         for start in self.starts:
             if start.second_s.is_clean:
                 what = "start to first prediction, not the first start"
                 yield self._row(start.contestant, 1, what, "s", start.second_s)
-                if start.memory_bytes is not None:
-                    megabytes = start.memory_bytes / 1e6
-                    most = Figure(megabytes, megabytes, megabytes, start.second_s.n)
-                    yield self._row(start.contestant, 1, "peak memory of a process", "MB", most)
+
+    def _rows_of(self, one: Measured, batch: int) -> Iterator[Result]:
+        yield self._row(one.contestant, batch, "prediction", "ms a batch", one.latency_ms)
+        if math.isfinite(one.error):  # of random weights without batch norm a deep network may overflow
+            exactly = Figure(one.error, one.error, one.error, batch)
+            yield self._row(one.contestant, batch, "largest error", "over the largest logit", exactly)
+        if one.memory_bytes is not None:
+            megabytes = one.memory_bytes / 1e6
+            most = Figure(megabytes, megabytes, megabytes, 1)
+            yield self._row(one.contestant, batch, "peak memory of a process", "MB", most)
 
     def _row(self, contestant: Contestant, batch: int, what: str, unit: str, figure: Figure) -> Result:
-        height, width = self.subject.image_size
         return result_row(
             model=self.subject.label,
             architecture=self.network,
@@ -162,7 +156,7 @@ class Report:
             dtype=contestant.precision,
             threads=self.threads,
             batch=batch,
-            protocol=f"{what}: {height} x {width} pixels, {unit}",
+            protocol=f"{what}: {self.inputs}, {unit}",
             n=figure.n,
             value=f"{figure.value:.4g}",
             spread=f"{figure.low:.4g}..{figure.high:.4g}",

@@ -17,7 +17,7 @@ class Start:
     contestant: Contestant
     first_s: float  # with nothing kept from an earlier start
     second_s: Figure  # of the starts after it
-    memory_bytes: int | None  # the most that any of these processes held
+    memory_bytes: int | None  # the most that any of these processes held, the first one included
 
     @property
     def name(self) -> str:

@@ -27,6 +27,7 @@ class Subject:
     architecture: Architecture
     image_size: tuple[int, int]  # height, width
     label: str = "-"  # of the user's model file, for rows of results; "-" where the weights were drawn at random
+    has_photos: bool = False  # for inputs; else these were drawn, too
 
     def write(self, images: np.ndarray, calibration: np.ndarray) -> None:
         """images, calibration: (N, channels, H, W) float32."""
@@ -37,6 +38,7 @@ class Subject:
             "architecture": self.architecture.to_dict(),
             "image_size": self.image_size,
             "label": self.label,
+            "has_photos": self.has_photos,
         }
         (self.folder / _SUBJECT).write_text(json.dumps(fields), encoding="utf-8")
 
@@ -63,4 +65,6 @@ def open_subject(folder: Path) -> Subject:
     fields = json.loads((folder / _SUBJECT).read_text(encoding="utf-8"))
     height, width = fields["image_size"]
     architecture = Architecture.from_dict(fields["architecture"])
-    return Subject(folder, Path(fields["model"]), architecture, (height, width), fields["label"])
+    return Subject(
+        folder, Path(fields["model"]), architecture, (height, width), fields["label"], has_photos=fields["has_photos"]
+    )

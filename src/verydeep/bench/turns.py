@@ -11,8 +11,7 @@ from typing import Protocol
 from verydeep.bench.processes import LostError
 
 MOST_OTHERS = 0.06  # cores that others may use during a chunk: the clock of /proc/stat has steps of 10 ms
-CHUNK_S = 0.6  # seconds that a chunk takes, at least a run
-MOST_RUNS = 200  # of a chunk
+CHUNK_S = 0.6  # seconds that a chunk takes, at least a run: short ones would hide in those steps
 QUIET_S = 3.0  # seconds that a chunk waits, at most, for a quiet processor
 
 Sample = dict[str, float]
@@ -29,7 +28,7 @@ class Player(Protocol):
     def pid(self) -> int: ...
 
     def turn(self, count: int, what: str) -> list[Sample]:
-        """So many runs. Raises LostError."""
+        """The seconds of so many runs, or of some of them. Raises LostError."""
 
 
 class Watch(Protocol):
@@ -40,24 +39,46 @@ class Watch(Protocol):
     def wait_until_quiet(self, limit: float, patience_s: float) -> bool: ...
 
 
+@dataclass(frozen=True)
+class Chunk:
+    """The runs of one turn."""
+
+    round_number: int
+    samples: list[Sample]
+    is_clean: bool  # nobody else used the processor meanwhile
+
+
 @dataclass
 class Record:
     """What was measured of one player."""
 
-    clean: list[Sample] = field(default_factory=list)
-    disturbed: list[Sample] = field(default_factory=list)  # while others used the processor
+    chunks: list[Chunk] = field(default_factory=list)
     lost: LostError | None = None  # why it does not take part any more
     repeats: int = 0  # chunks that may still be repeated
     runs: int = 1  # of the next chunk
 
     @property
-    def counted(self) -> list[Sample]:
-        """The clean samples; all of them only where none is clean."""
-        return self.clean or self.disturbed
+    def is_clean(self) -> bool:
+        return any(chunk.is_clean for chunk in self.chunks)
 
     @property
-    def is_clean(self) -> bool:
-        return bool(self.clean)
+    def by_round(self) -> dict[int, list[Sample]]:
+        """The runs that count, of each round that has any: those of clean chunks; of all only where none is clean."""
+        rounds: dict[int, list[Sample]] = {}
+        for chunk in self.chunks:
+            if chunk.is_clean == self.is_clean:
+                rounds.setdefault(chunk.round_number, []).extend(chunk.samples)
+        return rounds
+
+    @property
+    def counted(self) -> list[Sample]:
+        """All runs of `by_round`."""
+        return [sample for samples in self.by_round.values() for sample in samples]
+
+    @property
+    def disturbed(self) -> list[Sample]:
+        """The runs during which others used the processor."""
+        return [sample for chunk in self.chunks if not chunk.is_clean for sample in chunk.samples]
 
 
 def take_turns(
@@ -80,7 +101,7 @@ def take_turns(
     for round_number in range(rounds):
         for player in players:
             record = records[player.name]
-            while not record.lost and not _chunk(player, what, processor, record):
+            while not record.lost and not _chunk(player, what, processor, record, round_number):
                 if record.repeats == 0:
                     break
                 record.repeats -= 1
@@ -98,10 +119,10 @@ def _warm_up(player: Player, what: str, record: Record) -> None:
 def _runs_of_a_chunk(samples: Sequence[Sample]) -> int:
     """As many as take `CHUNK_S`, each as long as these did in the middle."""
     seconds = median(sum(sample.values()) for sample in samples)
-    return max(1, min(MOST_RUNS, round(CHUNK_S / max(1e-6, seconds))))
+    return max(1, round(CHUNK_S / max(1e-6, seconds)))
 
 
-def _chunk(player: Player, what: str, processor: Watch, record: Record) -> bool:
+def _chunk(player: Player, what: str, processor: Watch, record: Record, round_number: int) -> bool:
     """Whether nobody disturbed it; who has no repeats left does not wait either."""
     if record.repeats > 0:
         processor.wait_until_quiet(MOST_OTHERS, QUIET_S)
@@ -112,6 +133,6 @@ def _chunk(player: Player, what: str, processor: Watch, record: Record) -> bool:
         record.lost = error
         return False
     record.runs = _runs_of_a_chunk(samples)
-    is_clean = others() <= MOST_OTHERS
-    (record.clean if is_clean else record.disturbed).extend(samples)
-    return is_clean
+    chunk = Chunk(round_number, samples, is_clean=others() <= MOST_OTHERS)
+    record.chunks.append(chunk)
+    return chunk.is_clean

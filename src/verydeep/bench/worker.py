@@ -17,6 +17,7 @@ from verydeep.bench.processor import peak_memory_bytes
 from verydeep.bench.subject import Subject, open_subject
 
 TOTAL = "total"  # the name of the one part of a run that is timed as a whole
+MOST_SAMPLES = 1000  # of an answer
 
 
 def main(folder: str, name: str, task: str, threads: str = "1", batch: str = "1") -> None:
@@ -53,8 +54,19 @@ def _serve(loaded: Loaded, subject: Subject, batch: int, answer: Callable[..., N
         else:
             time_once = loaded.time_parts if command["do"] == "parts" else _timed(loaded)
             assert time_once is not None
-            samples = [time_once(images) for _ in range(command["count"])]
+            samples = time_runs(time_once, images, command["count"])
             answer(samples=samples, memory=peak_memory_bytes())
+
+
+def time_runs(time_once: Callable[..., dict[str, float]], images: Any, count: int) -> list[dict[str, float]]:
+    """Of so many runs; where that would be more than `MOST_SAMPLES`, of every second, every third ..."""
+    step = -(-count // MOST_SAMPLES)
+    samples = []
+    for number in range(count):
+        sample = time_once(images)
+        if number % step == 0:
+            samples.append(sample)
+    return samples
 
 
 def _timed(loaded: Loaded) -> Callable[..., dict[str, float]]:

@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from verydeep.bench.comparisons import Comparison
 from verydeep.bench.contestants import Contestant
 from verydeep.bench.figures import Figure
 from verydeep.bench.layers import LayerFigure, worst_block
-from verydeep.bench.report import Comparison, Group, Report
+from verydeep.bench.report import Group, Report
 from verydeep.errors import printable
 
 PIPED_COLUMNS = 140  # where there is no terminal whose width could be asked for
@@ -20,11 +21,12 @@ SPREAD = "5th to 95th percentile"
 DEFINITIONS = """\
 Medians of n runs, taken in turns; runs during which other programs used the processor are not counted. A ~ marks a \
 figure of which no run was undisturbed. Error: the largest of a logit, over the largest logit, against the reference \
-in float64. Memory: the most that the process ever held (VmHWM), files counted where they were touched. Start: a fresh \
-process to its first prediction, its files in memory already; the first start has nothing kept by an earlier one."""
+in float64. Memory: the most that the process ever held (VmHWM), files counted where they were touched; of starts, \
+that any held, the first one, too. Start: a fresh process to its first prediction, its files in memory already; the \
+first start has nothing kept by an earlier one. Times as fast: its percentiles are those of rounds drawn anew."""
 PREDICTION = """\
-Predicted: the longer of the direct convolution's operations at the measured peak, and of moving weights and maps once \
-at the measured bandwidth. Winograd multiplies less, and may be faster than predicted."""
+Predicted: the longer of the direct convolution's operations at the measured peak, and of moving its weights and the \
+maps, which are float32, once at the measured bandwidth. Winograd multiplies less, and may be faster than predicted."""
 
 
 def print_report(report: Report) -> None:
@@ -44,9 +46,8 @@ def print_report(report: Report) -> None:
 
 
 def _heading(report: Report) -> Iterable[tuple[str, str]]:
-    height, width = report.subject.image_size
     weights = "random weights" if report.subject.label == "-" else report.subject.label
-    yield "network", f"{report.network}, {height} x {width} pixels, {weights}"
+    yield "network", f"{report.network}, {report.inputs}, {weights}"
     yield "threads", f"{report.threads} of each engine"
     peaks = ", ".join(f"{precision} {gflops:,.0f} GFLOP/s" for precision, gflops in report.peaks.gflops.items())
     yield "peaks", f"{peaks}, memory {report.peaks.bandwidth_gbs:.1f} GB/s ({report.peaks.how})"
@@ -88,7 +89,7 @@ def _comparisons(comparisons: Sequence[Comparison]) -> Table:
     table = _table(("engine", "precision", "class", "best rival", "times as fast", SPREAD), names=4)
     for one in comparisons:
         is_its_own = one.number_class == one.ours.number_class
-        cells = (*_names(one.ours), one.number_class, one.rival, _value(one.times), _spread(one.times))
+        cells = (*_names(one.ours), one.number_class, one.best_rival, _value(one.times), _spread(one.times))
         table.add_row(*cells, style="bold" if is_its_own else "")
     return table
 
