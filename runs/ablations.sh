@@ -25,6 +25,8 @@ for seed in 0 1; do
     run no-cutmix "$seed" $small cutmix=0
     run mixup-instead "$seed" $small cutmix=0 mixup=0.2
     run no-smoothing "$seed" $small label_smoothing=0
+    run identity "$seed" $small initialization=identity
+    run identity-whiten "$seed" $small initialization=identity whiten=true
     run no-average "$seed" $small ema_decay=0
     run no-warmup "$seed" $small warmup_epochs=0
     run plateau "$seed" $small schedule=plateau patience=2
