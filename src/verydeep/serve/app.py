@@ -1,6 +1,7 @@
 """The routes: what a request asks, and its answer. Who may ask, and how much, is `guard`'s.
 
 POST /predict              photos as the body, in a form, or in JSON as base64; one or many
+POST /explain, /activations  why, and what a layer sees: `views`, as is the page at /
 GET  /models               what is served
 GET  /health/live, ready   for a supervisor
 GET  /metrics              for Prometheus
@@ -23,6 +24,8 @@ from starlette.exceptions import HTTPException
 import verydeep
 from verydeep.errors import ImageError, VerydeepError
 from verydeep.serve.batching import Overloaded
+from verydeep.explain import METHODS
+from verydeep.serve import open_inference, views
 from verydeep.serve.bodies import Photo, photos_of
 from verydeep.serve.decoding import Decoders
 from verydeep.serve.guard import Refused
@@ -111,9 +114,8 @@ def make_app(service: Service) -> FastAPI:
     app.add_exception_handler(Overloaded, _overloaded)
     app.add_exception_handler(VerydeepError, _failed)
     _add_routes(app, service)
-    from verydeep.serve.open_inference import add_routes
-
-    add_routes(app, service)
+    open_inference.add_routes(app, service)
+    views.add_routes(app, service)
     return app
 
 
@@ -134,7 +136,8 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     @app.get("/models")
     async def models() -> dict[str, Any]:
         """The models that are served, the default one first."""
-        return {"models": [_described(model, service.precision) for model in service.models.values()]}
+        described = [_described(model, service.precision) for model in service.models.values()]
+        return {"models": described, "methods": {name: method.title for name, method in METHODS.items()}}
 
     @app.get("/health/live")
     async def live() -> dict[str, bool]:
@@ -159,6 +162,7 @@ def _described(model: ServedModel, precision: str) -> dict[str, Any]:
         "name": model.name,
         "architecture": info.architecture.to_dict(),
         "classes": list(info.classes),
+        "layers_with_map": views.layers_with_map(info.architecture),
         "preprocessing": info.preprocessing.to_dict(),
         "calibration": info.calibration.to_dict(),
         "engine": model.opened.engine_name,

@@ -32,6 +32,7 @@ class ServedModel:
         self.name = name
         self.opened = opened
         self.is_ready = False
+        self.time_shares: Mapping[str, Mapping[str, float]] | None = None  # of the layers, once they are measured
         self.batcher = Batcher(
             self._run,
             limits.largest_batch,

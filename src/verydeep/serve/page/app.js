@@ -1,0 +1,302 @@
+// The page: a photo in, its answer and its reasons out. No text from outside ever becomes markup: textContent alone.
+
+import { say, speak } from "./words.js";
+
+const LARGEST = 20 * 2 ** 20;
+const $ = (id) => document.getElementById(id);
+const state = { photo: null, models: [], networks: new Map(), layer: null, seen: null, turn: 0 };
+
+// -- the server ----------------------------------------------------------------------------------------------------
+
+/** The JSON of an answer; an Error with the server's own sentence where it refuses. */
+async function ask(path, body) {
+  let reply;
+  try {
+    reply = await fetch(path, body ? { method: "POST", body, headers: { "content-type": body.type } } : {});
+  } catch {
+    throw new Error(say("gone"));
+  }
+  const found = await reply.json();
+  if (!reply.ok) {
+    const told = found.photos?.[0] ?? found;
+    throw new Error([told.error, told.hint].filter(Boolean).join(" "));
+  }
+  return found;
+}
+
+const query = (given) => new URLSearchParams(Object.entries(given).filter(([, value]) => value)).toString();
+
+/** Runs what may fail; the reason is told on the page. */
+async function attempt(work) {
+  try {
+    $("trouble").textContent = "";
+    await work();
+  } catch (error) {
+    $("trouble").textContent = error.message;
+  }
+}
+
+// -- the photo -----------------------------------------------------------------------------------------------------
+
+function take(file) {
+  if (!/^image\/(jpeg|png|webp)$/.test(file?.type ?? "")) return void ($("trouble").textContent = say("notPhoto"));
+  if (file.size > LARGEST) return void ($("trouble").textContent = say("tooLarge"));
+  state.photo = file;
+  URL.revokeObjectURL($("shown").src);
+  $("shown").src = URL.createObjectURL(file);
+  $("shown").alt = say("photoAlt");
+  $("stage").hidden = false;
+  attempt(answer);
+}
+
+/** Outlines the square that the model's preprocessing cuts out. */
+function outline() {
+  const image = $("shown");
+  const { resize, crop } = model().preprocessing;
+  const scale = image.clientWidth / image.naturalWidth;
+  const side = (Math.min(image.naturalWidth, image.naturalHeight) * crop * scale) / resize;
+  Object.assign($("crop-box").style, {
+    width: `${side}px`, height: `${side}px`,
+    left: `${(image.clientWidth - side) / 2}px`, top: `${(image.clientHeight - side) / 2}px`,
+  });
+}
+
+async function film() {
+  try {
+    $("video").srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    await $("video").play();
+    $("live").hidden = false;
+    $("shoot").focus();
+  } catch {
+    $("trouble").textContent = say("noCamera");
+  }
+}
+
+function endFilm() {
+  for (const track of $("video").srcObject?.getTracks() ?? []) track.stop();
+  $("live").hidden = true;
+}
+
+function shoot() {
+  const video = $("video");
+  const canvas = Object.assign(document.createElement("canvas"), { width: video.videoWidth, height: video.videoHeight });
+  canvas.getContext("2d").drawImage(video, 0, 0);
+  endFilm();
+  canvas.toBlob(take, "image/jpeg", 0.95);
+}
+
+// -- the answer ----------------------------------------------------------------------------------------------------
+
+const model = () => state.models.find(({ name }) => name === $("model").value);
+
+async function answer() {
+  if (!state.photo) return;
+  const turn = ++state.turn; // a later photo overtakes this one
+  outline();
+  const names = [...new Set([$("model").value, $("other").value].filter(Boolean))];
+  const found = await Promise.all(names.map(timed));
+  if (turn !== state.turn) return;
+  $("answers").replaceChildren(...found.map(drawAnswer));
+  await explain();
+}
+
+async function timed(name) {
+  const start = performance.now();
+  const [answer] = (await ask(`predict?${query({ model: name })}`, state.photo)).photos;
+  return { name, answer, ms: Math.round(performance.now() - start) };
+}
+
+function drawAnswer({ name, answer, ms }) {
+  const box = element("div", "answer");
+  box.append(element("h3", "", name));
+  for (const { label, probability } of answer.predictions) {
+    const row = element("div", "score");
+    const bar = element("span", "bar");
+    bar.append(Object.assign(document.createElement("i"), { style: `width: ${100 * probability}%` }));
+    row.append(element("span", "", label), bar, element("span", "", `${(100 * probability).toFixed(1)} %`));
+    box.append(row);
+  }
+  if (!answer.is_known) box.append(element("p", "unknown", say("unknown")));
+  box.append(element("p", "hint", say("took", { ms })));
+  return box;
+}
+
+// -- why -----------------------------------------------------------------------------------------------------------
+
+async function explain() {
+  if (!state.photo) return;
+  const turn = state.turn;
+  const method = $("method").value;
+  const found = await ask(
+    `explain?${query({ model: $("model").value, method, label: $("class").value, layer: $("layer").value })}`,
+    state.photo,
+  );
+  if (turn !== state.turn) return;
+  Object.assign($("seen"), { src: found.seen, alt: say("seenAlt") });
+  Object.assign($("heat"), { src: found.panel, alt: say("heatAlt", { method: found.caption[0] }) });
+  $("seen-stage").hidden = false;
+  $("explained").textContent = `${found.title} · ${found.caption.join(": ")} · ${found.where}`;
+}
+
+/** Draws what the unit of the chosen layer sees whose field's middle is nearest to the pointer. */
+function point(event) {
+  const layer = state.layer;
+  const shape = layer?.output_shape;
+  if (!shape || !state.seen) return void ($("field").hidden = true);
+  const edge = $("seen").getBoundingClientRect();
+  const scale = edge.width / state.seen;
+  const nearest = (pixel, count) => Math.min(count - 1, Math.max(0, Math.round((pixel / scale - layer.center) / layer.stride)));
+  const middle = (index) => (layer.center + layer.stride * index) * scale;
+  const side = layer.receptive_field * scale;
+  const x = middle(nearest(event.clientX - edge.left, shape[2]));
+  const y = middle(nearest(event.clientY - edge.top, shape[1]));
+  $("field").hidden = false;
+  Object.assign($("field").style, {
+    left: `${x - side / 2}px`, top: `${y - side / 2}px`, width: `${side}px`, height: `${side}px`,
+  });
+}
+
+// -- the network ---------------------------------------------------------------------------------------------------
+
+async function showNetwork() {
+  const chosen = $("shown-network").value;
+  const path = chosen ? `networks/${chosen}` : `models/${$("model").value}/layers`;
+  if (!state.networks.has(path)) state.networks.set(path, await ask(path));
+  const network = state.networks.get(path);
+  const [, side] = network.layers[0].output_shape;
+  if (!chosen) state.seen = side;
+  const sum = (key) => network.layers.reduce((total, layer) => total + layer[key], 0);
+  $("network-text").textContent = [chosen && say(`text${chosen}`), say("networkText", {
+    layers: network.layers.filter(({ weights }) => weights).length, side,
+    parameters: short(sum("parameters")), macs: short(sum("macs")),
+  })].filter(Boolean).join(" ");
+  $("layers").replaceChildren(...network.layers.map(drawLayer));
+  $("maps").hidden = Boolean(chosen);
+  $("maps-picture").hidden = true;
+  choose(Math.max(0, network.layers.findLastIndex(({ kind }) => kind === "conv")));
+}
+
+/** A layer as a box: its height follows its map, its width its channels. */
+function drawLayer(layer, index) {
+  const [channels, height] = layer.output_shape;
+  const box = element("div", `layer ${layer.kind}`);
+  box.id = `layer-${index}`;
+  box.setAttribute("role", "option");
+  box.setAttribute("aria-label", `${layer.name}, ${layer.output_shape.join(" × ")}`);
+  box.title = layer.name;
+  Object.assign(box.style, {
+    height: `${8 + 18 * Math.log2(1 + height)}px`, width: `${4 + 2.6 * Math.log2(1 + channels)}px`,
+  });
+  box.addEventListener("click", () => choose(index));
+  box.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && choose(index));
+  return box;
+}
+
+function choose(index) {
+  const network = state.networks.get(
+    $("shown-network").value ? `networks/${$("shown-network").value}` : `models/${$("model").value}/layers`,
+  );
+  const layer = network.layers[index];
+  state.layer = layer;
+  for (const [place, box] of [...$("layers").children].entries()) box.setAttribute("aria-selected", place === index);
+  $("layers").setAttribute("aria-activedescendant", `layer-${index}`);
+  const facts = {
+    name: layer.name, kind: say(layer.kind), shape: layer.output_shape.join(" × "),
+    parameters: layer.parameters.toLocaleString(), macs: layer.macs.toLocaleString(),
+    memory: bytes(4 * layer.activations), field: say("pixels", { n: layer.receptive_field }), stride: layer.stride,
+    ...(layer.time_share === undefined ? {} : { share: `${(100 * layer.time_share).toFixed(1)} %` }),
+  };
+  $("layer-facts").replaceChildren(...Object.entries(facts).map(([key, value]) => {
+    const pair = document.createElement("div");
+    pair.append(element("dt", "", say(key)), element("dd", "", value));
+    return pair;
+  }));
+  $("maps").disabled = !layer.has_map || !state.photo;
+}
+
+function walk(event) {
+  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  if (!step) return;
+  event.preventDefault();
+  const boxes = [...$("layers").children];
+  const here = boxes.findIndex((box) => box.getAttribute("aria-selected") === "true");
+  const next = Math.min(boxes.length - 1, Math.max(0, here + step));
+  choose(next);
+  boxes[next].scrollIntoView({ block: "nearest", inline: "nearest" });
+}
+
+async function showMaps() {
+  const { name } = state.layer;
+  const found = await ask(`activations?${query({ model: $("model").value, layer: name })}`, state.photo);
+  Object.assign($("maps-picture"), { src: found.picture, alt: say("mapsAlt", { layer: name }), hidden: false });
+}
+
+// -- small things --------------------------------------------------------------------------------------------------
+
+function element(kind, name = "", text = "") {
+  const made = document.createElement(kind);
+  if (name) made.className = name;
+  made.textContent = text;
+  return made;
+}
+
+function options(select, pairs) {
+  const before = select.value;
+  select.replaceChildren(...pairs.map(([value, text]) => Object.assign(document.createElement("option"), { value, text })));
+  if (pairs.some(([value]) => value === before)) select.value = before;
+}
+
+const short = (number) => Intl.NumberFormat(document.documentElement.lang, { notation: "compact", maximumFractionDigits: 1 }).format(number);
+const bytes = (count) => (count < 2 ** 20 ? `${(count / 1024).toFixed(1)} KiB` : `${(count / 2 ** 20).toFixed(1)} MiB`);
+
+/** Fills the choices that depend on the model. */
+function offer() {
+  const { classes, layers_with_map: layers } = model();
+  options($("class"), [["", say("best")], ...classes.map((name) => [name, name])]);
+  options($("layer"), [["", say("last")], ...layers.map((name) => [name, name])]);
+  $("layer").disabled = $("method").value !== "gradcam";
+}
+
+function translate(language) {
+  speak(language);
+  localStorage.setItem("language", language);
+  options($("other"), [["", say("nobody")], ...state.models.map(({ name }) => [name, name])]);
+  options($("shown-network"), [["", say("ofModel")], ...["A", "A-LRN", "B", "C", "D", "E"].map((name) => [name, name])]);
+  offer();
+}
+
+async function begin() {
+  const language = localStorage.getItem("language") ?? (navigator.language.startsWith("zh") ? "zh" : "en");
+  $("language").value = language;
+  speak(language);
+  const found = await ask("models");
+  state.models = found.models;
+  options($("model"), state.models.map(({ name }) => [name, name]));
+  options($("method"), Object.entries(found.methods));
+  translate(language);
+  await showNetwork();
+}
+
+const on = (id, kind, work) => $(id).addEventListener(kind, work);
+on("language", "change", () => { translate($("language").value); attempt(async () => { await showNetwork(); await answer(); }); });
+on("choose", "click", () => $("file").click());
+on("file", "change", () => { take($("file").files[0]); $("file").value = ""; });
+on("camera", "click", film);
+on("shoot", "click", shoot);
+on("stop", "click", endFilm);
+on("drop", "dragover", (event) => { event.preventDefault(); $("drop").classList.add("over"); });
+on("drop", "dragleave", () => $("drop").classList.remove("over"));
+on("drop", "drop", (event) => { event.preventDefault(); $("drop").classList.remove("over"); take(event.dataTransfer.files[0]); });
+document.addEventListener("paste", (event) => event.clipboardData.files.length && take(event.clipboardData.files[0]));
+on("model", "change", () => attempt(async () => { offer(); await showNetwork(); await answer(); }));
+on("other", "change", () => attempt(answer));
+for (const id of ["method", "class", "layer"]) on(id, "change", () => attempt(async () => { offer(); await explain(); }));
+on("opacity", "input", () => { $("heat").style.opacity = $("opacity").value / 100; });
+on("seen-stage", "pointermove", point);
+on("seen-stage", "pointerleave", () => { $("field").hidden = true; });
+on("shown-network", "change", () => attempt(showNetwork));
+on("layers", "keydown", walk);
+on("maps", "click", () => attempt(showMaps));
+on("shown", "load", outline);
+addEventListener("resize", () => state.photo && outline());
+attempt(begin);

@@ -1,0 +1,168 @@
+"""What the page shows: itself, why a model answers so, and its network, layer by layer.
+
+Explanations are of the square that the network gets: it comes decoded, resized and cropped from a process of its own, so
+no large photo is ever in this one.
+"""
+
+import asyncio
+import base64
+import importlib.resources
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+
+from verydeep.accounting import account_layers
+from verydeep.architecture import CONFIGURATIONS, Architecture
+from verydeep.errors import ImageError, UsageError
+from verydeep.explain import METHODS, explain
+from verydeep.explain.activations import activations
+from verydeep.explain.explanation import where
+from verydeep.explain.picture import caption, cut_out, draw_activations, panel, title, to_png
+from verydeep.image.draw import data_uri
+from verydeep.runtime import OpenedModel
+from verydeep.serve.bodies import photos_of
+from verydeep.serve.guard import Refused
+from verydeep.serve.models import ServedModel
+
+if TYPE_CHECKING:
+    from verydeep.serve.app import Service
+
+_FILES = {"index.html": "text/html", "style.css": "text/css", "app.js": "text/javascript", "words.js": "text/javascript"}
+_TIMED_RUNS = 3
+
+
+def add_routes(app: FastAPI, service: "Service") -> None:
+    """Adds the page and what it asks for."""
+    files = {name: _file(name) for name in _FILES}
+    one_at_a_time = asyncio.Semaphore(1)  # each takes all cores, beside the engine's batches
+
+    async def picture_of(request: Request, model: ServedModel) -> np.ndarray:
+        """The one photo of a request as the network gets it. Raises Refused."""
+        photo, *others = await photos_of(request, service.limits)
+        if others:
+            raise Refused(422, f"{1 + len(others)} photos; expected one.", "Ask for each by itself.")
+        (picture,) = await service.pictures(model, [photo])
+        if isinstance(picture, ImageError):
+            raise Refused(422, picture.message, picture.hint)
+        return np.asarray(picture)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return files["index.html"]
+
+    @app.get("/page/{name}", include_in_schema=False)
+    async def part(name: str) -> Response:
+        if name not in files:
+            raise Refused(404, "the page has no such file.")
+        return files[name]
+
+    @app.post("/explain")
+    async def explain_photo(
+        request: Request, model: str | None = None, method: str = "gradcam", label: str | None = None, layer: str | None = None
+    ) -> dict[str, Any]:
+        """Where in a photo the answer comes from: numbers in words, and two pictures as data addresses."""
+        chosen = service.model(model)
+        with chosen.batcher.room(1):
+            picture = await picture_of(request, chosen)
+            async with one_at_a_time:
+                return await asyncio.to_thread(_explained, chosen.opened, picture, method, label, layer)
+
+    @app.post("/activations")
+    async def maps(request: Request, layer: str, model: str | None = None) -> dict[str, Any]:
+        """The maps that a layer makes of a photo, the most excited first, as one picture."""
+        chosen = service.model(model)
+        with chosen.batcher.room(1):
+            picture = await picture_of(request, chosen)
+            async with one_at_a_time:
+                return await asyncio.to_thread(_maps, chosen.opened, picture, layer)
+
+    @app.get("/models/{name}/layers")
+    async def layers(name: str) -> dict[str, Any]:
+        """The layers of a model, with their accounts and the share of the time that each takes on this machine."""
+        chosen = service.model(name)
+        async with one_at_a_time:
+            shares = await asyncio.to_thread(_time_shares, chosen)
+        preprocessing, architecture = chosen.opened.info.preprocessing, chosen.opened.info.architecture
+        found = _accounts(architecture, (preprocessing.crop, preprocessing.crop))
+        return {"layers": [layer | shares.get(layer["name"], {}) for layer in found]}
+
+    @app.get("/networks/{configuration}")
+    async def network(configuration: str) -> dict[str, Any]:
+        """The layers of a configuration of the paper, with their accounts."""
+        if configuration not in CONFIGURATIONS:
+            raise Refused(404, "there is no such configuration.", f"There are {', '.join(CONFIGURATIONS)}.")
+        return {"layers": _accounts(Architecture(configuration))}
+
+
+def layers_with_map(architecture: Architecture) -> list[str]:
+    """The outputs whose maps can be looked at, in the order of the network."""
+    names = [(layer.relu_name if layer.has_relu else layer.name, layer.kind) for layer in architecture.layers]
+    return [name for name, kind in names if kind not in ("fc", "gap")]
+
+
+def _file(name: str) -> Response:
+    path = importlib.resources.files("verydeep") / "serve" / "page" / name
+    return Response(path.read_bytes(), media_type=f"{_FILES[name]}; charset=utf-8")
+
+
+def _explained(
+    opened: OpenedModel, picture: np.ndarray, method: str, label: str | None, layer: str | None
+) -> dict[str, Any]:
+    """Raises Refused on a name that there is not."""
+    try:
+        found = explain(_of_crops(opened), picture, method, label=label, layer=layer)
+    except UsageError as error:
+        raise Refused(422, error.message, error.hint) from error
+    seen = cut_out(picture, found.box, found.map.heat.shape)
+    return {
+        "method": found.method,
+        "layer": found.layer,
+        "label": found.label,
+        "probability": found.probability,
+        "title": title(found),
+        "caption": list(caption(found)),
+        "where": where(found.map.heat),
+        "seen": data_uri(seen, "JPEG", quality=90),
+        "panel": data_uri(panel(seen, found), "JPEG", quality=90),
+    }
+
+
+def _maps(opened: OpenedModel, picture: np.ndarray, layer: str) -> dict[str, Any]:
+    """Raises Refused on a layer that has no map."""
+    try:
+        found = activations(_of_crops(opened), picture, layer)
+    except UsageError as error:
+        raise Refused(422, error.message, error.hint) from error
+    return {"layer": layer, "picture": _png_uri(to_png(draw_activations(picture, found)))}
+
+
+def _of_crops(opened: OpenedModel) -> OpenedModel:
+    """The model as it takes a picture that has been resized and cropped already."""
+    preprocessing = replace(opened.info.preprocessing, resize=opened.info.preprocessing.crop)
+    return replace(opened, info=replace(opened.info, preprocessing=preprocessing))
+
+
+def _accounts(architecture: Architecture, image_size: tuple[int, int] | None = None) -> list[dict[str, Any]]:
+    """The input and each layer as JSON holds them."""
+    with_map = {layer.name for layer in architecture.layers if layer.kind not in ("fc", "gap")}
+    return [account.to_dict() | {"has_map": account.name in with_map} for account in account_layers(architecture, image_size)]
+
+
+def _time_shares(model: ServedModel) -> Mapping[str, Mapping[str, float]]:
+    """The share of each layer, by its name; measured once. Empty where the engine cannot time its layers."""
+    if model.time_shares is None:
+        engine = model.opened.engine
+        side, channels = model.opened.info.preprocessing.crop, model.opened.info.preprocessing.channels
+        image = np.random.default_rng(0).normal(size=(1, channels, side, side)).astype(np.float32)
+        runs = [engine.time_layers(image) for _ in range(_TIMED_RUNS)] if hasattr(engine, "time_layers") else []
+        seconds = {name: sorted(run[name] for run in runs)[len(runs) // 2] for name in runs[0]} if runs else {}
+        whole = sum(seconds.values())
+        model.time_shares = {name: {"time_share": share / whole} for name, share in seconds.items()}
+    return model.time_shares
+
+
+def _png_uri(data: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
