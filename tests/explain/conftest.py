@@ -29,7 +29,7 @@ SIDES = {"A": (64, 64), "A, conv head, larger image": (70, 101), "B, batch norm,
 @pytest.fixture(params=NETWORKS)
 def subject(request: pytest.FixtureRequest, random_weights: Callable[..., Weights]) -> Subject:
     """A small network, computed in float64: what differs from an oracle is no rounding error."""
-    return make_subject(NETWORKS[request.param], random_weights(NETWORKS[request.param]))
+    return _make_subject(NETWORKS[request.param], random_weights(NETWORKS[request.param]))
 
 
 @pytest.fixture
@@ -40,15 +40,15 @@ def image(subject: Subject) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def make() -> Callable[..., Subject]:
+def make_subject() -> Callable[..., Subject]:
     """A function (architecture, weights) -> Subject in float64."""
-    return make_subject
+    return _make_subject
 
 
 @pytest.fixture(scope="session")
-def twin() -> Callable[..., "torch.nn.Sequential"]:
+def make_twin() -> Callable[..., "torch.nn.Sequential"]:
     """A function (subject, inplace=False) -> the network in torch's usual layers, float64, named as in the table."""
-    return make_twin
+    return _make_twin
 
 
 @pytest.fixture(scope="session")
@@ -81,11 +81,11 @@ def grad_cam() -> type:
     return module.GradCAM
 
 
-def make_subject(architecture: Architecture, weights: Weights) -> Subject:
+def _make_subject(architecture: Architecture, weights: Weights) -> Subject:
     return Subject(ReferenceEngine(architecture, weights, precision="float64"), architecture, weights)
 
 
-def make_twin(subject: Subject, inplace: bool = False) -> "torch.nn.Sequential":
+def _make_twin(subject: Subject, inplace: bool = False) -> "torch.nn.Sequential":
     stack = torch.nn.Sequential()
     for layer in subject.architecture.layers:
         if layer.kind == "fc" and not any(isinstance(module, torch.nn.Flatten) for module in stack):
@@ -97,7 +97,7 @@ def make_twin(subject: Subject, inplace: bool = False) -> "torch.nn.Sequential":
             stack.add_module(layer.relu_name, torch.nn.ReLU(inplace))
     if subject.architecture.head == "conv":
         stack.append(torch.nn.AdaptiveAvgPool2d(1)).append(torch.nn.Flatten())
-    state = {name: torch.from_numpy(array) for name, array in subject.weights.items()}
+    state = {name: torch.tensor(np.asarray(array, np.float64)) for name, array in subject.weights.items()}
     stack.load_state_dict(state, strict=False)
     assert set(state) <= set(stack.state_dict())
     return stack.double().eval()

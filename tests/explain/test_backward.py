@@ -39,12 +39,12 @@ def test_the_gradient_of_a_layers_strongest_unit_is_torchs(subject: Subject, ima
 
 
 def test_the_derivative_of_local_response_normalisation_is_torchs(
-    make: Callable[..., Subject], random_weights: Callable[..., Weights]
+    make_subject: Callable[..., Subject], random_weights: Callable[..., Weights]
 ) -> None:
     architecture = Architecture("A-LRN", "gap", classes=4, width=0.25, input_size=32)
     weights = dict(random_weights(architecture))
     weights["conv1_1.weight"] = weights["conv1_1.weight"] * 60  # so that the normalisation is felt
-    subject = make(architecture, weights)
+    subject = make_subject(architecture, weights)
     image = np.random.default_rng(2).normal(size=(3, 40, 36))
     found = signal_at(subject, record(subject, image), CLASS, "conv1_1")
     expected = torch_gradient(subject, image, CLASS, "conv1_1")
@@ -60,11 +60,11 @@ def test_each_rule_is_captums(  # noqa: PLR0917, four of them fixtures
     name: str,
     subject: Subject,
     image: np.ndarray,
-    twin: Callable[..., torch.nn.Module],
+    make_twin: Callable[..., torch.nn.Module],
     captum: ModuleType,
 ) -> None:
     options = {"abs": False} if name == "Saliency" else {}
-    oracle = getattr(captum, name)(twin(subject))
+    oracle = getattr(captum, name)(make_twin(subject))
     expected = oracle.attribute(torch.from_numpy(image)[None].requires_grad_(), target=3, **options)[0].detach().numpy()
     found = signal_at(subject, record(subject, image), CLASS, rule=rule)
     np.testing.assert_allclose(found, expected, atol=1e-11 * np.abs(expected).max())
@@ -89,10 +89,10 @@ class ReluByRule(torch.autograd.Function):
 
 @pytest.mark.parametrize("rule", ["gradient", "guided", "deconvnet"])
 def test_each_rule_is_its_papers(
-    rule: Rule, subject: Subject, image: np.ndarray, twin: Callable[..., torch.nn.Module]
+    rule: Rule, subject: Subject, image: np.ndarray, make_twin: Callable[..., torch.nn.Module]
 ) -> None:
     x = pixels = torch.from_numpy(image)[None].requires_grad_()
-    for module in twin(subject):
+    for module in make_twin(subject):
         x = ReluByRule.apply(x, rule) if isinstance(module, torch.nn.ReLU) else module(x)
     expected = torch.autograd.grad(x[0, 3], pixels)[0][0].numpy()
     found = signal_at(subject, record(subject, image), CLASS, rule=rule)
@@ -121,7 +121,9 @@ def test_a_layer_above_the_target_is_refused(subject: Subject, image: np.ndarray
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
-def test_a_network_that_overflows_is_told(subject: Subject, image: np.ndarray, make: Callable[..., Subject]) -> None:
+def test_a_network_that_overflows_is_told(
+    subject: Subject, image: np.ndarray, make_subject: Callable[..., Subject]
+) -> None:
     huge = {name: array.astype(np.float64) * 1e40 for name, array in subject.weights.items()}
     with pytest.raises(VerydeepError, match="NaN or infinity"):
-        record(make(subject.architecture, huge), image)
+        record(make_subject(subject.architecture, huge), image)

@@ -40,17 +40,17 @@ def test_the_map_is_captums(
     layer: str,
     subject: Subject,
     image: np.ndarray,
-    twin: Callable[..., torch.nn.Sequential],
+    make_twin: Callable[..., torch.nn.Sequential],
     captum: ModuleType,
 ) -> None:
-    check_against_captum(subject, image, layer, twin(subject), captum)
+    check_against_captum(subject, image, layer, make_twin(subject), captum)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_the_map_is_that_of_the_package_grad_cam(
-    layer: str, subject: Subject, image: np.ndarray, twin: Callable[..., torch.nn.Sequential], grad_cam: type
+    layer: str, subject: Subject, image: np.ndarray, make_twin: Callable[..., torch.nn.Sequential], grad_cam: type
 ) -> None:
-    network = twin(subject)
+    network = make_twin(subject)
     oracle = grad_cam(network, [output_of(network, layer, subject)])
     pixels = torch.from_numpy(image)[None].requires_grad_()
     try:
@@ -80,15 +80,15 @@ class InPlaceEngine:
 
 
 def test_the_check_against_captum_finds_a_relu_in_place(
-    subject: Subject, image: np.ndarray, twin: Callable[..., torch.nn.Sequential], captum: ModuleType
+    subject: Subject, image: np.ndarray, make_twin: Callable[..., torch.nn.Sequential], captum: ModuleType
 ) -> None:
     spoilt = replace(subject, engine=InPlaceEngine(subject))
     with pytest.raises(AssertionError):
-        check_against_captum(spoilt, image, "conv5_2", twin(subject), captum)
+        check_against_captum(spoilt, image, "conv5_2", make_twin(subject), captum)
 
 
 def test_a_hook_on_torchs_own_relu_in_place_has_that_bug_and_the_engines_have_not(
-    subject: Subject, image: np.ndarray, twin: Callable[..., torch.nn.Sequential]
+    subject: Subject, image: np.ndarray, make_twin: Callable[..., torch.nn.Sequential]
 ) -> None:
     def hooked(network: torch.nn.Sequential) -> np.ndarray:
         kept: list[torch.Tensor] = []
@@ -97,8 +97,8 @@ def test_a_hook_on_torchs_own_relu_in_place_has_that_bug_and_the_engines_have_no
         return kept[0][0].numpy()
 
     found = record(subject, image, ("conv4_1",))["conv4_1"]
-    np.testing.assert_allclose(found, hooked(twin(subject)), atol=1e-12)
-    assert hooked(twin(subject, inplace=True)).min() == 0 > found.min()
+    np.testing.assert_allclose(found, hooked(make_twin(subject)), atol=1e-12)
+    assert hooked(make_twin(subject, inplace=True)).min() == 0 > found.min()
 
 
 @pytest.mark.parametrize("name", ENGINES)

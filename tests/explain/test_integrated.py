@@ -14,9 +14,9 @@ CLASS = Target("logits", 1)
 
 
 def test_they_are_captums(
-    subject: Subject, image: np.ndarray, twin: Callable[..., torch.nn.Module], captum: ModuleType
+    subject: Subject, image: np.ndarray, make_twin: Callable[..., torch.nn.Module], captum: ModuleType
 ) -> None:
-    oracle = captum.IntegratedGradients(twin(subject))
+    oracle = captum.IntegratedGradients(make_twin(subject))
     expected = oracle.attribute(torch.from_numpy(image)[None], target=1, n_steps=7)[0].numpy()
     found = integrated_gradients(subject, image, CLASS, steps=7)
     # captum holds the points of the rule in float32

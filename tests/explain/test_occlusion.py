@@ -17,10 +17,10 @@ def test_the_map_is_captums(  # noqa: PLR0917, four of them fixtures
     stride: int,
     subject: Subject,
     image: np.ndarray,
-    twin: Callable[..., torch.nn.Module],
+    make_twin: Callable[..., torch.nn.Module],
     captum: ModuleType,
 ) -> None:
-    network = twin(subject)
+    network = make_twin(subject)
     oracle = captum.Occlusion(lambda images: torch.softmax(network(images) / 1.5, dim=1))
     with torch.no_grad():
         expected = oracle.attribute(

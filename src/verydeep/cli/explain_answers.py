@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from verydeep import explain
+from verydeep.architecture import Layer
 from verydeep.cli.photos import STANDARD_INPUT, read_standard_input
 from verydeep.errors import ImageError, UsageError
 from verydeep.explain.activations import Peaks, activations, peaks
-from verydeep.explain.explanation import check_layer, last_map, where
+from verydeep.explain.explanation import check_layer, last_map, view, where
 from verydeep.explain.picture import Drawing, caption, draw, draw_activations, draw_filters, draw_patches, patch, title
 from verydeep.image import Limits
 from verydeep.image.stream import Source, load
@@ -51,26 +52,36 @@ class Answer:
 
 def check_request(model: OpenedModel, request: Request) -> None:
     """What is refused whatever the photos. Raises UsageError."""
-    architecture, method = model.info.architecture, request.method
-    if method in explain.METHODS:
+    if request.method in explain.METHODS:
         for name in request.methods:
-            explain.check_request(model, name, label=request.label, layer=request.layer, channel=request.channel)
-        return
-    if request.label is not None:
-        raise UsageError(f"{method} looks at a layer, not at a class.", "Leave --class out.")
-    if request.channel is not None and method != "patches":
-        raise UsageError(f"{method} shows all channels.", "Leave --channel out.")
-    if method == "filters":
-        first = architecture.layers[0]
-        if request.layer not in (None, first.name):
-            raise UsageError(
-                f"the filters of {request.layer} are no pictures: they see channels, not colours.",
-                f"Leave --layer out to see those of {first.name}.",
+            explain.check_request(
+                model,
+                name,
+                label=request.label,
+                layer=request.layer,
+                channel=request.channel,
+                is_dense=request.is_dense,
             )
-        if first.in_channels not in (1, 3):
-            raise UsageError(f"a filter of {first.in_channels} channels is no picture.", "Name another method.")
         return
-    check_layer(architecture, request.layer or last_map(architecture), request.channel, needs_map=True)
+    architecture = view(model, request.is_dense)
+    if request.label is not None:
+        raise UsageError(f"{request.method} looks at a layer, not at a class.", "Leave --class out.")
+    if request.channel is not None and request.method != "patches":
+        raise UsageError(f"{request.method} shows all channels.", "Leave --channel out.")
+    if request.method == "filters":
+        _check_filters(architecture.layers[0], request.layer)
+    else:
+        check_layer(architecture, request.layer or last_map(architecture), request.channel, needs_map=True)
+
+
+def _check_filters(first: Layer, wanted: str | None) -> None:
+    if wanted not in (None, first.name):
+        raise UsageError(
+            f"the filters of {wanted} are no pictures: they see channels, not colours.",
+            f"Leave --layer out to see those of {first.name}.",
+        )
+    if first.in_channels not in (1, 3):
+        raise UsageError(f"filters of {first.in_channels} channels are no pictures.", "Name another method.")
 
 
 def read_sources(paths: Sequence[str]) -> list[tuple[str, Source]]:

@@ -40,6 +40,7 @@ class Outputs:
         self._grid = grid
         names = ", ".join(request.methods)
         self._page = Page(f"What {model.path.stem} looks at", f"Method: {names}.") if grid else None
+        self._write_page()  # what cannot be written is told before the work
         self._document = JsonDocument(model, precision) if as_json else None
 
     def write(self, answer: Answer) -> None:
@@ -60,9 +61,13 @@ class Outputs:
         """Ends the document and writes the page."""
         if self._document:
             self._document.close(failures)
+        self._write_page()
+        if self._grid:
+            click.echo(f"wrote {printable(self._grid)}", err=True)
+
+    def _write_page(self) -> None:
         if self._page and self._grid:
             atomic_write(self._grid, self._page.render())
-            click.echo(f"wrote {printable(self._grid)}", err=True)
 
     def _draw(self, answer: Answer) -> Path:
         assert self._files is not None

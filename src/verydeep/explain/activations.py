@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from verydeep.explain.explanation import check_layer
+from verydeep.explain.explanation import check_layer, view
 from verydeep.explain.methods import account_of_output
 from verydeep.image import crop_box, preprocess
 from verydeep.runtime import OpenedModel
@@ -18,6 +18,7 @@ class Activations:
     layer: str
     maps: np.ndarray  # (channels, h, w)
     box: tuple[float, float, float, float]  # left, top, right, bottom: what the network saw, in pixels of the photo
+    image_size: tuple[int, int]  # height and width of what it saw, in its own pixels
 
     @property
     def peaks(self) -> np.ndarray:
@@ -45,10 +46,11 @@ class Peaks:
 
 def activations(model: OpenedModel, photo: np.ndarray, layer: str, *, is_dense: bool = False) -> Activations:
     """What a layer makes of a photo, (H, W, 3) uint8 RGB. Raises UsageError where the layer has no map."""
-    check_layer(model.info.architecture, layer, needs_map=True)
+    check_layer(view(model, is_dense), layer, needs_map=True)
     image = preprocess(photo, model.info.preprocessing, is_dense)
     maps = model.engine.run(image[np.newaxis], (layer,))[layer][0]
-    return Activations(layer, maps, crop_box(photo.shape, model.info.preprocessing, is_dense))
+    box = crop_box(photo.shape, model.info.preprocessing, is_dense)
+    return Activations(layer, maps, box, (image.shape[1], image.shape[2]))
 
 
 def peaks(model: OpenedModel, photo: np.ndarray, layer: str, *, is_dense: bool = False) -> Peaks:
@@ -58,14 +60,12 @@ def peaks(model: OpenedModel, photo: np.ndarray, layer: str, *, is_dense: bool =
     layer has no map.
     """
     found = activations(model, photo, layer, is_dense=is_dense)
-    image_size = preprocess(photo, model.info.preprocessing, is_dense).shape[1:]
-    architecture = model.info.architecture.dense() if is_dense else model.info.architecture
-    account = account_of_output(architecture, layer, image_size)
+    account = account_of_output(view(model, is_dense), layer, found.image_size)
     channels, height, width = found.maps.shape
     rows, columns = np.unravel_index(found.maps.reshape(channels, -1).argmax(axis=1), (height, width))
     middles = account.center + account.stride * np.stack([columns, rows], axis=1)  # in pixels of the crop, x before y
     corner, opposite = np.array(found.box[:2]), np.array(found.box[2:])
-    scale = (opposite - corner) / image_size[::-1]
+    scale = (opposite - corner) / found.image_size[::-1]
     half = account.receptive_field / 2
     boxes = np.concatenate([corner + scale * (middles - half), corner + scale * (middles + half)], axis=1)
     return Peaks(found.peaks, boxes)

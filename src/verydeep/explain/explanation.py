@@ -84,7 +84,7 @@ def explain(
     photo is explained, not its central crop. Raises UsageError on a name that there is not and on what does not go
     together, ImageError and ArchitectureError where the photo does not fit.
     """
-    check_request(model, method, label=label, layer=layer, channel=channel)
+    check_request(model, method, label=label, layer=layer, channel=channel, is_dense=is_dense)
     subject = subject_of(model, is_dense)
     if method == "gradcam":
         layer = layer or last_map(subject.architecture)
@@ -121,10 +121,15 @@ def where(heat: np.ndarray) -> str:
 
 def subject_of(model: OpenedModel, is_dense: bool = False) -> Subject:
     """The network of a model: its engine, and its weights where they lie in the file. Raises ModelFileError."""
-    info, weights = map_model(model.path)
-    architecture = info.architecture.dense() if is_dense else info.architecture
+    _, weights = map_model(model.path)
+    architecture = view(model, is_dense)
     shaped = {name: weights[name].reshape(shape) for name, shape in architecture.weight_shapes.items()}
     return Subject(model.engine, architecture, shaped)
+
+
+def view(model: OpenedModel, is_dense: bool) -> Architecture:
+    """The architecture that the engine of a model runs. is_dense: the model was opened so."""
+    return model.info.architecture.dense() if is_dense else model.info.architecture
 
 
 def last_map(architecture: Architecture) -> str:
@@ -139,6 +144,7 @@ def check_request(
     label: str | None = None,
     layer: str | None = None,
     channel: int | None = None,
+    is_dense: bool = False,
 ) -> None:
     """What `explain` refuses whatever the photo. Raises UsageError."""
     if method not in METHODS:
@@ -157,7 +163,7 @@ def check_request(
     if label is not None:
         class_index(model.info.classes, label)
     if layer is not None:
-        check_layer(model.info.architecture, layer, channel, needs_map=method == "gradcam")
+        check_layer(view(model, is_dense), layer, channel, needs_map=method == "gradcam")
 
 
 def check_layer(architecture: Architecture, output: str, channel: int | None = None, *, needs_map: bool) -> None:

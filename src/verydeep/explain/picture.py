@@ -71,7 +71,7 @@ def draw(photo: np.ndarray, explanations: Sequence[Explanation]) -> Drawing:
 
     photo: (H, W, 3) uint8 RGB. explanations: at least one, all of this photo.
     """
-    seen = cut_out(photo, explanations[0].box)
+    seen = cut_out(photo, explanations[0].box, explanations[0].map.heat.shape)
     width, height = seen.size
     top = MARGIN + TITLE + GAP
     parts: list[Placed | Text] = [Text(MARGIN, MARGIN + TITLE // 2, title(explanations[0]), TITLE, 2 * width + GAP)]
@@ -97,7 +97,7 @@ def draw_activations(photo: np.ndarray, found: Activations) -> Drawing:
     order = [int(channel) for channel in np.argsort(-found.peaks, kind="stable")[:MOST_MAPS]]
     shares = np.maximum(found.maps, 0) / _full(np.maximum(found.maps[order], 0))
     maps = [Image.fromarray(np.round(coloured(shares[channel])).astype(np.uint8)) for channel in order]
-    seen = cut_out(photo, found.box)
+    seen = cut_out(photo, found.box, found.image_size)
     size = (max(1, seen.width * TILE // PANEL), max(1, seen.height * TILE // PANEL))
     tiles = [
         (map.resize(size, Image.Resampling.NEAREST), str(channel)) for map, channel in zip(maps, order, strict=True)
@@ -222,12 +222,15 @@ def scale() -> Image.Image:
     return _image(coloured(np.linspace(0, 1, width)[np.newaxis].repeat(height, axis=0)))
 
 
-def cut_out(photo: np.ndarray, box: tuple[float, float, float, float]) -> Image.Image:
-    """What the network saw of a photo, from the photo's own pixels, PANEL pixels on its longer side."""
-    left, top, right, bottom = box
-    scale = PANEL / max(right - left, bottom - top)
-    size = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
-    way = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC
+def cut_out(photo: np.ndarray, box: tuple[float, float, float, float], shape: tuple[int, ...]) -> Image.Image:
+    """What the network saw of a photo, from the photo's own pixels, PANEL pixels on its longer side.
+
+    shape: of the network's image, (height, width): the picture is as oblong as that.
+    """
+    height, width = shape
+    scale = PANEL / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    way = Image.Resampling.LANCZOS if box[2] - box[0] > size[0] else Image.Resampling.BICUBIC
     return Image.fromarray(photo).resize(size, way, box=box)
 
 

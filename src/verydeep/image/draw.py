@@ -146,14 +146,13 @@ def write(
     *,
     room: float,
     colour: Colour = INK,
-    anchor: str = "lm",
 ) -> None:
     """One line of text from outside, shortened to `room` pixels, in a font that has its letters.
 
-    letters: their size in pixels. anchor: what `place` is of the text, as Pillow names it: "lm" its left end, half-way.
+    place: of its left end, half-way up. letters: their size in pixels.
     """
     text, font = _writable(text, letters)
-    draw.text(place, _shortened(text, font, room), colour, font, anchor=anchor)
+    draw.text(place, _shortened(text, font, room), colour, font, anchor="lm")
 
 
 def _shortened(text: str, font: _Font, room: float) -> str:

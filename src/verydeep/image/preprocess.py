@@ -63,7 +63,8 @@ def crop_box(
     scales = [before / after for before, after in zip(kept, resized, strict=True)]
     corner = _corner(resized, preprocessing)
     top, left = (end + first * scale for end, first, scale in zip(ends, corner, scales, strict=True))
-    return (left, top, left + preprocessing.crop * scales[1], top + preprocessing.crop * scales[0])
+    right, bottom = left + preprocessing.crop * scales[1], top + preprocessing.crop * scales[0]
+    return (left, top, min(right, float(width)), min(bottom, float(height)))  # rounding may lead over the edge
 
 
 def normalize(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
