@@ -29,6 +29,7 @@ COMMANDS = {
     "predict": "$VERYDEEP predict $PHOTOS --model $MODEL --engine reference",
     "predict a photo": "$VERYDEEP predict $PHOTOS/cat/0.png --model $MODEL --engine reference",
     "predict --json": "$VERYDEEP predict $PHOTOS --model $MODEL --engine reference --json",
+    "explain --json": "$VERYDEEP explain $PHOTOS --model $MODEL --engine reference --json",
     "evaluate": "$VERYDEEP evaluate $MODEL $PHOTOS --engine reference",
 }
 
@@ -47,7 +48,8 @@ def test_a_closed_output_is_no_traceback(command: str, shell: Callable[[str], An
 def test_a_reader_that_has_read_enough_ends_the_command_silently(command: str, shell: Callable[[str], Any]) -> None:
     done = shell(f"{command} | head -n 1")
     assert len(done.stdout.splitlines()) <= 1
-    assert [line for line in done.stderr.splitlines() if not line.startswith(("classified", "evaluated"))] == []
+    progress = ("classified", "explained", "evaluated")
+    assert [line for line in done.stderr.splitlines() if not line.startswith(progress)] == []
     assert done.returncode in (0, 1, 141)
 
 

@@ -19,11 +19,21 @@ from verydeep.cli.main import cli
 cli.main(["predict", sys.argv[2], "--model", sys.argv[1], "--engine", "reference", "--out", sys.argv[3]],
          standalone_mode=False)
 """
+EXPLAINED = """
+import sys
+from verydeep.cli.main import cli
+cli.main(["explain", sys.argv[2], "--model", sys.argv[1], "--engine", "reference", "--out", sys.argv[3],
+          "--class", "cat"], standalone_mode=False)
+"""
 HEAVY = ("torch", "jaxtyping", "torchvision", "sklearn", "scipy", "matplotlib")
 
 
-@pytest.mark.parametrize("program", [IN_PYTHON, ON_THE_COMMAND_LINE], ids=["python", "command line"])
-def test_a_photo_becomes_a_prediction_without_torch(program: str, toy_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "program", [IN_PYTHON, ON_THE_COMMAND_LINE, EXPLAINED], ids=["python", "command line", "explained"]
+)
+def test_a_photo_becomes_a_prediction_and_is_explained_without_torch(
+    program: str, toy_model: Path, tmp_path: Path
+) -> None:
     photo = tmp_path / "photo.png"
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(photo)
     check = f"print(sorted(set(sys.modules) & {{'numpy', *{HEAVY!r}}}))"  # numpy shows that the check sees anything

@@ -129,13 +129,14 @@ def check(done: Any, code: int, message: str, hint: str) -> None:
 MODEL = "--model model.safetensors --engine reference"
 IN_THIS_PROCESS = [
     # A command, an option or an argument that there is not
-    ("describ D", 2, "no command 'describ'; there are describe, predict, train, evaluate, bench, doctor", "--help"),
+    ("describ D", 2, "no command 'describ'; there are describe, predict, explain, train", "--help"),
     ("--colour", 2, "No such option", "verydeep --help"),
     (f"predict photo.jpg {MODEL} --tpo 3", 2, "--top", "verydeep predict --help"),
     ("describe", 2, "Missing argument 'CONFIGURATION|MODEL'", "describe --help"),
     ("describe D E", 2, "unexpected extra argument", "describe --help"),
     ("evaluate model.safetensors", 2, "Missing argument 'DATA'", "evaluate --help"),
     ("predict", 2, "no photo was given", "verydeep predict PHOTO"),
+    ("explain", 2, "no photo was given", "verydeep explain PHOTO"),
     ("train", 2, "no folder of photos was given", "verydeep train DATA"),
     ("doctor --fix", 2, "No such option", "doctor --help"),
     # A name that there is not
@@ -154,6 +155,8 @@ IN_THIS_PROCESS = [
     (f"predict photo.jpg {MODEL} --precision float8", 2, "'float8' is not one of 'float32'", "--help"),
     ("evaluate model.safetensors photos --protocol centre", 2, "no protocol 'centre'; there are center", "Choose"),
     ("predict photo.jpg --model vgg", 3, "there is no model 'vgg'", "model file"),
+    (f"explain photo.jpg {MODEL} --method lime", 2, "no method 'lime'; there are gradcam, gradient", "commas"),
+    (f"explain photo.jpg {MODEL} --layer conv9_9", 2, "conv9_9 is no layer of the network; there are", "Choose"),
     # A number out of its range
     ("describe D --batch 0", 2, "a batch of 0", ""),
     ("describe D --batch -3", 2, "a batch of -3", ""),
@@ -192,6 +195,7 @@ IN_THIS_PROCESS = [
     (f"predict photo.jpg/inside.jpg {MODEL}", 3, "Not a directory", "Check path"),
     (f"predict empty {MODEL}", 3, "there is no photo in empty or below it", "--formats"),
     (f"predict *.tiff {MODEL}", 3, "no photo matches '*.tiff'", "Check the pattern"),
+    (f"explain nowhere.jpg {MODEL}", 3, "nowhere.jpg cannot be read: No such file", "Check path"),
     (f"predict /dev/null {MODEL}", 3, "/dev/null is a pipe or a device", "Name a picture file"),
     (f"predict a\nb\x1b(0.jpg {MODEL}", 3, r"a\nb\x1b(0.jpg cannot be read", "Check path"),
     (f"predict {os.fsdecode(b'caf') + chr(0xDCE9)}.jpg {MODEL}", 3, r"caf\udce9.jpg cannot be read", "Check path"),

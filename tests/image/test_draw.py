@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageFont
 
 from verydeep.image import annotate, contact_sheet
-from verydeep.image.draw import _DOUBT, _shortened, _writable
+from verydeep.image.draw import _DOUBT, _shortened, _writable, draw_filters
 from verydeep.nouns import ClassScore, Prediction
 
 
@@ -72,3 +72,24 @@ def test_a_sheet_holds_all_cards_at_the_same_width():
         assert np.ptp(columns) + 1 == 400
         assert np.ptp(rows) + 1 in (300, 240, 200)
     assert contact_sheet(cards[:1]).width < 450
+
+
+def test_a_kernel_is_drawn_enlarged_about_mid_grey():
+    kernels = np.zeros((17, 3, 3, 3), np.float32)
+    kernels[0, 0, 0, 0], kernels[0, 0, 2, 2] = 2.0, -2.0  # red: light in one corner, dark in the other
+    picture = np.asarray(draw_filters(kernels))
+    assert picture.shape == (92, 792, 4)  # two rows of 16 kernels of 42 pixels, 8 between
+    assert picture[0, 0].tolist() == [255, 128, 128, 255]
+    assert picture[41, 41].tolist() == [0, 128, 128, 255]
+    assert picture[20, 20].tolist() == [128, 128, 128, 255]
+    assert picture[20, 45, 3] == 0  # between two kernels
+    assert picture[91, 41].tolist() == [128, 128, 128, 255]
+    assert picture[91, 100, 3] == 0  # there is no eighteenth
+
+
+def test_a_kernel_of_one_channel_is_drawn_in_grey():
+    picture = np.asarray(draw_filters(np.linspace(-1, 1, 9, dtype=np.float32).reshape(1, 1, 3, 3)))
+    assert picture.shape == (42, 42, 4)
+    assert (picture[..., 0] == picture[..., 2]).all()
+    assert picture[0, 0, 0] == 0
+    assert picture[41, 41, 0] == 255

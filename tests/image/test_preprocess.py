@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from verydeep.errors import ImageError, UsageError
-from verydeep.image import fit, normalize, preprocess
+from verydeep.image import crop_box, fit, normalize, preprocess
 from verydeep.nouns import Preprocessing
 
 GREY = {"mean": (0.5,), "std": (0.25,)}
@@ -124,3 +124,23 @@ def test_a_preprocessing_that_cannot_be_is_refused(preprocessing):
 def test_an_array_that_is_no_picture_is_refused(image):
     with pytest.raises(UsageError, match="uint8"):
         preprocess(image, Preprocessing(8, 8))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(20, 300), st.integers(20, 300), st.integers(20, 150), st.data())
+def test_the_crop_box_is_what_fit_keeps(height, width, resize, data):
+    """Each pixel of the ramps is its place in the picture, in 255ths of it."""
+    crop = data.draw(st.integers(10, resize))
+    rows, columns = np.mgrid[0.5:height, 0.5:width]
+    ramps = np.stack([255 * rows / height, 255 * columns / width, 0 * rows], axis=2).round().astype(np.uint8)
+    left, top, right, bottom = crop_box(ramps.shape, Preprocessing(resize, crop))
+    kept = fit(ramps, Preprocessing(resize, crop))[..., :2].mean(axis=(0, 1))
+    middle = ((top + bottom) / 2 / height, (left + right) / 2 / width)
+    assert np.allclose(kept / 255, middle, atol=0.01 + 1 / min(height, width))
+    assert (right - left) / crop == pytest.approx(min(height, width) / resize, rel=0.1)
+
+
+def test_the_crop_box_of_a_very_long_picture_and_of_a_dense_evaluation():
+    preprocessing = Preprocessing(resize=32, crop=16)
+    assert crop_box((1000, 10, 3), preprocessing) == (2.5, 497.5, 7.5, 502.5)
+    assert crop_box((60, 90), preprocessing, is_dense=True) == (0, 0, 90, 60)

@@ -19,6 +19,7 @@ from verydeep.errors import VerydeepError, printable
 COMMANDS = {
     "describe": ("verydeep.cli.describe:describe", "Shapes, parameters, memory and time of a network, layer by layer."),
     "predict": ("verydeep.cli.predict:predict", "Classify photos."),
+    "explain": ("verydeep.cli.explain:explain", "Show what in a photo the answer comes from."),
     "train": ("verydeep.cli.train:train", "Train a network on a folder of class folders."),
     "evaluate": ("verydeep.cli.evaluate:evaluate", "Measure a model's accuracy on a folder of class folders."),
     "serve": ("verydeep.cli.serve:serve", "Answer over HTTP what is on photos."),

@@ -15,12 +15,19 @@ _OPTIONS = (
     click.option("--device", type=click.Choice(DEVICES), default="auto", help="Where it runs.  [auto]"),
     click.option("--precision", type=click.Choice(PRECISIONS), default="float32", help="Of the values.  [float32]"),
     click.option("--threads", type=click.IntRange(min=1), metavar="N", help="For decoding and computing.  [all cores]"),
-    click.option("--batch-size", type=click.IntRange(min=1), default=32, metavar="N", help="Photos at once.  [32]"),
+)
+_BATCH_SIZE = click.option(
+    "--batch-size", type=click.IntRange(min=1), default=32, metavar="N", help="Photos at once.  [32]"
 )
 
 
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds --engine, --device, --precision, --threads and --batch-size to a command."""
+    return single_photo_options(_BATCH_SIZE(command))
+
+
+def single_photo_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same without --batch-size, for a command that takes one photo after the other."""
     for option in reversed(_OPTIONS):  # a decorator adds its option before those below it
         command = option(command)
     return command

@@ -4,11 +4,15 @@ import glob
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from verydeep.errors import ImageError, UsageError
-from verydeep.files import is_folder
+import click
+
+from verydeep.errors import ImageError, UsageError, printable
+from verydeep.files import is_folder, make_folder
 from verydeep.nouns import Failure
 
 STANDARD_INPUT = "-"
@@ -25,8 +29,10 @@ SUFFIXES = {
 }
 
 
-DRAWN = "-predicted"  # ends the name of every picture that `--out` writes, before a number and .jpg
-_IS_DRAWN = re.compile(rf"{DRAWN}(-\d+)?\.jpg$")
+# What ends the name of every picture that `--out` writes, before a number and the suffix; of EXPLAINED, then a method.
+DRAWN, EXPLAINED = "-predicted", "-explained"
+DRAWN_NAMES = f"*{DRAWN}.jpg or *{EXPLAINED}-*.png"  # as people are told of them
+_IS_DRAWN = re.compile(rf"({DRAWN}(-\d+)?\.jpg|{EXPLAINED}-[a-z+]+(-\d+)?\.(png|svg))$")
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,34 @@ class Found:
     paths: tuple[str, ...]
     failures: tuple[Failure, ...] = ()  # folders and patterns without a photo, and folders that cannot be read
     drawn: int = 0  # pictures that `--out` wrote in an earlier run: no photos, unless each is named itself
+
+
+class PictureFiles:
+    """Where the pictures of photos go: FOLDER/<name of the photo><ending>, the next of that name with -2 in it.
+
+    Raises StorageError where the folder cannot be made.
+    """
+
+    def __init__(self, folder: str, ending: str, suffix: str) -> None:
+        self.folder = make_folder(folder)
+        self.ending, self.suffix = ending, suffix
+        self._seen: Counter[str] = Counter()
+
+    def path(self, photo: str) -> Path:
+        """That of the next picture; photo: its path as it was given."""
+        stem = "stdin" if photo == STANDARD_INPUT else printable(Path(photo).stem)
+        stem = stem.encode()[:150].decode(errors="ignore")  # a name may have 255 bytes on most disks
+        self._seen[stem.casefold()] += 1  # some disks take Cat.jpg and cat.jpg for one
+        number = self._seen[stem.casefold()]
+        return self.folder / f"{stem}{self.ending}{f'-{number}' if number > 1 else ''}{self.suffix}"
+
+
+def tell_drawn(pictures: int) -> None:
+    """Says on stderr that some pictures were passed over: `Found.drawn`."""
+    if pictures:
+        click.echo(
+            f"note: passed over {pictures} called {DRAWN_NAMES}, as --out draws them; name one to take it", err=True
+        )
 
 
 def find_photos(arguments: Sequence[str], formats: Sequence[str]) -> Found:
@@ -121,7 +155,7 @@ def _without_drawn(photos: Iterable[str], nothing: Failure, failures: list[Failu
     photos = sorted(photos)
     kept = tuple(path for path in photos if not _IS_DRAWN.search(path))
     if photos and not kept:
-        nothing = replace(nothing, hint=f"Pictures called *{DRAWN}.jpg, as --out draws them, are taken only by name.")
+        nothing = replace(nothing, hint=f"Pictures called {DRAWN_NAMES}, as --out draws them, are taken only by name.")
     if not kept and not failures:
         failures = [nothing]
     return Found(kept, tuple(failures), len(photos) - len(kept))

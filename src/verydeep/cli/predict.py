@@ -55,7 +55,7 @@ def predict(
 
     A FOLDER stands for all photos below it, a PATTERN for the photos that match it, - for an image on standard input.
     Photos that cannot be read are told at the end, with exit code 3; the others are classified all the same. What
-    --out has drawn, *-predicted.jpg, is passed over in folders and patterns.
+    --out has drawn, here or by `verydeep explain`, is passed over in folders and patterns.
     """
     if not photos:
         raise UsageError(
@@ -64,7 +64,7 @@ def predict(
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other.", "Choose one of the two.")
     from verydeep.cli.failures import tell_failures  # --help does without all of these
-    from verydeep.cli.photos import find_photos, parse_formats
+    from verydeep.cli.photos import find_photos, parse_formats, tell_drawn
     from verydeep.cli.predict_output import Pictures
     from verydeep.cli.progress import progress
     from verydeep.image import PHOTO_FORMATS
@@ -72,7 +72,7 @@ def predict(
 
     formats = parse_formats(wanted) if wanted else PHOTO_FORMATS
     found = find_photos(photos, formats)
-    _tell_drawn(found.drawn)
+    tell_drawn(found.drawn)
     predictor = Predictor(
         model,
         engine=engine,
@@ -99,15 +99,6 @@ def predict(
         what = "photos, folders and patterns" if found.failures else "photos"
         tell_failures(failures, len(found.paths) + len(found.failures), what=what)
     return DataError.exit_code if failures else 0
-
-
-def _tell_drawn(pictures: int) -> None:
-    from verydeep.cli.photos import DRAWN
-
-    if pictures:
-        click.echo(
-            f"note: passed over {pictures} called *{DRAWN}.jpg, as --out draws them; name one to take it", err=True
-        )
 
 
 def _record(

@@ -5,18 +5,17 @@ Paths and labels come from outside: none can move the cursor of a terminal or be
 
 import csv
 import io
-import json
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import click
 
-from verydeep.cli.photos import DRAWN, STANDARD_INPUT
+from verydeep.cli.document import JsonDocument
+from verydeep.cli.photos import DRAWN, STANDARD_INPUT, PictureFiles
 from verydeep.cli.terminal import can_print, columns, padded, shortened
 from verydeep.errors import printable
-from verydeep.files import atomic_write, make_folder
+from verydeep.files import atomic_write
 from verydeep.image.draw import annotate
 from verydeep.image.stream import Source, load
 from verydeep.nouns import Calibration, Failure, Prediction
@@ -96,50 +95,34 @@ class Csv:
 
 
 class Json:
-    """One document, in ASCII: which model answers and how, "photos" as they come, "failures" when all is done."""
+    """One document: which model answers and how, and "photos"."""
 
     def __init__(self, model: OpenedModel, precision: str) -> None:
-        self._is_first = True
-        fields = {
-            "model": str(model.path),
-            "architecture": model.info.architecture.to_dict(),
-            "engine": model.engine_name,
-            "precision": precision,
-            "calibration": model.info.calibration.to_dict(),
-        }
-        click.echo(f'{json.dumps(fields)[:-1]}, "photos": [', nl=False)
+        self._document = JsonDocument(model, precision)
 
     def write(self, prediction: Prediction, picture: Path | None = None) -> None:
         scores = [score.to_dict() for score in prediction.scores]
         photo = {"path": prediction.path, "predictions": scores, "is_known": prediction.is_known}
-        if picture:
-            photo["picture"] = str(picture)
-        click.echo(("\n" if self._is_first else ",\n") + json.dumps(photo), nl=False)
-        self._is_first = False
+        self._document.add(photo | ({"picture": str(picture)} if picture else {}))
 
     def close(self, failures: Sequence[Failure]) -> None:
-        click.echo(f'\n], "failures": {json.dumps([failure.to_dict() for failure in failures])}}}')
+        self._document.close(failures)
 
 
 class Pictures:
-    """Each photo with its classes drawn on it: FOLDER/<name>-predicted.jpg, the next of that name with -2 after it.
+    """Each photo with its classes drawn on it, in FOLDER.
 
     Raises StorageError where the folder cannot be written to, and ImageError where the photo can no longer be read.
     """
 
     def __init__(self, folder: str, formats: Sequence[str]) -> None:
-        self.folder = make_folder(folder)
+        self.files = PictureFiles(folder, DRAWN, ".jpg")
         self.formats = formats
-        self._seen: Counter[str] = Counter()
 
     def write(self, photo: Source, prediction: Prediction) -> Path:
-        stem = "stdin" if prediction.path == "-" else printable(Path(prediction.path).stem)
-        stem = stem.encode()[:150].decode(errors="ignore")  # a name may have 255 bytes on most disks
-        self._seen[stem.casefold()] += 1  # some disks take Cat.jpg and cat.jpg for one
-        number = self._seen[stem.casefold()]
+        path = self.files.path(prediction.path)
         file = io.BytesIO()
         annotate(load(photo, self.formats), prediction).save(file, "JPEG", quality=90)
-        path = self.folder / f"{stem}{DRAWN}{f'-{number}' if number > 1 else ''}.jpg"
         atomic_write(path, file.getvalue(), is_durable=False)  # it can be drawn again
         return path
 

@@ -1,5 +1,7 @@
-"""Predictions drawn for people: a photo with its classes below it, and many such cards on one sheet."""
+"""Pictures for people: a photo with its classes below it, many such cards on one sheet, and a first layer's kernels."""
 
+import base64
+import io
 import math
 import unicodedata
 from collections.abc import Sequence
@@ -13,12 +15,12 @@ from verydeep.nouns import Prediction
 
 SHOWN = 5  # classes on a card at most
 
-_Colour: TypeAlias = tuple[int, int, int]
+Colour: TypeAlias = tuple[int, int, int]
 _Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 _PHOTO_SIDE = (480, 1280)  # pixels: a smaller photo is enlarged, a larger one shrunk, by its longer side
 _NARROWEST = 360  # pixels; a narrower photo stands in the middle of its card
-_PAPER, _INK, _TRACK = (255, 255, 255), (33, 37, 41), (236, 239, 241)
+PAPER, INK, TRACK = (255, 255, 255), (33, 37, 41), (236, 239, 241)
 _BEST, _OTHER = (129, 199, 132), (187, 222, 251)  # the bars: green for the answer, blue for the others
 _DOUBT, _DOUBTED = (255, 213, 79), (207, 216, 220)  # where it may be none of the classes: a yellow line, grey bars
 
@@ -36,7 +38,7 @@ class _Row(NamedTuple):
     label: str
     value: str
     share: float  # of the bar's full length, 0 to 1
-    colour: _Colour
+    colour: Colour
 
 
 def annotate(image: np.ndarray, prediction: Prediction) -> Image.Image:
@@ -49,7 +51,7 @@ def annotate(image: np.ndarray, prediction: Prediction) -> Image.Image:
     letters = min(max(width // 28, 15), 30)  # their size in pixels
     height, margin, gap = round(1.7 * letters), round(0.6 * letters), round(0.3 * letters)
     rows = _rows(prediction)
-    card = Image.new("RGB", (width, photo.height + len(rows) * (height + gap) - gap + 2 * margin), _PAPER)
+    card = Image.new("RGB", (width, photo.height + len(rows) * (height + gap) - gap + 2 * margin), PAPER)
     card.paste(photo, ((width - photo.width) // 2, 0))
     draw = ImageDraw.Draw(card)
     for number, row in enumerate(rows):
@@ -72,10 +74,37 @@ def contact_sheet(cards: Sequence[Image.Image], columns: int = 0) -> Image.Image
         column = ends.index(min(ends))
         places.append((gap + column * (width + gap), ends[column], height))
         ends[column] += height + gap
-    sheet = Image.new("RGB", (columns * (width + gap) + gap, max(ends)), _TRACK)
+    sheet = Image.new("RGB", (columns * (width + gap) + gap, max(ends)), TRACK)
     for card, (left, top, height) in zip(cards, places, strict=True):
         sheet.paste(card.resize((width, height), Image.Resampling.LANCZOS), (left, top))
     return sheet
+
+
+def draw_filters(kernels: np.ndarray) -> Image.Image:
+    """The kernels of a first layer, enlarged, 16 a row: a weight of zero is mid-grey, each kernel at full contrast.
+
+    kernels: (filters, channels, height, width), one channel, drawn in grey, or three, drawn as red, green and blue.
+    """
+    largest = np.abs(kernels).max(axis=(1, 2, 3), keepdims=True)
+    values = 0.5 + 0.5 * kernels / np.maximum(largest, np.finfo(np.float32).tiny)
+    pixels = np.round(255 * values).astype(np.uint8).transpose(0, 2, 3, 1)
+    if pixels.shape[-1] == 1:
+        pixels = pixels.repeat(3, axis=-1)
+    side, gap, columns = 42, 8, min(16, len(pixels))  # a kernel and the space to the next, in pixels
+    step, rows = side + gap, math.ceil(len(pixels) / columns)
+    sheet = Image.new("RGBA", (columns * step - gap, rows * step - gap))
+    for number, kernel in enumerate(pixels):
+        row, column = divmod(number, columns)
+        tile = Image.fromarray(kernel).resize((side, side), Image.Resampling.NEAREST)
+        sheet.paste(tile, (column * step, row * step))
+    return sheet
+
+
+def data_uri(picture: Image.Image, kind: str, **options: int) -> str:
+    """A picture as the address of an <img>. kind: "JPEG" or "PNG", with Pillow's options."""
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
 
 
 def _rows(prediction: Prediction) -> list[_Row]:
@@ -101,16 +130,32 @@ def _draw_row(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], row: _R
     middle, pad, radius = (top + bottom) / 2, letters // 2, letters // 4
     if row.value:
         font = ImageFont.load_default(letters)
-        draw.text((right, middle), row.value, _INK, font, anchor="rm")
+        draw.text((right, middle), row.value, INK, font, anchor="rm")
         right -= round(font.getlength("100.0 %")) + pad
-    draw.rounded_rectangle((left, top, right, bottom), radius, _TRACK)
+    draw.rounded_rectangle((left, top, right, bottom), radius, TRACK)
     if filled := round(row.share * (right - left)):
         draw.rounded_rectangle((left, top, left + filled, bottom), radius, row.colour)
-    text, wide_font = _writable(row.label, letters)
-    draw.text((left + pad, middle), _shortened(text, wide_font, right - left - 2 * pad), _INK, wide_font, anchor="lm")
+    write(draw, (left + pad, middle), row.label, letters, room=right - left - 2 * pad)
 
 
-def _shortened(text: str, font: _Font, room: int) -> str:
+def write(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[float, float],
+    text: str,
+    letters: int,
+    *,
+    room: float,
+    colour: Colour = INK,
+) -> None:
+    """One line of text from outside, shortened to `room` pixels, in a font that has its letters.
+
+    place: of its left end, half-way up. letters: their size in pixels.
+    """
+    text, font = _writable(text, letters)
+    draw.text(place, _shortened(text, font, room), colour, font, anchor="lm")
+
+
+def _shortened(text: str, font: _Font, room: float) -> str:
     """The text, or as much of its beginning as fits into `room` pixels with an ellipsis."""
     if font.getlength(text) <= room:
         return text

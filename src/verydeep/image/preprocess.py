@@ -42,8 +42,29 @@ def fit(image: np.ndarray, preprocessing: Preprocessing, is_dense: bool = False)
     resized = _resize(image, preprocessing.resize)
     if is_dense:
         return resized
-    top, left = (round((side - preprocessing.crop) / 2) for side in resized.shape[:2])
+    top, left = _corner(resized.shape, preprocessing)
     return resized[top : top + preprocessing.crop, left : left + preprocessing.crop]
+
+
+def crop_box(
+    shape: tuple[int, ...], preprocessing: Preprocessing, is_dense: bool = False
+) -> tuple[float, float, float, float]:
+    """What `fit` keeps of a picture of (height, width, ...): left, top, right and bottom in the picture's own pixels.
+
+    They need not be whole numbers. A dense evaluation keeps all.
+    """
+    height, width = shape[:2]
+    if is_dense:
+        return (0.0, 0.0, float(width), float(height))
+    longest = MAX_ASPECT * min(height, width)
+    ends = [max(0, (side - longest) // 2) for side in (height, width)]  # that `_middle` cuts off
+    kept = [side - 2 * end for side, end in zip((height, width), ends, strict=True)]
+    resized = _resized(kept[0], kept[1], preprocessing.resize)
+    scales = [before / after for before, after in zip(kept, resized, strict=True)]
+    corner = _corner(resized, preprocessing)
+    top, left = (end + first * scale for end, first, scale in zip(ends, corner, scales, strict=True))
+    right, bottom = left + preprocessing.crop * scales[1], top + preprocessing.crop * scales[0]
+    return (left, top, min(right, float(width)), min(bottom, float(height)))  # rounding may lead over the edge
 
 
 def normalize(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
@@ -68,11 +89,20 @@ def _middle(image: np.ndarray) -> np.ndarray:
 
 
 def _resize(image: np.ndarray, shorter: int) -> np.ndarray:
-    height, width = image.shape[:2]
-    if min(height, width) == shorter:
+    if min(image.shape[:2]) == shorter:
         return image
-    size = (shorter * width // min(height, width), shorter * height // min(height, width))
-    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+    height, width = _resized(image.shape[0], image.shape[1], shorter)
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _resized(height: int, width: int, shorter: int) -> tuple[int, int]:
+    return shorter * height // min(height, width), shorter * width // min(height, width)
+
+
+def _corner(shape: tuple[int, ...], preprocessing: Preprocessing) -> tuple[int, int]:
+    """Top and left of the central square."""
+    top, left = (round((side - preprocessing.crop) / 2) for side in shape[:2])
+    return top, left
 
 
 def _check(image: np.ndarray, preprocessing: Preprocessing) -> None:

@@ -30,7 +30,12 @@ from verydeep.serve.models import ServedModel
 if TYPE_CHECKING:
     from verydeep.serve.app import Service
 
-_FILES = {"index.html": "text/html", "style.css": "text/css", "app.js": "text/javascript", "words.js": "text/javascript"}
+_FILES = {
+    "index.html": "text/html",
+    "style.css": "text/css",
+    "app.js": "text/javascript",
+    "words.js": "text/javascript",
+}
 _TIMED_RUNS = 3
 
 
@@ -61,7 +66,11 @@ def add_routes(app: FastAPI, service: "Service") -> None:
 
     @app.post("/explain")
     async def explain_photo(
-        request: Request, model: str | None = None, method: str = "gradcam", label: str | None = None, layer: str | None = None
+        request: Request,
+        model: str | None = None,
+        method: str = "gradcam",
+        label: str | None = None,
+        layer: str | None = None,
     ) -> dict[str, Any]:
         """Where in a photo the answer comes from: numbers in words, and two pictures as data addresses."""
         chosen = service.model(model)
@@ -148,7 +157,10 @@ def _of_crops(opened: OpenedModel) -> OpenedModel:
 def _accounts(architecture: Architecture, image_size: tuple[int, int] | None = None) -> list[dict[str, Any]]:
     """The input and each layer as JSON holds them."""
     with_map = {layer.name for layer in architecture.layers if layer.kind not in ("fc", "gap")}
-    return [account.to_dict() | {"has_map": account.name in with_map} for account in account_layers(architecture, image_size)]
+    return [
+        account.to_dict() | {"has_map": account.name in with_map}
+        for account in account_layers(architecture, image_size)
+    ]
 
 
 def _time_shares(model: ServedModel) -> Mapping[str, Mapping[str, float]]:

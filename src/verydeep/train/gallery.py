@@ -1,7 +1,5 @@
 """The photos that a run's report shows: which of the validated ones, and small copies that stand in the page itself."""
 
-import base64
-import io
 import math
 from pathlib import Path
 
@@ -10,6 +8,7 @@ from PIL import Image
 
 from verydeep.evaluate import Report
 from verydeep.image import fit, read_image
+from verydeep.image.draw import data_uri
 from verydeep.nouns import Preprocessing
 
 MOST_PHOTOS = 8  # in a row of the report
@@ -51,33 +50,6 @@ def thumbnail(path: Path, preprocessing: Preprocessing) -> str:
     picture = Image.fromarray(fit(read_image(path), preprocessing))
     picture.thumbnail((_SIDE, _SIDE))
     return data_uri(picture, "JPEG", quality=_QUALITY)
-
-
-def data_uri(picture: Image.Image, kind: str, **options: int) -> str:
-    """A picture as the address of an <img>. kind: "JPEG" or "PNG", with Pillow's options."""
-    file = io.BytesIO()
-    picture.save(file, kind, **options)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
-
-
-def draw_filters(kernels: np.ndarray) -> Image.Image:
-    """The kernels of a first layer, enlarged, 16 a row: a weight of zero is mid-grey, each kernel at full contrast.
-
-    kernels: (filters, channels, height, width), one channel, drawn in grey, or three, drawn as red, green and blue.
-    """
-    largest = np.abs(kernels).max(axis=(1, 2, 3), keepdims=True)
-    values = 0.5 + 0.5 * kernels / np.maximum(largest, np.finfo(np.float32).tiny)
-    pixels = np.round(255 * values).astype(np.uint8).transpose(0, 2, 3, 1)
-    if pixels.shape[-1] == 1:
-        pixels = pixels.repeat(3, axis=-1)
-    side, gap, columns = 42, 8, min(16, len(pixels))  # a kernel and the space to the next, in pixels
-    step, rows = side + gap, math.ceil(len(pixels) / columns)
-    sheet = Image.new("RGBA", (columns * step - gap, rows * step - gap))
-    for number, kernel in enumerate(pixels):
-        row, column = divmod(number, columns)
-        tile = Image.fromarray(kernel).resize((side, side), Image.Resampling.NEAREST)
-        sheet.paste(tile, (column * step, row * step))
-    return sheet
 
 
 def _by_confidence(report: Report, is_right: bool) -> np.ndarray:

@@ -20,13 +20,12 @@ from verydeep.errors import ImageError, printable
 from verydeep.evaluate import Report
 from verydeep.evaluate.report import ClassRow, Proportion
 from verydeep.files import atomic_write
+from verydeep.image.draw import data_uri, draw_filters
 from verydeep.nouns import Weights
 from verydeep.train.card import confidence, share
 from verydeep.train.figures import loss_figure, rate_figure, reliability_figure, top1_figure
 from verydeep.train.gallery import (
     MOST_PHOTOS,
-    data_uri,
-    draw_filters,
     mistaken,
     surest_right,
     surest_wrong,

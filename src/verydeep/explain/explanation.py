@@ -1,0 +1,204 @@
+"""(opened model, photo) -> Explanation: what in the photo made the model say so.
+
+    photo -> preprocess -> record -> a method of `METHODS` -> Explanation
+
+Each step is one function of a module beside or below; this file only joins them. Nothing imports torch.
+"""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+
+from verydeep.architecture import Architecture
+from verydeep.errors import UsageError
+from verydeep.explain.backward import Subject, Target, record, strongest
+from verydeep.explain.methods import METHODS, Map, Question, Settings
+from verydeep.image import crop_box, preprocess
+from verydeep.nouns import Prediction
+from verydeep.outputs import classify, posteriors
+from verydeep.runtime import OpenedModel
+from verydeep.weights import map_model
+
+LISTED_CLASSES = 20  # in a message
+_NINTHS = (
+    "upper left", "upper middle", "upper right",
+    "left", "middle", "right",
+    "lower left", "lower middle", "lower right",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where in a photo a number of the network comes from, by one method."""
+
+    method: str
+    layer: str  # gradcam: whose maps; else that of the unit that is explained, "" for a class
+    label: str  # the class that is explained; where a unit is, the model's answer
+    probability: float  # of that class
+    prediction: Prediction  # the model's answer, its best class alone
+    target: Target
+    score: float  # of the target: the class's logit, or the unit's value
+    box: tuple[float, float, float, float]  # left, top, right, bottom: what the network saw, in pixels of the photo
+    map: Map
+
+    @property
+    def is_of_unit(self) -> bool:
+        return self.target.output != "logits"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it: the values with six digits; `heat`, which follows from them, is left out."""
+        target = {"output": self.target.output, "channel": self.target.channel, "position": list(self.target.position)}
+        return {
+            "method": self.method,
+            "layer": self.layer,
+            "label": self.label,
+            "probability": self.probability,
+            "answer": self.prediction.scores[0].to_dict() | {"is_known": self.prediction.is_known},
+            "target": target | {"score": self.score},
+            "box": list(self.box),
+            "first_center": self.map.first_center,
+            "step": self.map.step,
+            "figures": dict(self.map.figures),
+            "values": _with_six_digits(self.map.values),
+        }
+
+
+def explain(
+    model: OpenedModel,
+    photo: np.ndarray,
+    method: str = "gradcam",
+    *,
+    label: str | None = None,
+    layer: str | None = None,
+    channel: int | None = None,
+    is_dense: bool = False,
+    settings: Settings | None = None,
+) -> Explanation:
+    """Why the model says `label` of a photo, by default its best class.
+
+    photo: (H, W, 3) uint8 RGB. method: a name of `METHODS`. layer: for gradcam the output whose maps are added, by
+    default the last convolution's after its ReLU; for gradient, guided and deconvnet the unit of that output that
+    responds most, or most in `channel`, is explained in place of a class. is_dense: the model was opened so; the whole
+    photo is explained, not its central crop. Raises UsageError on a name that there is not and on what does not go
+    together, ImageError and ArchitectureError where the photo does not fit.
+    """
+    check_request(model, method, label=label, layer=layer, channel=channel, is_dense=is_dense)
+    subject = subject_of(model, is_dense)
+    if method == "gradcam":
+        layer = layer or last_map(subject.architecture)
+    image = preprocess(photo, model.info.preprocessing, is_dense)
+    values = record(subject, image, (layer,) if layer else ())
+    temperature = model.info.calibration.temperature
+    probabilities = posteriors(values["logits"][np.newaxis], temperature)[0]
+    chosen = int(probabilities.argmax()) if label is None else class_index(model.info.classes, label)
+    is_of_unit = layer is not None and METHODS[method].explains_units
+    target = strongest(values, str(layer), channel) if is_of_unit else Target("logits", chosen)
+    question = Question(subject, values, target, layer or "", temperature, settings or Settings())
+    return Explanation(
+        method=method,
+        layer=layer or "",
+        label=model.info.classes[chosen],
+        probability=float(probabilities[chosen]),
+        prediction=classify(probabilities, model.info.classes, model.info.calibration, k=1),
+        target=target,
+        score=target.score(values),
+        box=crop_box(photo.shape, model.info.preprocessing, is_dense),
+        map=METHODS[method].compute(question),
+    )
+
+
+def where(heat: np.ndarray) -> str:
+    """In words, where a map (H, W) is hot: "half of it in 12 % of the picture, most in the upper left"."""
+    if not heat.any():
+        return "nothing in the photo speaks for it"
+    hottest = np.cumsum(np.sort(heat, axis=None)[::-1])
+    share = (np.searchsorted(hottest, hottest[-1] / 2) + 1) / heat.size
+    ninths = [part.sum() for row in np.array_split(heat, 3) for part in np.array_split(row, 3, axis=1)]
+    return f"half of it in {100 * share:.0f} % of the picture, most in the {_NINTHS[int(np.argmax(ninths))]}"
+
+
+def subject_of(model: OpenedModel, is_dense: bool = False) -> Subject:
+    """The network of a model: its engine, and its weights where they lie in the file. Raises ModelFileError."""
+    _, weights = map_model(model.path)
+    architecture = view(model, is_dense)
+    shaped = {name: weights[name].reshape(shape) for name, shape in architecture.weight_shapes.items()}
+    return Subject(model.engine, architecture, shaped)
+
+
+def view(model: OpenedModel, is_dense: bool) -> Architecture:
+    """The architecture that the engine of a model runs. is_dense: the model was opened so."""
+    return model.info.architecture.dense() if is_dense else model.info.architecture
+
+
+def last_map(architecture: Architecture) -> str:
+    """The last convolution of the backbone after its ReLU, where the paper of Grad-CAM looks: "relu5_3"."""
+    return next(layer.relu_name for layer in reversed(architecture.layers) if layer.name.startswith("conv"))
+
+
+def check_request(
+    model: OpenedModel,
+    method: str,
+    *,
+    label: str | None = None,
+    layer: str | None = None,
+    channel: int | None = None,
+    is_dense: bool = False,
+) -> None:
+    """What `explain` refuses whatever the photo. Raises UsageError."""
+    if method not in METHODS:
+        raise UsageError(f"no method {method!r}; there are {', '.join(METHODS)}.", "Choose one of these.")
+    entry = METHODS[method]
+    if layer is not None and not entry.takes_layer:
+        raise UsageError(f"the method {method} takes no layer: it explains a class.", "Leave the layer out.")
+    if channel is not None and not (layer and entry.explains_units):
+        names = ", ".join(name for name, other in METHODS.items() if other.explains_units)
+        raise UsageError("a channel without its layer, or with a method of classes.", f"Name a layer, and use {names}.")
+    if label is not None and layer is not None and entry.explains_units:
+        raise UsageError(
+            f"a class and a layer exclude each other with {method}: it explains a class, or a unit of a layer.",
+            "Leave one of them out.",
+        )
+    if label is not None:
+        class_index(model.info.classes, label)
+    if layer is not None:
+        check_layer(view(model, is_dense), layer, channel, needs_map=method == "gradcam")
+
+
+def check_layer(architecture: Architecture, output: str, channel: int | None = None, *, needs_map: bool) -> None:
+    """Raises UsageError where the network has no such output, no such channel in it, or no map in it."""
+    makers = {name: layer for layer in architecture.layers for name in (layer.name, layer.relu_name)}
+    with_map = [name for name in architecture.outputs[:-1] if makers[name].kind not in ("gap", "fc")]
+    allowed = with_map if needs_map else architecture.outputs[:-1]
+    if output not in allowed:
+        what = (
+            "has no map: each of its units sees the whole photo" if output in makers else "is no layer of the network"
+        )
+        raise UsageError(f"{output} {what}; there are {', '.join(allowed)}.", "Choose one of these.")
+    if channel is not None and not 0 <= channel < makers[output].out_channels:
+        raise UsageError(
+            f"{output} has no channel {channel}; expected a number from 0 to {makers[output].out_channels - 1}.",
+            "Leave it out for the one that responds most.",
+        )
+
+
+def class_index(classes: tuple[str, ...], label: str) -> int:
+    """The place of a class, by its name in small or capital letters. Raises UsageError, with the names there are."""
+    if label in classes:
+        return classes.index(label)
+    folded = [name.casefold() for name in classes]
+    if folded.count(label.casefold()) == 1:
+        return folded.index(label.casefold())
+    more = f" and {len(classes) - LISTED_CLASSES} more" if len(classes) > LISTED_CLASSES else ""
+    close = get_close_matches(label, classes, n=1)
+    raise UsageError(
+        f"the model has no class {label!r}; it has {', '.join(classes[:LISTED_CLASSES])}{more}.",
+        f"Did you mean {close[0]!r}?" if close else "Choose one of these.",
+    )
+
+
+def _with_six_digits(values: np.ndarray) -> Any:
+    """Nested lists; with all digits a photo's JSON would be three times as long."""
+    rounded = [float(f"{value:.6g}") for value in values.ravel().tolist()]
+    return np.array(rounded).reshape(values.shape).tolist()
