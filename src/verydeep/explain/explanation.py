@@ -113,10 +113,19 @@ def where(heat: np.ndarray) -> str:
     """In words, where a map (H, W) is hot: "half of it in 12 % of the picture, most in the upper left"."""
     if not heat.any():
         return "nothing in the photo speaks for it"
+    return f"half of it in {100 * smallest_half(heat):.0f} % of the picture, most in the {_NINTHS[hottest_ninth(heat)]}"
+
+
+def smallest_half(heat: np.ndarray) -> float:
+    """The smallest share of the pixels of a map (H, W), not zero everywhere, that has half of its sum."""
     hottest = np.cumsum(np.sort(heat, axis=None)[::-1])
-    share = (np.searchsorted(hottest, hottest[-1] / 2) + 1) / heat.size
+    return float((np.searchsorted(hottest, hottest[-1] / 2) + 1) / heat.size)
+
+
+def hottest_ninth(heat: np.ndarray) -> int:
+    """The ninth of a map (H, W) with the largest sum, counted row by row from the upper left."""
     ninths = [part.sum() for row in np.array_split(heat, 3) for part in np.array_split(row, 3, axis=1)]
-    return f"half of it in {100 * share:.0f} % of the picture, most in the {_NINTHS[int(np.argmax(ninths))]}"
+    return int(np.argmax(ninths))
 
 
 def subject_of(model: OpenedModel, is_dense: bool = False) -> Subject:

@@ -23,9 +23,9 @@ from starlette.exceptions import HTTPException
 
 import verydeep
 from verydeep.errors import ImageError, VerydeepError
-from verydeep.serve.batching import Overloaded
 from verydeep.explain import METHODS
 from verydeep.serve import open_inference, views
+from verydeep.serve.batching import Overloaded
 from verydeep.serve.bodies import Photo, photos_of
 from verydeep.serve.decoding import Decoders
 from verydeep.serve.guard import Refused

@@ -1,7 +1,7 @@
 """What the page shows: itself, why a model answers so, and its network, layer by layer.
 
-Explanations are of the square that the network gets: it comes decoded, resized and cropped from a process of its own, so
-no large photo is ever in this one.
+Explanations are of the square that the network gets: it comes decoded, resized and cropped from a process of its own,
+so no large photo is ever in this one.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ from fastapi import FastAPI, Request, Response
 from verydeep.accounting import account_layers
 from verydeep.architecture import CONFIGURATIONS, Architecture
 from verydeep.errors import ImageError, UsageError
-from verydeep.explain import METHODS, explain
+from verydeep.explain import explain
 from verydeep.explain.activations import activations
-from verydeep.explain.explanation import where
+from verydeep.explain.explanation import hottest_ninth, smallest_half, where
 from verydeep.explain.picture import caption, cut_out, draw_activations, panel, title, to_png
 from verydeep.image.draw import data_uri
 from verydeep.runtime import OpenedModel
@@ -96,7 +96,7 @@ def add_routes(app: FastAPI, service: "Service") -> None:
             shares = await asyncio.to_thread(_time_shares, chosen)
         preprocessing, architecture = chosen.opened.info.preprocessing, chosen.opened.info.architecture
         found = _accounts(architecture, (preprocessing.crop, preprocessing.crop))
-        return {"layers": [layer | shares.get(layer["name"], {}) for layer in found]}
+        return {"layers": [{**layer, **shares.get(layer["name"], {})} for layer in found]}
 
     @app.get("/networks/{configuration}")
     async def network(configuration: str) -> dict[str, Any]:
@@ -125,15 +125,17 @@ def _explained(
         found = explain(_of_crops(opened), picture, method, label=label, layer=layer)
     except UsageError as error:
         raise Refused(422, error.message, error.hint) from error
-    seen = cut_out(picture, found.box, found.map.heat.shape)
+    heat = found.map.heat
+    seen = cut_out(picture, found.box, heat.shape)
+    is_hot = bool(heat.any())
     return {
         "method": found.method,
         "layer": found.layer,
         "label": found.label,
         "probability": found.probability,
-        "title": title(found),
-        "caption": list(caption(found)),
-        "where": where(found.map.heat),
+        "in_words": f"{title(found)}; {': '.join(caption(found))}; {where(heat)}",
+        "half_in": smallest_half(heat) if is_hot else None,  # the share of the picture
+        "most_in": hottest_ninth(heat) if is_hot else None,  # of nine parts, row by row
         "seen": data_uri(seen, "JPEG", quality=90),
         "panel": data_uri(panel(seen, found), "JPEG", quality=90),
     }

@@ -46,6 +46,7 @@ function take(file) {
   $("shown").src = URL.createObjectURL(file);
   $("shown").alt = say("photoAlt");
   $("stage").hidden = false;
+  offerMaps();
   attempt(answer);
 }
 
@@ -133,9 +134,12 @@ async function explain() {
   );
   if (turn !== state.turn) return;
   Object.assign($("seen"), { src: found.seen, alt: say("seenAlt") });
-  Object.assign($("heat"), { src: found.panel, alt: say("heatAlt", { method: found.caption[0] }) });
+  Object.assign($("heat"), { src: found.panel, alt: say("heatAlt", { method: $("method").selectedOptions[0].text }) });
   $("seen-stage").hidden = false;
-  $("explained").textContent = `${found.title} · ${found.caption.join(": ")} · ${found.where}`;
+  const place = found.half_in === null
+    ? say("nowhere")
+    : say("where", { share: Math.round(100 * found.half_in), place: say(`place${found.most_in}`) });
+  $("explained").textContent = `${found.label}, ${(100 * found.probability).toFixed(1)} % · ${say(method)} · ${place}`;
 }
 
 /** Draws what the unit of the chosen layer sees whose field's middle is nearest to the pointer. */
@@ -211,7 +215,11 @@ function choose(index) {
     pair.append(element("dt", "", say(key)), element("dd", "", value));
     return pair;
   }));
-  $("maps").disabled = !layer.has_map || !state.photo;
+  offerMaps();
+}
+
+function offerMaps() {
+  $("maps").disabled = !state.layer?.has_map || !state.photo;
 }
 
 function walk(event) {

@@ -1,0 +1,211 @@
+"""The page in Chromium, used as a person would: every control, and what is told when something goes wrong."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving import end, start
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the extra dev")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: the Debian package chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        flags = [
+            "--no-sandbox",
+            "--disable-gpu",
+            "--use-fake-device-for-media-stream",
+            "--use-fake-ui-for-media-stream",
+        ]
+        running = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Any, server: Any) -> Iterator[Any]:
+    """The page, open; whatever it complains of in the console fails the test."""
+    context = browser.new_context(locale="en-GB", permissions=["camera"])
+    opened = context.new_page()
+    said: list[str] = []
+    opened.on("console", lambda message: said.append(message.text))
+    opened.on("pageerror", lambda error: said.append(str(error)))
+    opened.goto(f"http://127.0.0.1:{server.port}/")
+    opened.wait_for_selector(".layer")
+    yield opened
+    context.close()
+    assert [text for text in said if "status of 422" not in text] == []  # of photos that were to be refused
+
+
+def give(page: Any, photo: bytes, kind: str = "image/png") -> None:
+    page.set_input_files("#file", {"name": "<img src=x onerror=alert(1)>.png", "mimeType": kind, "buffer": photo})
+
+
+def expect(page: Any, selector: str) -> Any:
+    """playwright's own, which waits without evaluating texts: the page forbids that."""
+    return playwright.expect(page.locator(selector))
+
+
+def wait_for_answer(page: Any) -> None:
+    page.wait_for_selector(".answer .score")
+    page.wait_for_selector("#seen-stage:not([hidden])")
+
+
+def change(page: Any, control: str, value: str) -> None:
+    """Chooses, and waits for the answer that follows."""
+    with page.expect_response(lambda reply: reply.request.method == "POST") as reply:
+        page.select_option(control, value)
+    assert reply.value.ok
+    page.wait_for_load_state("networkidle")
+
+
+def test_a_photo_gets_its_answer_and_its_reasons(page, server, photos):
+    give(page, photos[0])
+    wait_for_answer(page)
+    answer = server.ask("POST", "/predict", photos[0], {"content-type": "image/png"}).json["photos"][0]
+    shown = page.locator(".score").all_inner_texts()
+    assert [re.split(r"\s{2,}|\n+", text)[0] for text in shown] == [score["label"] for score in answer["predictions"]]
+    assert f"{100 * answer['predictions'][0]['probability']:.1f} %" in shown[0]
+    expect(page, "#explained").to_contain_text("%")
+
+
+def test_each_method_class_and_layer_draws_another_map(page, photos):
+    give(page, photos[1])
+    wait_for_answer(page)
+    maps = {page.get_attribute("#heat", "src")}
+    for method in ("gradient", "guided", "deconvnet", "integrated", "occlusion", "gradcam"):
+        change(page, "#method", method)
+        maps.add(page.get_attribute("#heat", "src"))
+    assert len(maps) == 6
+    change(page, "#class", "rocket")
+    assert page.inner_text("#explained").startswith("rocket")
+    before = page.get_attribute("#heat", "src")
+    layers = page.locator("#layer option").evaluate_all("options => options.map(option => option.value)")
+    change(page, "#layer", layers[1])
+    assert page.get_attribute("#heat", "src") != before
+
+
+def test_the_slider_fades_and_the_pointer_shows_what_a_unit_sees(page, photos):
+    give(page, photos[2])
+    wait_for_answer(page)
+    page.fill("#opacity", "25")
+    assert page.eval_on_selector("#heat", "element => element.style.opacity") == "0.25"
+    assert page.is_hidden("#field")
+    page.hover("#seen-stage")
+    field = page.locator("#field").bounding_box()
+    seen = page.locator("#seen").bounding_box()
+    layer = page.locator("#layer-facts dd").nth(6).inner_text()
+    assert field["width"] / seen["width"] == pytest.approx(int(layer.split()[0]) / 32, rel=0.05)
+
+
+def test_two_models_are_compared_on_one_photo(page, photos):
+    give(page, photos[3])
+    wait_for_answer(page)
+    change(page, "#other", "other")
+    expect(page, ".answer h3").to_have_text(["toy", "other"])
+    change(page, "#model", "other")
+    expect(page, ".answer h3").to_have_text(["other"])  # a model is not compared with itself
+
+
+def test_the_network_is_walked_by_keys_and_by_pointer(page, photos):
+    page.focus("#layers")
+    name = page.locator("#layer-facts dd").first
+    last = name.inner_text()
+    page.keyboard.press("ArrowLeft")
+    assert name.inner_text() != last
+    page.locator(".layer").first.click()
+    assert name.inner_text() == "input"
+    page.select_option("#shown-network", "D")
+    expect(page, ".layer").to_have_count(22)
+    assert "138.4M parameters" in page.inner_text("#network-text")
+    page.locator("[aria-label^='fc6']").click()
+    assert "102,764,544" in page.inner_text("#layer-facts")
+    page.select_option("#shown-network", "")
+    give(page, photos[4])
+    wait_for_answer(page)
+    page.locator(".layer.conv").first.click()
+    page.click("#maps")
+    page.wait_for_selector("#maps-picture:not([hidden])")
+
+
+def test_the_camera_takes_a_photo(page):
+    page.click("#camera")
+    page.wait_for_selector("#live:not([hidden])")
+    page.click("#shoot")
+    wait_for_answer(page)
+    assert page.is_hidden("#live")
+
+
+def test_a_photo_is_taken_by_drop_and_by_paste(page, photos):
+    hand_over = """([kind, target, name, bytes]) => {
+        const files = new DataTransfer();
+        files.items.add(new File([new Uint8Array(bytes)], "a.png", { type: "image/png" }));
+        document.querySelector(target).dispatchEvent(new kinds[kind](kind, { bubbles: true, [name]: files }));
+    }""".replace("kinds", "({ drop: DragEvent, paste: ClipboardEvent })")
+    page.evaluate(hand_over, ["drop", "#drop", "dataTransfer", list(photos[5])])
+    wait_for_answer(page)
+    first = page.get_attribute("#seen", "src")
+    page.evaluate(hand_over, ["paste", "body", "clipboardData", list(photos[6])])
+    expect(page, "#seen").not_to_have_attribute("src", first)
+
+
+def test_trouble_is_told_in_words(page, browser, toy_model, tmp_path, photos):
+    give(page, b"nonsense")
+    expect(page, "#trouble").to_contain_text("the photo is not")
+    give(page, b"text", "text/plain")
+    expect(page, "#trouble").to_have_text("That is no JPEG, PNG or WebP picture.")
+    give(page, b"\x89PNG" + bytes(21 << 20))
+    expect(page, "#trouble").to_contain_text("20 MiB")
+    give(page, photos[0])
+    wait_for_answer(page)
+    assert page.inner_text("#trouble") == ""
+
+
+def test_a_server_that_has_gone_is_told(browser, toy_model, tmp_path, photos):
+    running = start(toy_model, tmp_path)
+    page = browser.new_page(locale="en-GB")
+    page.goto(f"http://127.0.0.1:{running.port}/")
+    page.wait_for_selector(".layer")
+    end(running)
+    give(page, photos[0])
+    expect(page, "#trouble").to_contain_text("still running")
+    page.close()
+
+
+def test_every_word_has_its_translation(page, photos):
+    give(page, photos[0])
+    wait_for_answer(page)
+    page.select_option("#language", "zh")
+    expect(page, "html").to_have_attribute("lang", "zh-Hans")
+    assert page.inner_text("#answer-title") == "结果"
+    page.reload()
+    page.wait_for_selector(".layer")
+    assert page.inner_text("#why-title") == "为什么", "the choice is remembered"
+    keys = page.evaluate("import('./page/words.js').then(({ WORDS }) => [WORDS.en, WORDS.zh].map(Object.keys))")
+    assert sorted(keys[0]) == sorted(keys[1])
+
+
+@pytest.mark.parametrize("width", [320, 390, 820, 1280])
+def test_nothing_is_wider_than_the_window(browser, server, photos, width):
+    page = browser.new_page(viewport={"width": width, "height": 800}, locale="zh-CN")
+    page.goto(f"http://127.0.0.1:{server.port}/")
+    page.wait_for_selector(".layer")
+    give(page, photos[7])
+    wait_for_answer(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
+
+
+def test_no_address_of_another_host_is_in_the_page():
+    for file in (Path(__file__).parents[2] / "src/verydeep/serve/page").iterdir():
+        assert not re.search(r"(https?:)?//[a-z]", re.sub(r"(?m)^\s*//.*$", "", file.read_text())), file
