@@ -31,7 +31,7 @@ def draw(photo: np.ndarray, explanations: Sequence[Explanation]) -> Drawing:
     width, height = seen.size
     top = MARGIN + TITLE + GAP
     parts: list[Placed | Text] = [Text(MARGIN, MARGIN + TITLE // 2, title(explanations[0]), TITLE, 2 * width + GAP)]
-    captions = [("what the network saw", "")] + [caption(explanation) for explanation in explanations]
+    captions = [("the part that the network saw", "")] + [caption(explanation) for explanation in explanations]
     panels = [seen] + [panel(seen, explanation) for explanation in explanations]
     for number, (image, lines) in enumerate(zip(panels, captions, strict=True)):
         left = MARGIN + number * (width + GAP)

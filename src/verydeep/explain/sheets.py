@@ -68,7 +68,7 @@ def patch(photo: np.ndarray, box: Sequence[float], side: int = TILE) -> Image.Im
 def inversion_sheet(seen: Image.Image, rebuilt: np.ndarray, layer: str, error: float) -> Drawing:
     """What the network saw, and beside it the picture that `layer` takes for the same, (h, w, 3) uint8 RGB."""
     picture = Image.fromarray(rebuilt).resize(seen.size, Image.Resampling.BICUBIC)
-    captions = ("what the network saw", f"what {layer} takes for the same, but for {100 * error:.2g} %")
+    captions = ("the part that the network saw", f"what {layer} takes for the same, but for {100 * error:.2g} %")
     return _sheet(f"what {layer} has kept", [list(zip((seen, picture), captions, strict=True))])
 
 
