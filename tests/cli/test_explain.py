@@ -162,6 +162,14 @@ def test_filters_need_no_photo(explain: Run, toy_model: Path) -> None:
     np.testing.assert_allclose(entry["kernels"], read_model(toy_model)[1]["conv1_1.weight"], rtol=1e-6)
 
 
+def test_an_inversion_shows_what_a_layer_has_kept(explain: Run, photo: Path) -> None:
+    arguments = (photo, "--method", "inversion", "--layer", "relu1_1", "--steps", 30)
+    assert "relu1_1 takes another picture for the same" in explain(*arguments).out
+    assert Path("photo-explained-inversion.png").is_file()
+    errors = json.loads(explain(*arguments, "--json").out)["photos"][0]["inversion"]["errors"]
+    assert errors[-1] < 0.2 < errors[0]
+
+
 # What cannot be done
 
 
@@ -221,10 +229,11 @@ def test_no_method_imports_torch(toy_model: Path, photo: Path, tmp_path: Path) -
     program = (
         "import sys; sys.modules['torch'] = None\n"
         "from verydeep.cli.main import cli\n"
-        "for name in ('gradcam,gradient,guided,deconvnet,integrated,occlusion', 'activations', 'patches', 'filters'):\n"
+        "from verydeep.cli.explain import LAYER_VIEWS, METHODS\n"
+        "for name in (','.join(METHODS), *LAYER_VIEWS):\n"
         "    cli.main(['explain', *sys.argv[1:], '--method', name, '--steps', '2'], standalone_mode=False)\n"
     )
     options = ("--model", toy_model, *REFERENCE, "--out", tmp_path / "out")
     done = subprocess.run([sys.executable, "-c", program, photo, *options], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(list((tmp_path / "out").iterdir())) == 4
+    assert len(list((tmp_path / "out").iterdir())) == 5

@@ -8,14 +8,13 @@ from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
+import torch
 
 from verydeep.architecture import BATCH_NORM_EPSILON, Architecture, Layer
 from verydeep.explain.backward import Subject
 from verydeep.nouns import Engine, Weights
 from verydeep.runtime import ENGINES
 from verydeep.runtime.reference import ReferenceEngine
-
-torch = pytest.importorskip("torch", reason="the oracles of explanations are torch's and captum's")
 
 NETWORKS = {
     "A": Architecture("A", classes=5, width=0.125, input_size=64),
@@ -46,7 +45,7 @@ def make_subject() -> Callable[..., Subject]:
 
 
 @pytest.fixture(scope="session")
-def make_twin() -> Callable[..., "torch.nn.Sequential"]:
+def make_twin() -> Callable[..., torch.nn.Sequential]:
     """A function (subject, inplace=False) -> the network in torch's usual layers, float64, named as in the table."""
     return _make_twin
 
@@ -85,7 +84,7 @@ def _make_subject(architecture: Architecture, weights: Weights) -> Subject:
     return Subject(ReferenceEngine(architecture, weights, precision="float64"), architecture, weights)
 
 
-def _make_twin(subject: Subject, inplace: bool = False) -> "torch.nn.Sequential":
+def _make_twin(subject: Subject, inplace: bool = False) -> torch.nn.Sequential:
     stack = torch.nn.Sequential()
     for layer in subject.architecture.layers:
         if layer.kind == "fc" and not any(isinstance(module, torch.nn.Flatten) for module in stack):
@@ -103,7 +102,7 @@ def _make_twin(subject: Subject, inplace: bool = False) -> "torch.nn.Sequential"
     return stack.double().eval()
 
 
-def _module(layer: Layer) -> "torch.nn.Module":
+def _module(layer: Layer) -> torch.nn.Module:
     if layer.kind == "conv":
         return torch.nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel, padding=layer.padding)
     if layer.kind == "fc":

@@ -8,7 +8,7 @@ from PIL import Image
 
 from verydeep.errors import UsageError
 from verydeep.explain.activations import activations, peaks
-from verydeep.explain.picture import patch
+from verydeep.explain.sheets import patch
 from verydeep.image import preprocess
 from verydeep.image.draw import TRACK
 from verydeep.runtime import OpenedModel, open_model

@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from verydeep.explain import METHODS, Settings, explain
+from verydeep.explain.drawing import to_png, to_svg
 from verydeep.explain.explanation import Explanation
 from verydeep.explain.page import Page
-from verydeep.explain.picture import PANEL, coloured, cut_out, draw, panel, title, to_png, to_svg
+from verydeep.explain.picture import PANEL, coloured, cut_out, draw, panel, title
 from verydeep.runtime import OpenedModel, open_model
 
 QUICK = Settings(steps=2, window=12, stride=12)

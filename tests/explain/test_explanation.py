@@ -151,4 +151,4 @@ def test_where_it_is_hot_is_said_in_words() -> None:
     heat = np.zeros((30, 60))
     assert where(heat) == "nothing in the photo speaks for it"
     heat[2:5, 50:56] = 1
-    assert where(heat) == "half of it in 0 % of the picture, most in the upper right"
+    assert where(heat) == "half of it in under 1 % of the picture, most in the upper right"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from verydeep.errors import ImageError, UsageError
-from verydeep.image import crop_box, fit, normalize, preprocess
+from verydeep.image import crop_box, denormalize, fit, normalize, preprocess
 from verydeep.nouns import Preprocessing
 
 GREY = {"mean": (0.5,), "std": (0.25,)}
@@ -138,6 +138,13 @@ def test_the_crop_box_is_what_fit_keeps(height, width, resize, data):
     middle = ((top + bottom) / 2 / height, (left + right) / 2 / width)
     assert np.allclose(kept / 255, middle, atol=0.01 + 1 / min(height, width))
     assert (right - left) / crop == pytest.approx(min(height, width) / resize, rel=0.1)
+
+
+@pytest.mark.parametrize("fields", [{}, GREY])
+def test_normalised_pixels_become_the_picture_again(fields):
+    preprocessing = Preprocessing(8, 8, **fields)
+    image = noise(30, 20) if not fields else noise(30, 20)[..., :1].repeat(3, axis=2)
+    assert np.array_equal(denormalize(normalize(image, preprocessing), preprocessing), image)
 
 
 def test_the_crop_box_of_a_very_long_picture_and_of_a_dense_evaluation():

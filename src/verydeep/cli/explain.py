@@ -9,7 +9,7 @@ from verydeep.errors import DataError, UsageError
 
 # As explain/methods.py has them, which would import numpy: --help does without. LAYER_VIEWS look at no answer.
 METHODS = ("gradcam", "gradient", "guided", "deconvnet", "integrated", "occlusion")
-LAYER_VIEWS = ("activations", "patches", "filters")
+LAYER_VIEWS = ("activations", "patches", "filters", "inversion")
 SHOWS_PROGRESS_FROM = 10  # photos
 
 
@@ -31,12 +31,14 @@ SHOWS_PROGRESS_FROM = 10  # photos
 @click.option(
     "--layer",
     metavar="LAYER",
-    help="gradcam, activations, patches: the layer to look at, such as relu4_2. gradient, guided, deconvnet: explain "
-    "its strongest unit, not a class.  [the last convolution's; none]",
+    help="The layer to look at, such as relu4_2; gradient, guided and deconvnet explain its strongest unit in place of "
+    "a class.  [the last convolution; theirs: none]",
 )
 @click.option("--channel", type=click.IntRange(min=0), metavar="N", help="The channel of that layer.  [the strongest]")
 @click.option("--whole", is_flag=True, help="Take the whole photo, by the dense view, not its central crop.")
-@click.option("--steps", type=click.IntRange(1, 10_000), default=50, metavar="N", help="Of integrated.  [50]")
+@click.option(
+    "--steps", type=click.IntRange(1, 10_000), default=50, metavar="N", help="Of integrated and of inversion.  [50]"
+)
 @click.option("--window", type=click.IntRange(1, 10_000), metavar="PIXELS", help="Of occlusion.  [a fifth of the crop]")
 @click.option("--stride", type=click.IntRange(1, 10_000), metavar="PIXELS", help="Of occlusion.  [a quarter of that]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with the numbers.")
@@ -109,12 +111,11 @@ def explain(
     bar = progress("explained", len(found.paths), is_printing=True) if is_long else nullcontext(lambda done: None)
     try:
         with bar as show:
-            for done, answer in enumerate(answers(opened, request, sources), start=1):
+            for answer in answers(opened, request, sources, show):
                 if isinstance(answer, Failure):
                     failures.append(answer)
                 else:
                     outputs.write(answer)
-                show(done)
     finally:  # whatever ended it, a full disk or Ctrl-C: JSON is closed, and what is known is told
         outputs.close(failures)
         what = "photos, folders and patterns" if found.failures else "photos"

@@ -1,6 +1,6 @@
 """Photos -> what `verydeep explain` shows of each: a drawing, lines for people, fields for JSON."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,12 @@ from verydeep.architecture import Layer
 from verydeep.cli.photos import STANDARD_INPUT, read_standard_input
 from verydeep.errors import ImageError, UsageError
 from verydeep.explain.activations import Peaks, activations, peaks
-from verydeep.explain.explanation import check_layer, last_map, view, where
-from verydeep.explain.picture import Drawing, caption, draw, draw_activations, draw_filters, draw_patches, patch, title
-from verydeep.image import Limits
+from verydeep.explain.drawing import Drawing
+from verydeep.explain.explanation import check_layer, last_map, subject_of, view, where
+from verydeep.explain.inversion import invert
+from verydeep.explain.picture import caption, cut_out, draw, title
+from verydeep.explain.sheets import activations_sheet, filters_sheet, inversion_sheet, patch, patches_sheet
+from verydeep.image import Limits, crop_box, denormalize, preprocess
 from verydeep.image.stream import Source, load
 from verydeep.nouns import Failure
 from verydeep.runtime import OpenedModel
@@ -90,19 +93,25 @@ def read_sources(paths: Sequence[str]) -> list[tuple[str, Source]]:
     return [(path, read_standard_input(limit) if path == STANDARD_INPUT else path) for path in paths]
 
 
-def answers(model: OpenedModel, request: Request, sources: Sequence[tuple[str, Source]]) -> Iterator[Answer | Failure]:
-    """The answer for each photo, or why it cannot be read; filters gives one, and patches one after the failures."""
+def answers(
+    model: OpenedModel, request: Request, sources: Sequence[tuple[str, Source]], show: Callable[[int], None]
+) -> Iterator[Answer | Failure]:
+    """The answer for each photo, or why it cannot be read; filters gives one, and patches one after the failures.
+
+    show: is called with the number of photos that are done.
+    """
     if request.method == "filters":
         yield _filters(model)
     elif request.method == "patches":
-        yield from _patches(model, request, sources)
+        yield from _patches(model, request, sources, show)
     else:
-        for path, source in sources:
+        for done, (path, source) in enumerate(sources, start=1):
             try:
                 photo = load(source, request.formats)
-                yield (_activations if request.method == "activations" else _explained)(model, request, path, photo)
+                yield _BY_PHOTO.get(request.method, _explained)(model, request, path, photo)
             except ImageError as error:
                 yield Failure(path, error.message, error.hint)
+            show(done)
 
 
 def _explained(model: OpenedModel, request: Request, path: str, photo: np.ndarray) -> Answer:
@@ -135,40 +144,64 @@ def _activations(model: OpenedModel, request: Request, path: str, photo: np.ndar
     strongest = np.argsort(-found.peaks, kind="stable")[:LISTED_CHANNELS]
     listed = ", ".join(f"{channel} ({found.peaks[channel]:.3g})" for channel in strongest)
     lines = (f"{layer}: most excited are the channels {listed}",)
-    return Answer(path, draw_activations(photo, found), lines, {"path": path, "activations": found.to_dict()})
+    return Answer(path, activations_sheet(photo, found), lines, {"path": path, "activations": found.to_dict()})
 
 
-def _patches(model: OpenedModel, request: Request, sources: Sequence[tuple[str, Source]]) -> Iterator[Answer | Failure]:
-    """Two passes over the photos: one finds the patches, the other cuts them out."""
+def _inversion(model: OpenedModel, request: Request, path: str, photo: np.ndarray) -> Answer:
+    layer, preprocessing = request.layer or last_map(model.info.architecture), model.info.preprocessing
+    image = preprocess(photo, preprocessing, request.is_dense)
+    rebuilt, errors = invert(subject_of(model, request.is_dense), image, layer, request.settings.steps)
+    seen = cut_out(photo, crop_box(photo.shape, preprocessing, request.is_dense), image.shape[1:])
+    drawing = inversion_sheet(seen, denormalize(rebuilt, preprocessing), layer, errors[-1])
+    lines = (f"{layer} takes another picture for the same, but for {100 * errors[-1]:.2g} % of its squared values",)
+    return Answer(path, drawing, lines, {"path": path, "inversion": {"layer": layer, "errors": errors}})
+
+
+_BY_PHOTO = {"activations": _activations, "inversion": _inversion}  # all other methods explain an answer
+
+
+def _patches(
+    model: OpenedModel, request: Request, sources: Sequence[tuple[str, Source]], show: Callable[[int], None]
+) -> Iterator[Answer | Failure]:
+    """Two passes over the photos: one finds what excites each channel, the other cuts the best of it out."""
     layer = request.layer or last_map(model.info.architecture)
     found: list[tuple[str, Source, Peaks]] = []
-    for path, source in sources:
+    for done, (path, source) in enumerate(sources, start=1):
         try:
             photo = load(source, request.formats)
             found.append((path, source, peaks(model, photo, layer, is_dense=request.is_dense)))
         except ImageError as error:
             yield Failure(path, error.message, error.hint)
-    if not found:
-        return
-    values = np.stack([peak.values for _, _, peak in found])  # (photos, channels)
-    strongest = np.argsort(-values.max(axis=0), kind="stable")[:CHANNELS]
-    channels = strongest.tolist() if request.channel is None else [request.channel]
+        show(done)
+    if found:
+        largest = np.max([peak.values for _, _, peak in found], axis=0)
+        strongest = np.argsort(-largest, kind="stable")[:CHANNELS].tolist()
+        yield _best_patches(layer, found, strongest if request.channel is None else [request.channel], request.formats)
+
+
+def _best_patches(
+    layer: str, found: Sequence[tuple[str, Source, Peaks]], channels: Sequence[int], formats: Sequence[str]
+) -> Answer:
     rows, fields = [], []
     for channel in channels:
-        best = np.argsort(-values[:, channel], kind="stable")[:PATCHES]
-        entries = [(found[place][0], found[place][1], found[place][2].boxes[channel].tolist()) for place in best]
-        cut = [patch(load(source, request.formats), box) for _, source, box in entries]
-        captions = [f"{channel}: {value:.3g}" for value in values[best, channel]]
-        rows.append(list(zip(cut, captions, strict=True)))
-        listed = zip(entries, values[best, channel].tolist(), strict=True)
-        patches = [{"path": path, "value": value, "box": box} for (path, _, box), value in listed]
+        best = sorted(found, key=lambda one: -float(one[2].values[channel]))[:PATCHES]
+        patches = [
+            {"path": path, "value": float(peak.values[channel]), "box": peak.boxes[channel].tolist()}
+            for path, _, peak in best
+        ]
         fields.append({"channel": channel, "patches": patches})
-    lines = (f"the channels {', '.join(map(str, channels))}, of {len(found)} photos those that excite each most",)
-    yield Answer(layer, draw_patches(layer, rows), lines, {"layer": layer, "channels": fields})
+        rows.append(
+            [
+                (patch(load(source, formats), peak.boxes[channel]), f"{channel}: {peak.values[channel]:.3g}")
+                for _, source, peak in best
+            ]
+        )
+    lines = (f"the channels {', '.join(map(str, channels))}; of {len(found)} photos those that excite each most",)
+    return Answer(layer, patches_sheet(layer, rows), lines, {"layer": layer, "channels": fields})
 
 
 def _filters(model: OpenedModel) -> Answer:
     name = model.info.architecture.layers[0].name
     kernels = np.asarray(map_model(model.path)[1][f"{name}.weight"], np.float32)
     lines = (f"{len(kernels)} kernels of {kernels.shape[-1]} x {kernels.shape[-1]} pixels",)
-    return Answer(name, draw_filters(name, kernels), lines, {"layer": name, "kernels": kernels.tolist()})
+    return Answer(name, filters_sheet(name, kernels), lines, {"layer": name, "kernels": kernels.tolist()})

@@ -9,8 +9,8 @@ from verydeep.cli.document import JsonDocument
 from verydeep.cli.explain_answers import Answer, Request
 from verydeep.cli.photos import EXPLAINED, PictureFiles
 from verydeep.errors import UsageError, printable
+from verydeep.explain.drawing import to_png, to_svg
 from verydeep.explain.page import Page
-from verydeep.explain.picture import to_png, to_svg
 from verydeep.files import atomic_write
 from verydeep.nouns import Failure
 from verydeep.runtime import OpenedModel

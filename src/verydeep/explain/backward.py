@@ -8,7 +8,7 @@ a layer above has overwritten.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -61,6 +61,16 @@ class Target:
         return (self.channel, *self.position)
 
 
+class Start(Protocol):
+    """Where a walk back can begin: a Target, or any other number that is computed from one output."""
+
+    @property
+    def output(self) -> str: ...
+
+    def signal(self, values: Values) -> np.ndarray:
+        """The number's derivative by that output, in its shape."""
+
+
 def strongest(values: Values, output: str, channel: int | None = None) -> Target:
     """The unit of an output that responds most, in one channel or in all."""
     found = values[output] if channel is None else values[output][channel : channel + 1]
@@ -86,7 +96,7 @@ def record(subject: Subject, image: np.ndarray, also: Sequence[str] = ()) -> Val
 
 
 def signal_at(
-    subject: Subject, values: Values, target: Target, output: str = "image", rule: Rule = "gradient"
+    subject: Subject, values: Values, target: Start, output: str = "image", rule: Rule = "gradient"
 ) -> np.ndarray:
     """What comes back from `target` at an output below it, in that output's shape; with "gradient", the derivative.
 
@@ -99,7 +109,7 @@ def signal_at(
     raise UsageError(f"{output} does not come before {target.output} in the network.", "Name an earlier layer.")
 
 
-def walk_back(subject: Subject, values: Values, target: Target, rule: Rule) -> Iterator[tuple[str, np.ndarray]]:
+def walk_back(subject: Subject, values: Values, target: Start, rule: Rule) -> Iterator[tuple[str, np.ndarray]]:
     """The signal at the target's output, then at each output before it, at last at "image"."""
     steps = list(_steps(subject.architecture))
     names = [name for name, _, _ in steps]

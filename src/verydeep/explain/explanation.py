@@ -93,7 +93,7 @@ def explain(
     temperature = model.info.calibration.temperature
     probabilities = posteriors(values["logits"][np.newaxis], temperature)[0]
     chosen = int(probabilities.argmax()) if label is None else class_index(model.info.classes, label)
-    is_of_unit = layer is not None and METHODS[method].explains_units
+    is_of_unit = layer is not None and METHODS[method].layer == "unit"
     target = strongest(values, str(layer), channel) if is_of_unit else Target("logits", chosen)
     question = Question(subject, values, target, layer or "", temperature, settings or Settings())
     return Explanation(
@@ -113,7 +113,9 @@ def where(heat: np.ndarray) -> str:
     """In words, where a map (H, W) is hot: "half of it in 12 % of the picture, most in the upper left"."""
     if not heat.any():
         return "nothing in the photo speaks for it"
-    return f"half of it in {100 * smallest_half(heat):.0f} % of the picture, most in the {_NINTHS[hottest_ninth(heat)]}"
+    share = smallest_half(heat)
+    size = f"{100 * share:.0f} %" if share >= 0.01 else "under 1 %"
+    return f"half of it in {size} of the picture, most in the {_NINTHS[hottest_ninth(heat)]}"
 
 
 def smallest_half(heat: np.ndarray) -> float:
@@ -158,13 +160,13 @@ def check_request(
     """What `explain` refuses whatever the photo. Raises UsageError."""
     if method not in METHODS:
         raise UsageError(f"no method {method!r}; there are {', '.join(METHODS)}.", "Choose one of these.")
-    entry = METHODS[method]
-    if layer is not None and not entry.takes_layer:
+    use = METHODS[method].layer
+    if layer is not None and not use:
         raise UsageError(f"the method {method} takes no layer: it explains a class.", "Leave the layer out.")
-    if channel is not None and not (layer and entry.explains_units):
-        names = ", ".join(name for name, other in METHODS.items() if other.explains_units)
+    if channel is not None and not (layer and use == "unit"):
+        names = ", ".join(name for name, entry in METHODS.items() if entry.layer == "unit")
         raise UsageError("a channel without its layer, or with a method of classes.", f"Name a layer, and use {names}.")
-    if label is not None and layer is not None and entry.explains_units:
+    if label is not None and layer is not None and use == "unit":
         raise UsageError(
             f"a class and a layer exclude each other with {method}: it explains a class, or a unit of a layer.",
             "Leave one of them out.",
@@ -172,7 +174,7 @@ def check_request(
     if label is not None:
         class_index(model.info.classes, label)
     if layer is not None:
-        check_layer(view(model, is_dense), layer, channel, needs_map=method == "gradcam")
+        check_layer(view(model, is_dense), layer, channel, needs_map=use == "maps")
 
 
 def check_layer(architecture: Architecture, output: str, channel: int | None = None, *, needs_map: bool) -> None:

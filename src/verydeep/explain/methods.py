@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -21,7 +22,7 @@ LARGEST_SETTING = 10_000
 class Settings:
     """What some methods can be told. Raises UsageError."""
 
-    steps: int = 50  # integrated: points between the baseline and the photo
+    steps: int = 50  # integrated: points between the baseline and the photo; inversion: steps of its search
     window: int = 0  # occlusion: the side of the square in pixels of the crop; 0 = a fifth of the crop's shorter side
     stride: int = 0  # occlusion: pixels from one square to the next; 0 = a quarter of the window
 
@@ -73,10 +74,9 @@ class Method:
 
     title: str  # as people call it
     meaning: str  # what its picture shows
+    look: Literal["overlay", "light", "colours"]  # heat over the photo, heat as light, or the values as colours
     compute: Callable[[Question], Map]
-    takes_class: bool = True
-    takes_layer: bool = False
-    explains_units: bool = False  # where a layer is named: its unit, in place of a class
+    layer: Literal["", "maps", "unit"] = ""  # of a layer that is named: its maps are shown, or its unit is explained
 
 
 def by_gradcam(question: Question) -> Map:
@@ -122,17 +122,14 @@ def by_occlusion(question: Question) -> Map:
 
 
 METHODS = {
-    "gradcam": Method("Grad-CAM", "where the layer's maps speak for it", by_gradcam, takes_layer=True),
-    "gradient": Method(
-        "gradient", "where a small change would change it", _by("gradient"), takes_layer=True, explains_units=True
-    ),
+    "gradcam": Method("Grad-CAM", "where the layer's maps speak for it", "overlay", by_gradcam, layer="maps"),
+    "gradient": Method("gradient", "where a small change would change it", "light", _by("gradient"), layer="unit"),
     "guided": Method(
-        "guided backpropagation", "what raised it, through active units", _by("guided"), takes_layer=True,
-        explains_units=True,
+        "guided backpropagation", "what raised it, through active units", "colours", _by("guided"), layer="unit"
     ),
-    "deconvnet": Method(
-        "deconvnet", "the pattern that it looks for here", _by("deconvnet"), takes_layer=True, explains_units=True
+    "deconvnet": Method("deconvnet", "the pattern that it looks for here", "colours", _by("deconvnet"), layer="unit"),
+    "integrated": Method(
+        "integrated gradients", "the pixels that made it, or spoke against", "light", by_integrated_gradients
     ),
-    "integrated": Method("integrated gradients", "the pixels that made it, or spoke against", by_integrated_gradients),
-    "occlusion": Method("occlusion", "where covering a square lowers it", by_occlusion),
-}  # fmt: skip
+    "occlusion": Method("occlusion", "where covering a square lowers it", "overlay", by_occlusion),
+}

@@ -4,7 +4,7 @@ import html
 from string import Template
 
 from verydeep.errors import printable
-from verydeep.explain.picture import Drawing, to_svg
+from verydeep.explain.drawing import Drawing, to_svg
 
 # Should a text from outside slip by `_text`, the page forbids itself to run scripts or to load anything.
 _PAGE = Template("""<!doctype html>

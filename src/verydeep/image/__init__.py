@@ -2,7 +2,7 @@
 
 from verydeep.image.decode import ALL_FORMATS, PHOTO_FORMATS, Limits, decode, read_image
 from verydeep.image.draw import annotate, contact_sheet
-from verydeep.image.preprocess import crop_box, fit, normalize, preprocess
+from verydeep.image.preprocess import crop_box, denormalize, fit, normalize, preprocess
 
 __all__ = [
     "ALL_FORMATS",
@@ -12,6 +12,7 @@ __all__ = [
     "contact_sheet",
     "crop_box",
     "decode",
+    "denormalize",
     "fit",
     "normalize",
     "preprocess",

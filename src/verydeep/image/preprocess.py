@@ -81,6 +81,13 @@ def normalize(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     return np.stack([table[image[..., channel], channel] for channel in range(preprocessing.channels)])
 
 
+def denormalize(values: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """The inverse of `normalize`, as far as 8 bits go: (channels, h, w) -> (h, w, 3) uint8; grey has equal colours."""
+    mean, std = (np.array(part)[:, None, None] for part in (preprocessing.mean, preprocessing.std))
+    pixels = np.clip(np.round(255 * (values * std + mean)), 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+
+
 def _middle(image: np.ndarray) -> np.ndarray:
     """The picture without its ends, at most MAX_ASPECT times as long as wide; its centre stays the centre."""
     longest = MAX_ASPECT * min(image.shape[:2])
