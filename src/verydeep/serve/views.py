@@ -19,8 +19,10 @@ from verydeep.architecture import CONFIGURATIONS, Architecture
 from verydeep.errors import ImageError, UsageError
 from verydeep.explain import explain
 from verydeep.explain.activations import activations
+from verydeep.explain.drawing import to_png
 from verydeep.explain.explanation import hottest_ninth, smallest_half, where
-from verydeep.explain.picture import caption, cut_out, draw_activations, panel, title, to_png
+from verydeep.explain.picture import caption, cut_out, panel, title
+from verydeep.explain.sheets import activations_sheet
 from verydeep.image.draw import data_uri
 from verydeep.runtime import OpenedModel
 from verydeep.serve.bodies import photos_of
@@ -147,7 +149,7 @@ def _maps(opened: OpenedModel, picture: np.ndarray, layer: str) -> dict[str, Any
         found = activations(_of_crops(opened), picture, layer)
     except UsageError as error:
         raise Refused(422, error.message, error.hint) from error
-    return {"layer": layer, "picture": _png_uri(to_png(draw_activations(picture, found)))}
+    return {"layer": layer, "picture": _png_uri(to_png(activations_sheet(picture, found)))}
 
 
 def _of_crops(opened: OpenedModel) -> OpenedModel:
