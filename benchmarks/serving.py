@@ -3,8 +3,8 @@
     python benchmarks/serving.py [MODEL] [--seconds N] [--rounds N]
 
 Server and clients share the machine, so the figures are those of both together; they are for comparisons in one run.
-Three servers take turns: ours, ours with batches of one image, and a plain FastAPI handler around the torch engine. Then
-ours alone, at 70 % of what it carried, and at five times that. Those requests are sent when a Poisson process says so,
+Three servers take turns: ours, ours with batches of one image, and a plain FastAPI handler around torch. Then ours
+alone, at 70 % of what it carried, and at five times that. Those requests are sent when a Poisson process says so,
 whether the ones before are answered or not, and are timed from when they should have been sent.
 """
 

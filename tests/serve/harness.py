@@ -73,6 +73,7 @@ def main(model: str, settings: dict[str, Any]) -> None:
     listener = server.listen("127.0.0.1", 0)
     Path(settings["port_file"]).write_text(str(listener.getsockname()[1]), encoding="ascii")
     server.serve(service, Access({"localhost", "127.0.0.1"}, settings.get("token", "")), listener)
+    os._exit(0)
 
 
 if __name__ == "__main__":

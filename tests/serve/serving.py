@@ -56,10 +56,12 @@ class Server:
         """A connection on which nothing is sent yet."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
 
-    def metric(self, name: str) -> float:
-        """The sum over all labels of a metric."""
+    def metric(self, name: str, default: float | None = None) -> float:
+        """The sum over all labels of a metric. default: where there is none yet."""
         text = self.ask("GET", "/metrics").body.decode()
         lines = [line for line in text.splitlines() if line.startswith((f"{name}{{", f"{name} "))]
+        if not lines and default is not None:
+            return default
         assert lines, f"no metric {name}"
         return sum(float(line.rpartition(" ")[2]) for line in lines)
 

@@ -2,10 +2,11 @@
 
 import base64
 import json
+import time
 from pathlib import Path
 
 import pytest
-from serving import end, make_photo, start
+from serving import PATIENCE, end, make_photo, start
 
 from verydeep.serve.bodies import parse_json
 from verydeep.serve.guard import Refused
@@ -69,6 +70,26 @@ def test_lengths_that_are_no_lengths_are_refused(small):
     assert raw(small, HEAD + both).startswith(b"HTTP/1.1 4"), "two lengths: what smuggles a request"
 
 
+def test_a_header_of_many_lines_of_one_name_is_counted_whole(small):
+    lines = b"x: " + b"a" * 60 + b"\r\n"
+    answer = raw(small, b"GET /models HTTP/1.1\r\nhost: localhost\r\n" + 100 * lines + b"\r\n")
+    assert answer[:12] in (b"HTTP/1.1 431", b"HTTP/1.1 400")
+
+
+def test_what_is_no_http_is_answered_counted_and_closed(small):
+    before = small.metric("verydeep_requests_total")
+    answer = raw(small, b"nonsense\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"content-security-policy" in answer
+    assert small.metric("verydeep_requests_total") == before + 2, "it, and the look before"
+    with small.connect() as connection:  # after an answer: there is nothing more to say
+        connection.sendall(b"POST / HTTP/1.1\r\nhost: example.com\r\ntransfer-encoding: chunked\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 421")
+        connection.sendall(b"zz\r\n")
+        assert not connection.recv(65536)
+    assert "Traceback" not in small.log.read_text()
+
+
 def test_compressed_bodies_are_refused(small):
     assert small.ask("POST", "/predict", b"x", PNG | {"content-encoding": "gzip"}).status == 415
 
@@ -130,8 +151,20 @@ def test_json_may_be_so_deep_and_no_deeper():
     for text in (b'{"a": [[[[[1]]]]]}', b"[" * 1_000_000, b'{"a":' * 500_000):
         with pytest.raises(Refused, match="nested more than 5"):
             parse_json(text, limits)
-    with pytest.raises(Refused, match="values"):
-        parse_json(b"[" + b"1," * 10 + b"1]", Limits(json_values=9))
+    for text in (b"[" + b"1," * 10 + b"1]", b"[]" * 10):
+        with pytest.raises(Refused, match="too many"):
+            parse_json(text, Limits(json_values=9, json_lists=9))
+
+
+def test_json_that_would_take_long_or_hide_its_brackets_is_refused_soon():
+    """Each of these once took minutes, or passed."""
+    limits = Limits()
+    for text in (rb"\"" * 5_000_000, b'"' + rb"\"" * 5_000_000, b"[]" * 5_000_000, b'"' * 5_000_001):
+        with pytest.raises(Refused):
+            parse_json(text, limits)
+    with pytest.raises(Refused, match="UTF-8"):
+        parse_json('["\u2200", [[[[[[1]]]]]]]'.encode("utf-16"), limits)
+    assert parse_json(b'{"images": ["' + b"A" * 19_000_000 + b'"]}', limits)["images"][0][0] == "A"
 
 
 def test_a_thousand_refusals_leave_memory_as_it_was(small):
@@ -156,9 +189,11 @@ def test_all_requests_together_hold_no_more_than_they_may(serve):
     first = server.connect()
     first.sendall(HEAD + b"content-length: 110000\r\n\r\n" + b"x" * 100_000)
     reply = server.ask("POST", "/predict", padded(100_000), PNG)
+    deadline = time.monotonic() + PATIENCE
     while reply.status in (200, 422):  # the first one's bytes may not have been read
+        assert time.monotonic() < deadline
         reply = server.ask("POST", "/predict", padded(100_000), PNG)
     assert (reply.status, reply.headers["retry-after"]) == (503, "1")
     first.close()
     while server.ask("POST", "/predict", padded(100_000), PNG).status != 200:  # as soon as it has gone
-        pass
+        assert time.monotonic() < deadline

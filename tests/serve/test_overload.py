@@ -101,7 +101,7 @@ def test_a_refused_body_that_never_ends_is_read_for_a_while_only(serve):
     server = serve(limits=DEADLINES | {"body_bytes": 1000})
     with server.connect() as connection:
         connection.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n")
-        assert sent_until_closed(connection, itertools.repeat(b"400\r\n" + b"x" * 1024 + b"\r\n"), 0.01) < 5
+        assert sent_until_closed(connection, itertools.repeat(b"400\r\n" + b"x" * 1024 + b"\r\n", 3000), 0.01) < 5
 
 
 def test_who_goes_away_is_not_computed_for(serve, photos):

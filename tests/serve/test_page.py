@@ -87,10 +87,14 @@ def test_each_method_class_and_layer_draws_another_map(page, photos):
         change(page, "#method", method)
         maps.add(page.get_attribute("#heat", "src"))
     assert len(maps) == 6
+    layers = page.locator("#layer option").evaluate_all("options => options.map(option => option.value)")
+    change(page, "#layer", layers[1])
+    change(page, "#method", "occlusion")  # which takes no layer
+    change(page, "#method", "gradcam")
+    change(page, "#layer", "")
     change(page, "#class", "rocket")
     assert page.inner_text("#explained").startswith("rocket")
     before = page.get_attribute("#heat", "src")
-    layers = page.locator("#layer option").evaluate_all("options => options.map(option => option.value)")
     change(page, "#layer", layers[1])
     assert page.get_attribute("#heat", "src") != before
 
@@ -180,6 +184,25 @@ def test_a_server_that_has_gone_is_told(browser, toy_model, tmp_path, photos):
     give(page, photos[0])
     expect(page, "#trouble").to_contain_text("still running")
     page.close()
+
+
+def test_a_server_with_a_token_asks_for_it(browser, toy_model, tmp_path, photos):
+    running = start(toy_model, tmp_path, token="secret")  # noqa: S106, of a test
+    page = browser.new_page(locale="en-GB")
+    page.goto(f"http://127.0.0.1:{running.port}/")
+    page.fill("#token", "secret")
+    page.press("#token", "Enter")
+    page.wait_for_selector(".layer")
+    assert page.is_hidden("#key")
+    give(page, photos[0])
+    wait_for_answer(page)
+    page.close()
+    end(running)
+
+
+def test_what_programs_can_ask_is_listed(page):
+    page.goto(page.url.rstrip("/") + "/docs")
+    page.wait_for_selector("text=POST /predict")
 
 
 def test_every_word_has_its_translation(page, photos):

@@ -59,6 +59,7 @@ def test_a_body_a_form_and_json_get_the_answer_of_the_predictor(server, photos, 
 
 
 def test_a_photo_that_cannot_be_read_is_told_in_its_place_and_fails_the_request_only_where_all_do(server, photos):
+    before = server.metric('verydeep_photos_total{model="toy",result="unreadable"}', default=0.0)
     reply = server.predict(photos[0], b"nonsense", photos[1])
     assert reply.status == 200
     assert [sorted(answer) for answer in reply.json["photos"]] == [
@@ -68,7 +69,7 @@ def test_a_photo_that_cannot_be_read_is_told_in_its_place_and_fails_the_request_
     ]
     assert reply.json["photos"][1]["error"].startswith("photo 2 is not ")
     assert server.predict(b"nonsense").status == 422
-    assert server.metric('verydeep_photos_total{model="toy",result="unreadable"}') == 2
+    assert server.metric('verydeep_photos_total{model="toy",result="unreadable"}') == before + 2
 
 
 @pytest.mark.parametrize("fault", ["", "swap"])
@@ -153,6 +154,52 @@ def test_the_protocols_misuse_is_refused_with_a_sentence(server):
         assert set(reply.json) <= {"error", "hint"}, question
     assert infer(server, {}, name="nobody").status == 404
     assert server.ask("GET", "/health/ready").status == 200
+
+
+HOSTILE = [
+    {"inputs": [{"name": [], "datatype": "FP32", "shape": [1], "data": [1]}]},
+    {"inputs": [{"name": "photos", "datatype": "BYTES", "shape": [1048575] * 100_000, "data": ["AAAA"]}]},
+    {"inputs": [{"name": "photos", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": "\ud800"}}]},
+]
+
+
+def test_hostile_questions_are_refused_and_never_break_the_server(server):
+    for question in HOSTILE:
+        assert infer(server, question).status == 400
+    body = json.dumps({"inputs": []}).encode()
+    for length in ("\xb2", "9" * 5000, "-1", "1e3"):
+        headers = {"inference-header-content-length": length}
+        assert server.ask("POST", "/v2/models/toy/infer", body, headers).status == 400, length
+    pixels = {"name": "pixels", "datatype": "UINT8", "shape": [1, 1, 1, 3], "data": [0, 0, 0]}
+    reply = infer(server, {"id": "\ud800", "inputs": [pixels]})
+    assert (reply.status, reply.json["id"]) == (200, "\ud800")
+
+
+def test_an_answer_comes_with_its_reasons(server, photos):
+    png = {"content-type": "image/png"}
+    found = server.ask("POST", "/explain", photos[0], png)
+    assert found.status == 200
+    assert found.json["method"] == "gradcam"
+    assert found.json["panel"].startswith("data:image/")
+    other = server.ask("POST", "/explain?method=occlusion&label=rocket&model=other", photos[0], png).json
+    assert other["label"] == "rocket"
+    maps = server.ask("POST", "/activations?layer=relu1_1", photos[0], png).json
+    assert maps["picture"].startswith("data:image/png;base64,")
+    layers = server.ask("GET", "/models/toy/layers").json["layers"]
+    assert [layer["name"] for layer in layers][:2] == ["input", "conv1_1"]
+    assert sum(layer["parameters"] for layer in server.ask("GET", "/networks/D").json["layers"]) == 138_357_544
+    for path, status in (
+        ("/explain?method=magic", 422),
+        ("/explain?label=nobody", 422),
+        ("/explain?method=occlusion&layer=relu1_1", 422),
+        ("/explain?model=nobody", 404),
+        ("/activations?layer=fc8", 422),
+        ("/activations", 422),
+    ):
+        reply = server.ask("POST", path, photos[0], png)
+        assert (reply.status, set(reply.json)) == (status, {"error", "hint"}), path
+    assert server.ask("POST", "/explain", b"nonsense", png).status == 422
+    assert server.ask("GET", "/networks/F").status == 404
 
 
 def test_what_is_served_is_described_for_people_and_for_programs(server):

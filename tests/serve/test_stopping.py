@@ -38,6 +38,13 @@ class Load(threading.Thread):
                     return
 
 
+def wait_until(is_so) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("fault", ["", "no drain"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_at_a_random_moment_loses_no_request(serve, photos, number, fault):
@@ -48,10 +55,7 @@ def test_a_signal_at_a_random_moment_loses_no_request(serve, photos, number, fau
         clients = [Load(server, photo) for photo in photos[:6]]
         for client in clients:
             client.start()
-        deadline = time.monotonic() + PATIENCE
-        while not all(client.answered for client in clients):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda clients=clients: all(client.answered for client in clients))
         time.sleep(0.2 * chance.random())
         server.process.send_signal(number)
         assert server.process.wait(PATIENCE) == 0
@@ -69,7 +73,7 @@ def test_it_is_not_ready_from_the_signal_on_and_answers_what_is_on_its_way(serve
         assert idle.getresponse().read() == b'{"ready":true}'
         slow = Load(server, photos[0])
         slow.start()
-        time.sleep(0.2)
+        wait_until(lambda: server.metric("verydeep_requests_in_flight") == 2)
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.05)
         idle.request("GET", "/health/ready")
@@ -84,7 +88,7 @@ def test_the_second_signal_ends_it_at_once_and_no_process_is_left(serve, photos)
     server = serve(engine_seconds=30)
     client = Load(server, photos[0])
     client.start()
-    time.sleep(0.3)
+    wait_until(lambda: server.metric("verydeep_requests_in_flight") == 2)
     server.process.send_signal(signal.SIGINT)
     time.sleep(0.3)
     assert server.process.poll() is None, "it waits for the answer"

@@ -13,7 +13,6 @@ from verydeep.errors import MissingExtraError, UsageError, printable
 if TYPE_CHECKING:
     from verydeep.serve.guard import Access
 
-TOKEN = "VERYDEEP_TOKEN"  # noqa: S105, the name of a variable: on a command line everybody could read the token
 _NEEDS = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
@@ -77,12 +76,13 @@ def serve(
     names = ", ".join(f"{name} ({model.opened.engine_name}, {precision})" for name, model in opened.items())
     _log(f"serving {names} at http://{address}:{listener.getsockname()[1]} - Ctrl-C stops it")
     run(service, access, listener)
-    return 0
+    sys.stderr.flush()
+    os._exit(0)  # an explanation whose client has gone may still compute; nobody waits for it
 
 
 def _access(host: str, allowed: tuple[str, ...]) -> "Access":
     """Raises UsageError where the server would listen to others without a token."""
-    from verydeep.serve.guard import Access
+    from verydeep.serve.guard import TOKEN, Access
 
     token = os.environ.get(TOKEN, "")
     try:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from verydeep.architecture import BATCH_NORM_EPSILON, LRN, Architecture, Layer
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.nouns import Engine, Weights
+from verydeep.runtime.reference import one_blas_thread
 
 Rule = Literal["gradient", "deconvnet", "guided"]
 Values: TypeAlias = dict[str, np.ndarray]
@@ -102,7 +102,7 @@ def signal_at(
 
     Raises UsageError where the output is not below the target.
     """
-    with ThreadpoolController().limit(limits=1, user_api="blas"):  # see ReferenceEngine: more of them collapse
+    with one_blas_thread():  # see ReferenceEngine: more of them collapse
         for name, signal in walk_back(subject, values, target, rule):
             if output == name:
                 return signal

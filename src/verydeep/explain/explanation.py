@@ -19,7 +19,6 @@ from verydeep.image import crop_box, preprocess
 from verydeep.nouns import Prediction
 from verydeep.outputs import classify, posteriors
 from verydeep.runtime import OpenedModel
-from verydeep.weights import map_model
 
 LISTED_CLASSES = 20  # in a message
 _NINTHS = (
@@ -113,6 +112,8 @@ def where(heat: np.ndarray) -> str:
     """In words, where a map (H, W) is hot: "half of it in 12 % of the picture, most in the upper left"."""
     if not heat.any():
         return "nothing in the photo speaks for it"
+    if heat.min() == heat.max():
+        return "evenly over the picture"
     share = smallest_half(heat)
     size = f"{100 * share:.0f} %" if share >= 0.01 else "under 1 %"
     return f"half of it in {size} of the picture, most in the {_NINTHS[hottest_ninth(heat)]}"
@@ -125,17 +126,15 @@ def smallest_half(heat: np.ndarray) -> float:
 
 
 def hottest_ninth(heat: np.ndarray) -> int:
-    """The ninth of a map (H, W) with the largest sum, counted row by row from the upper left."""
-    ninths = [part.sum() for row in np.array_split(heat, 3) for part in np.array_split(row, 3, axis=1)]
+    """The ninth of a map (H, W) with the largest mean, counted row by row from the upper left."""
+    parts = [part for row in np.array_split(heat, 3) for part in np.array_split(row, 3, axis=1)]
+    ninths = [part.mean() if part.size else 0.0 for part in parts]
     return int(np.argmax(ninths))
 
 
 def subject_of(model: OpenedModel, is_dense: bool = False) -> Subject:
-    """The network of a model: its engine, and its weights where they lie in the file. Raises ModelFileError."""
-    _, weights = map_model(model.path)
-    architecture = view(model, is_dense)
-    shaped = {name: weights[name].reshape(shape) for name, shape in architecture.weight_shapes.items()}
-    return Subject(model.engine, architecture, shaped)
+    """The network of a model, opened as `is_dense` says: its engine, and its weights."""
+    return Subject(model.engine, view(model, is_dense), model.weights)
 
 
 def view(model: OpenedModel, is_dense: bool) -> Architecture:
@@ -184,7 +183,9 @@ def check_layer(architecture: Architecture, output: str, channel: int | None = N
     allowed = with_map if needs_map else architecture.outputs[:-1]
     if output not in allowed:
         what = (
-            "has no map: each of its units sees the whole photo" if output in makers else "is no layer of the network"
+            "has no map: each of its units sees the whole photo"
+            if output in architecture.outputs[:-1]
+            else "is no layer of the network"
         )
         raise UsageError(f"{output} {what}; there are {', '.join(allowed)}.", "Choose one of these.")
     if channel is not None and not 0 <= channel < makers[output].out_channels:

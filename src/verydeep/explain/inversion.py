@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from verydeep.errors import UsageError
 from verydeep.explain.backward import Subject, Values, record, signal_at
 
 RATE = 0.1  # of Adam's first step, in deviations of the training photos' colours; it falls to zero along half a cosine
@@ -36,10 +37,13 @@ def invert(
 ) -> tuple[np.ndarray, list[float]]:
     """A smooth image in which the layer's `output` is that of `image`, (channels, H, W), and its error at each step.
 
-    It begins with faint noise and takes `steps` steps of Adam. Source: Mahendran & Vedaldi (2015), equation 1, with
-    the squared differences of neighbours as their total variation (beta = 2).
+    The last error is that of the image returned. It begins with faint noise and takes `steps` steps of Adam. Raises
+    UsageError where the output is zero everywhere. Source: Mahendran & Vedaldi (2015), equation 1, with the squared
+    differences of neighbours as their total variation (beta = 2).
     """
     goal = Mismatch(output, record(subject, image, (output,))[output])
+    if not goal.wanted.any():
+        raise UsageError(f"{output} is zero everywhere for this photo: it keeps nothing of it.", "Name another layer.")
     x = 0.1 * np.random.default_rng(seed).standard_normal(image.shape).astype(image.dtype)
     mean, square = np.zeros_like(x), np.zeros_like(x)
     errors: list[float] = []
@@ -50,6 +54,7 @@ def invert(
         mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
         rate = RATE * 0.5 * (1 + math.cos(math.pi * (step - 1) / steps))
         x = x - (rate * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.999**step)) + 1e-12)).astype(x.dtype)
+    errors.append(goal.score(record(subject, x, (output,))))
     return x, errors
 
 

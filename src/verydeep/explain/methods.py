@@ -114,6 +114,11 @@ def by_integrated_gradients(question: Question) -> Map:
 def by_occlusion(question: Question) -> Map:
     window = question.settings.window or max(1, min(question.image_size) // 5)
     stride = question.settings.stride or max(1, window // 4)
+    if stride > window:
+        raise UsageError(
+            f"the stride {stride} is larger than the window {window}: what lies between would never be covered.",
+            "Make the stride smaller.",
+        )
     chosen, engine = question.target.channel, question.subject.engine
     drops = occlude(engine, question.image, chosen, window, stride, temperature=question.temperature)
     heat = np.maximum(0, spread(drops, window, stride, question.image_size))

@@ -58,6 +58,7 @@ class OpenedModel:
     info: ModelInfo  # the file's: its architecture is not the dense view, even where the engine runs that
     path: Path
     engine_name: str  # of `ENGINES`: what "auto" came to
+    weights: Weights  # where they lie in the file, in the shapes that the engine runs; read where they are looked at
 
 
 def open_model(
@@ -91,7 +92,9 @@ def open_model(
     architecture = info.architecture.dense() if is_dense else info.architecture
     weights = _viewed(weights, architecture)
     options = {"ranges": info.ranges} if engine == "native" else {}
-    return OpenedModel(make_engine(architecture, weights, device, precision, threads, **options), info, path, engine)
+    opened = make_engine(architecture, weights, device, precision, threads, **options)
+    mapped = weights if isinstance(weights, MappedWeights) else _viewed(map_model(path)[1], architecture)
+    return OpenedModel(opened, info, path, engine, mapped)
 
 
 def find_model(model: str | Path | None = None) -> Path:

@@ -7,7 +7,7 @@ answer for a photo depends neither on its batch nor on the number of threads, an
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -21,7 +21,14 @@ from verydeep.runtime.request import check_request
 
 WINDOW_VALUES = 1 << 21  # 8 MiB in float32
 PRECISIONS = ("float32", "float64")
-_one_at_a_time = threading.Lock()  # of two runs that overlap, the second would put back the limit of the first
+_one_at_a_time = threading.Lock()  # of two limits that overlap, the second would put back that of the first
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """While it is entered, NumPy's matrix products run on the thread that calls them; others that want it wait."""
+    with _one_at_a_time, ThreadpoolController().limit(limits=1, user_api="blas"):
+        yield
 
 
 class ReferenceEngine:

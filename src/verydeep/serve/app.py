@@ -11,14 +11,15 @@ GET  /openapi.json         all of these, for programs
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 import verydeep
@@ -31,8 +32,9 @@ from verydeep.serve.decoding import Decoders
 from verydeep.serve.guard import Refused
 from verydeep.serve.limits import Limits
 from verydeep.serve.metrics import CONTENT_TYPE, Metrics
-from verydeep.serve.models import ServedModel
+from verydeep.serve.models import NOISE, ServedModel
 
+T = TypeVar("T")
 MOST_SCORES = 1000  # of a photo
 
 
@@ -50,6 +52,8 @@ class Service:
 
     def __post_init__(self) -> None:
         self.decoders = Decoders(self.limits)
+        self._slow = ThreadPoolExecutor(1, "explain")
+        self._slow_work = 0
 
     @property
     def is_ready(self) -> bool:
@@ -66,11 +70,31 @@ class Service:
     async def answers(self, model: ServedModel, photos: Sequence[Photo], k: int) -> list[dict[str, Any]]:
         """For each photo its classes, or why there are none, in their order. Raises Overloaded and VerydeepError."""
         with model.batcher.room(len(photos)):
-            return await asyncio.gather(*(self._answer(model, photo, k) for photo in photos))
+            return await together(self._answer(model, photo, k) for photo in photos)
 
     async def pictures(self, model: ServedModel, photos: Sequence[Photo]) -> list[Any]:
         """What the network gets of each photo: (h, w, 3) uint8, or the ImageError."""
-        return await asyncio.gather(*(self._picture(model, photo) for photo in photos))
+        return await together(self._picture(model, photo) for photo in photos)
+
+    async def in_turn(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Work that takes all cores for a while, in a thread of its own, one after the other. Raises Overloaded.
+
+        What has begun goes on to its end, also where the client has gone; what waits does not begin then.
+        """
+        if self._slow_work == self.limits.explanations:
+            raise Overloaded(1)
+        self._slow_work += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._slow, work, *arguments)
+        finally:
+            self._slow_work -= 1
+
+    async def close(self) -> None:
+        """Ends what runs for it; work that has begun is not waited for."""
+        self._slow.shutdown(wait=False, cancel_futures=True)
+        await self.decoders.close()
+        for model in self.models.values():
+            await model.batcher.close()
 
     async def _answer(self, model: ServedModel, photo: Photo, k: int) -> dict[str, Any]:
         digest = hashlib.sha256(photo.data).hexdigest()
@@ -103,9 +127,7 @@ def make_app(service: Service) -> FastAPI:
             yield
         finally:
             checking.cancel()
-            await service.decoders.close()
-            for model in service.models.values():
-                await model.batcher.close()
+            await service.close()
 
     app = FastAPI(title="verydeep", version=verydeep.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_exception_handler(Refused, _refused)
@@ -127,11 +149,10 @@ def _add_routes(app: FastAPI, service: Service) -> None:
             raise Refused(422, f"top is {top}; expected 1 to {MOST_SCORES}.", "How many classes to tell.")
         chosen = service.model(model)
         photos = await photos_of(request, service.limits)
-        async with _deadline(service.limits.request_seconds):
-            answers = await service.answers(chosen, photos, top)
+        answers = await service.answers(chosen, photos, top)
         is_any_read = any("predictions" in answer for answer in answers)
         body = {"model": chosen.name, "photos": answers}
-        return JSONResponse(body, status_code=200 if is_any_read else 422)
+        return answer(body, status_code=200 if is_any_read else 422)
 
     @app.get("/models")
     async def models() -> dict[str, Any]:
@@ -175,55 +196,52 @@ async def _check_models(service: Service) -> None:
     """One after the other, beside the first requests. A model that answers wrongly never gets ready, and says so."""
     for model in service.models.values():
         try:
-            await asyncio.to_thread(model.check_golden, service.precision)
-        except VerydeepError as error:
-            service.log(f"error: {error}")
+            photo = Photo(NOISE, "the photo of the check")
+            (picture,) = await service.pictures(model, [photo])
+            if isinstance(picture, ImageError):
+                raise picture
+            await service.in_turn(model.check_golden, service.precision)
+            model.is_ready = True
+        except Exception as error:  # whatever it was: it is not ready
+            service.log(f"error: model {model.name} is not ready: {error or type(error).__name__}")
 
 
-@asynccontextmanager
-async def _deadline(seconds: float) -> AsyncIterator[None]:
-    """Raises Refused where the block takes longer; what it waits for is given up."""
-    task = asyncio.current_task()
-    assert task is not None
-    is_late = False
-
-    def give_up() -> None:
-        nonlocal is_late
-        is_late = True
-        task.cancel()
-
-    timer = asyncio.get_running_loop().call_later(seconds, give_up)
+async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results, in their order. Where one raises, the others are given up."""
+    tasks = [asyncio.ensure_future(one) for one in work]
     try:
-        yield
-    except asyncio.CancelledError as error:
-        if not is_late:
-            raise
-        raise Refused(503, f"no answer within {seconds:g} s.", "Try again.", retry_after=1) from error
+        return await asyncio.gather(*tasks)
     finally:
-        timer.cancel()
+        for task in tasks:
+            task.cancel()
+
+
+def answer(body: Any, status_code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """JSON in ASCII: what a client sent may hold halves of letters that no encoding has."""
+    return Response(json.dumps(body), status_code, headers, "application/json")
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    return JSONResponse(error.body, error.status, error.headers)
+    return answer(error.body, error.status, error.headers)
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": f"{str(error.detail).lower()}.", "hint": "See /openapi.json."}, error.status_code)
+    return answer({"error": f"{str(error.detail).lower()}.", "hint": "See /openapi.json."}, error.status_code)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     names = ", ".join(str(one["loc"][-1]) for one in error.errors())
-    return JSONResponse({"error": f"{names}: not what is expected.", "hint": "See /openapi.json."}, 422)
+    return answer({"error": f"{names}: not what is expected.", "hint": "See /openapi.json."}, 422)
 
 
 async def _overloaded(request: Request, error: Exception) -> Response:
     assert isinstance(error, Overloaded)
-    return JSONResponse({"error": str(error)}, 503, {"retry-after": str(error.seconds)})
+    return answer({"error": str(error)}, 503, {"retry-after": str(error.seconds)})
 
 
 async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, VerydeepError)
-    return JSONResponse({"error": error.message, "hint": error.hint}, 500)
+    return answer({"error": error.message, "hint": error.hint}, 500)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from verydeep.errors import VerydeepError
+
 _MEMORY = 0.8  # of the time an image has taken, at each new batch
 
 
@@ -97,9 +99,10 @@ class Batcher:
             try:
                 rows = await loop.run_in_executor(self._thread, self._run, np.stack([one.image for one in batch]))
             except Exception as error:  # whatever it was, these requests are told, and the next ones are served
+                told = error if isinstance(error, VerydeepError) else _engine_error(error)
                 for one in batch:
                     if not one.answer.done():
-                        one.answer.set_exception(error)
+                        one.answer.set_exception(told)
                 continue
             self._account(len(batch), time.perf_counter() - start)
             for one, row in zip(batch, rows, strict=True):
@@ -125,3 +128,12 @@ class Batcher:
         self._on_batch(images, seconds)
         before = self._seconds_per_image or seconds / images
         self._seconds_per_image = _MEMORY * before + (1 - _MEMORY) * seconds / images
+
+
+def _engine_error(error: Exception) -> Exception:
+    """What a request is told of an engine that fails: of short memory that it may try again."""
+    if isinstance(error, MemoryError):
+        return Overloaded(1)
+    told = VerydeepError(f"the engine failed: {type(error).__name__}.", "`verydeep doctor` says what works here.")
+    told.__cause__ = error
+    return told

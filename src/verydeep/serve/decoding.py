@@ -16,6 +16,7 @@ import verydeep
 from verydeep.errors import ImageError
 from verydeep.nouns import Preprocessing
 from verydeep.serve.decoder import LENGTHS, pack
+from verydeep.serve.guard import TOKEN
 from verydeep.serve.limits import Limits
 
 _PACKAGE = str(Path(verydeep.__file__).parent.parent)
@@ -30,23 +31,22 @@ class Decoders:
     def __init__(self, limits: Limits, program: Sequence[str] = ("-m", "verydeep.serve.decoder")) -> None:
         self._limits = limits
         self._program = program
-        self._idle: asyncio.Queue[Process] = asyncio.Queue()
+        self._free: asyncio.Queue[Process | None] = asyncio.Queue()  # places; None: one whose process is to be started
         self._all: set[Process] = set()
         self._tasks: set[asyncio.Task[np.ndarray]] = set()
-        self._is_closing = False
 
     async def start(self) -> None:
-        """Returns when all have started; they are not waited for."""
+        """Starts the processes, and does not wait until they are ready. Raises OSError."""
         for _ in range(self._limits.decoders):
-            await self._add()
+            self._free.put_nowait(await self._spawn())
 
     async def decode(self, data: bytes, name: str, preprocessing: Preprocessing) -> np.ndarray:
         """The photo as `image.fit` makes it, (h, w, 3) uint8. Raises ImageError.
 
         A caller that is cancelled gives up its turn; once it has a process, that finishes the photo all the same.
         """
-        process = await self._alive()
-        task = asyncio.create_task(self._decode(process, data, name, preprocessing))
+        place = await self._free.get()
+        task = asyncio.create_task(self._decode(place, data, name, preprocessing))
         self._tasks.add(task)
         task.add_done_callback(self._finished)
         return await asyncio.shield(task)
@@ -59,30 +59,24 @@ class Decoders:
 
     async def close(self) -> None:
         """Ends the processes, whatever they do."""
-        self._is_closing = True
         for process in list(self._all):
             await self._end(process)
 
-    async def _add(self) -> None:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, *self._program, str(self._limits.decode_bytes)),
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=DEVNULL,
-            env={**os.environ, "PYTHONPATH": _PACKAGE, "OPENBLAS_NUM_THREADS": "1"},
-            start_new_session=True,  # Ctrl-C is the server's to answer
-        )
-        self._all.add(process)
-        self._idle.put_nowait(process)
-
-    async def _decode(self, process: Process, data: bytes, name: str, preprocessing: Preprocessing) -> np.ndarray:
+    async def _decode(self, place: Process | None, data: bytes, name: str, preprocessing: Preprocessing) -> np.ndarray:
+        """In that place, which is free again afterwards, with a process or without."""
+        process = place if place is not None and place.returncode is None else None
         try:
+            if place is not None and process is None:  # it was killed while it waited
+                await self._end(place)
+            process = process or await self._spawn()
             answer = await asyncio.wait_for(_ask(process, data, name, preprocessing), self._limits.decode_seconds)
-        except (asyncio.TimeoutError, OSError, EOFError) as error:
-            await self._replace(process)
+        except Exception as error:  # whatever it was, the next photo gets a new process
+            if process is not None:
+                await self._end(process)
+            self._free.put_nowait(None)
             what = "took too long to decode" if isinstance(error, asyncio.TimeoutError) else "broke its decoder"
             raise ImageError(f"{name} {what}.", "Save it anew as a JPEG or PNG.") from error
-        self._idle.put_nowait(process)
+        self._free.put_nowait(process)
         if isinstance(answer, ImageError):
             raise answer
         return answer
@@ -92,16 +86,21 @@ class Decoders:
         if not task.cancelled():
             task.exception()  # where the caller has gone, nobody else asks for it
 
-    async def _alive(self) -> Process:
-        """The next process that is free; one that was killed while it waited is replaced."""
-        while (process := await self._idle.get()).returncode is not None:
-            await self._replace(process)
+    async def _spawn(self) -> Process:
+        """Raises OSError. The process knows no token, and finds this very package first."""
+        kept = {name: value for name, value in os.environ.items() if name != TOKEN}
+        path = os.pathsep.join(filter(None, [_PACKAGE, kept.get("PYTHONPATH", "")]))
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, *self._program, str(self._limits.decode_bytes)),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=DEVNULL,
+            cwd=_PACKAGE,
+            env={**kept, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
+            start_new_session=True,  # Ctrl-C is the server's to answer
+        )
+        self._all.add(process)
         return process
-
-    async def _replace(self, process: Process) -> None:
-        await self._end(process)
-        if not self._is_closing:
-            await self._add()
 
     async def _end(self, process: Process) -> None:
         self._all.discard(process)

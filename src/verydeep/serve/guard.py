@@ -3,7 +3,7 @@
 host        the name in the Host header is one of the server's: a page elsewhere that rebinds its own name to this
             machine sends its own (DNS rebinding)
 origin      a page of another origin may not POST, PUT or DELETE
-token       where there is one, all but /health needs it
+token       where there is one, all but /health and the files of the page need it
 body        its length as declared, and as it arrives; how long it takes; how much all requests hold together
 """
 
@@ -26,7 +26,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_SAFE_HEADERS = [
+TOKEN = "VERYDEEP_TOKEN"  # noqa: S105, the name of a variable: on a command line everybody could read the token
+SAFE_HEADERS = [
     (
         b"content-security-policy",
         b"default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'",
@@ -36,7 +37,14 @@ _SAFE_HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 ]
-_OPEN_PATHS = ("/health/", "/v2/health/")  # without a token: a supervisor has none
+_OPEN_PATHS = (
+    "/health/",
+    "/v2/health/",
+    "/page/",
+    "/docs",
+)  # a supervisor has no token, nor has a browser that opens the page
+NO_ROUTE = "(none)"
+_LENGTH = re.compile(rb"[0-9]{1,15}")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -107,8 +115,7 @@ class Guard:
             self._metrics.requests.labels(route, answer.status).inc()
             self._metrics.seconds.labels(route).observe(seconds)
             self._log(
-                f"{answer.request_id.decode()} {scope['method'][:16]} {route} {answer.status} "
-                f"{1000 * seconds:.1f} ms, {body.held_bytes} bytes"
+                f"{answer.request_id.decode()} {route} {answer.status} {1000 * seconds:.1f} ms, {body.held_bytes} bytes"
             )
 
     async def _answer(self, scope: Scope, headers: dict[bytes, bytes], body: "_Body", answer: "_Answer") -> None:
@@ -121,25 +128,24 @@ class Guard:
             await answer.refuse(refused)
 
     async def _run(self, scope: Scope, body: "_Body", answer: "_Answer") -> None:
-        """The app, for as long as the client waits for its answer."""
+        """The app, for as long as the client waits for its answer and may wait for it."""
         work = asyncio.ensure_future(self._app(scope, body.receive, answer.send))
-        gone = asyncio.ensure_future(body.until_gone())
+        gone, late = asyncio.ensure_future(body.until_gone()), asyncio.ensure_future(body.until_late())
         try:
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work, gone, late}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 work.cancel()
                 await asyncio.wait({work})
-                raise _gone()
+                raise _gone() if gone.done() else _late(self._limits)
             work.result()
         finally:
-            work.cancel()
-            gone.cancel()
+            for task in (work, gone, late):
+                task.cancel()
 
     def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """Raises Refused."""
-        header_bytes = (
-            len(scope["raw_path"]) + len(scope["query_string"]) + sum(map(len, [*headers, *headers.values()]))
-        )
+        header_bytes = len(scope["raw_path"]) + len(scope["query_string"])
+        header_bytes += sum(len(name) + len(value) for name, value in scope["headers"])
         if header_bytes > self._limits.header_bytes:  # h11 counts only what comes in several pieces
             raise Refused(431, f"the header has more than {self._limits.header_bytes} bytes.", "Make it shorter.")
         host = headers.get(b"host", b"").decode("latin-1").lower()
@@ -153,14 +159,15 @@ class Guard:
         origin = headers.get(b"origin", b"").decode("latin-1").lower()
         if origin and not is_reading and origin.partition("://")[2] != host:
             raise Refused(403, "a page of another origin may not use this server.", "Open the page of this server.")
-        if self._access.token and not scope["path"].startswith(_OPEN_PATHS):
+        is_open = scope["path"] == "/" or scope["path"].startswith(_OPEN_PATHS)
+        if self._access.token and not is_open:
             given = headers.get(b"authorization", b"")
             if not hmac.compare_digest(given, b"Bearer " + self._access.token.encode()):
                 raise Refused(401, "a token is needed.", "Send the header: Authorization: Bearer TOKEN")
         if headers.get(b"content-encoding", b"identity") != b"identity":
             raise Refused(415, "the body is compressed.", "Send it as it is.")
         declared = headers.get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > self._limits.body_bytes:
+        if not _LENGTH.fullmatch(declared) or int(declared) > self._limits.body_bytes:
             raise too_large(self._limits)
 
     def hold(self, size: int) -> None:
@@ -186,6 +193,11 @@ class _Body:
         await self._whole.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+    async def until_late(self) -> None:
+        """Returns when an answer to the whole body has taken too long."""
+        await self._whole.wait()
+        await asyncio.sleep(self._limits.request_seconds)
 
     async def receive(self) -> Message:
         """As ASGI has it. Raises Refused."""
@@ -219,7 +231,7 @@ class _Answer:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            own = [*_SAFE_HEADERS, (b"x-request-id", self.request_id)]
+            own = [*SAFE_HEADERS, (b"x-request-id", self.request_id)]
             if self._is_draining():
                 own.append((b"connection", b"close"))
             message = {**message, "headers": [*message.get("headers", []), *own]}
@@ -237,6 +249,10 @@ def _gone() -> Refused:
     return Refused(499, "the client has gone.")  # nginx's number: nobody gets it, but it is counted
 
 
+def _late(limits: Limits) -> Refused:
+    return Refused(503, f"no answer within {limits.request_seconds:g} s.", "Try again.", retry_after=1)
+
+
 def too_large(limits: Limits) -> Refused:
     return Refused(413, f"the body is larger than {limits.body_bytes >> 20} MiB.", "Send fewer or smaller photos.")
 
@@ -250,4 +266,4 @@ def _without_port(host: str) -> str:
 def _route(scope: Scope) -> str:
     """The route's pattern, as in "/v2/models/{name}/infer": what a client wrote is in no log and in no label."""
     route = scope.get("route")
-    return getattr(route, "path", "(none)")
+    return getattr(route, "path", NO_ROUTE)

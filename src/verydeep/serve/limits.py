@@ -19,9 +19,11 @@ class Limits:
     parts: int = 8  # of a form
     photos: int = 64  # of a request
     json_depth: int = 32
+    json_lists: int = 100_000
     json_values: int = 2_000_000  # one number takes 32 bytes once it is read
     largest_batch: int = 16  # images that the engine computes at once
     queued_batches: int = 4  # so many images of a model are in the house at most, those being decoded included
+    explanations: int = 4  # that wait or run at once; they take turns
     decoders: int = 2  # processes
     decode_seconds: float = 10.0  # of a photo
     decode_bytes: int = 2 << 30  # of a process

@@ -1,11 +1,13 @@
 """The models of a server: opened when it starts, looked up by their names, and by nothing else."""
 
 import asyncio
+import io
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from verydeep.architecture import Architecture
 from verydeep.errors import ModelFileError, UsageError, VerydeepError
@@ -44,14 +46,22 @@ class ServedModel:
     def classes(self) -> tuple[str, ...]:
         return self.opened.info.classes
 
+    @property
+    def is_grey(self) -> bool:
+        return self.opened.info.preprocessing.channels == 1
+
     def inputs(self, picture: np.ndarray) -> np.ndarray:
         """(h, w, 3) uint8, as `image.fit` makes it -> (channels, h, w) float32."""
         return normalize(picture, self.opened.info.preprocessing)
 
     async def probabilities(self, images: "list[np.ndarray]") -> np.ndarray:
         """(n, classes) float64 of n inputs (channels, h, w). Raises VerydeepError where the network gives no number."""
-        rows = await asyncio.gather(*(self.batcher.answer(image) for image in images))
-        logits = np.stack(rows)
+        tasks = [asyncio.ensure_future(self.batcher.answer(image)) for image in images]
+        try:
+            logits = np.stack(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:  # where one has failed, the others are given up
+                task.cancel()
         if not np.isfinite(logits).all():
             raise VerydeepError("the network gives NaN or infinity.", "Run it with precision float32.")
         return posteriors(logits, self.opened.info.calibration.temperature)
@@ -61,7 +71,7 @@ class ServedModel:
         return classify(probabilities, self.classes, self.opened.info.calibration, k=k)
 
     def check_golden(self, precision: str) -> None:
-        """Ready from here on: the engine's answer to a picture of noise is the reference's. Raises VerydeepError.
+        """That the engine's answer to noise is the reference's. Raises VerydeepError.
 
         The reference reads the file by itself. Full-size networks take it some seconds.
         """
@@ -76,7 +86,6 @@ class ServedModel:
                 f"{difference:.1e} of the largest logit; expected at most {_GOLDEN_TOLERANCE[precision]:.0e}.",
                 "`verydeep doctor` says what works on this machine.",
             )
-        self.is_ready = True
 
     def _run(self, images: np.ndarray) -> np.ndarray:
         return self.opened.engine.run(images)["logits"]
@@ -121,6 +130,16 @@ def named(text: str) -> tuple[str, str | Path]:
             "--model NAME=MODEL",
         )
     return name, path
+
+
+def _noise_photo() -> bytes:
+    """A small PNG."""
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+NOISE = _noise_photo()
 
 
 def _noise(architecture: Architecture) -> np.ndarray:

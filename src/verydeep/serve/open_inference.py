@@ -14,12 +14,12 @@ import base64
 import binascii
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
 
 import verydeep
 from verydeep.errors import ImageError
@@ -71,19 +71,20 @@ def add_routes(app: FastAPI, service: "Service") -> None:
         model = service.model(name)
         question, tensors = await _question(request, service)
         kind, data, shape = _input(question, tensors)
+        is_binary = _wants_binary(question)
         if not 1 <= shape[0] <= service.limits.photos:
             raise Refused(413, f"{shape[0]} images; expected 1 to {service.limits.photos}.", "Send several requests.")
         with model.batcher.room(shape[0]):
             images = await _images(service, model, kind, data, shape)
             probabilities = (await model.probabilities(images)).astype("<f4")
-        return _answer(model, question, probabilities)
+        return _answer(model, question, probabilities, is_binary=is_binary)
 
 
 async def _question(request: Request, service: "Service") -> tuple[Mapping[str, Any], bytes]:
     """The JSON of a request, and the bytes after it. Raises Refused."""
     body = await request.body()
     length = request.headers.get(_HEAD_LENGTH, str(len(body)))
-    if not length.isdigit() or int(length) > len(body):
+    if not re.fullmatch(r"[0-9]{1,9}", length) or int(length) > len(body):
         raise Refused(400, "Inference-Header-Content-Length is longer than the body.", "It is the length of the JSON.")
     question = parse_json(body[: int(length)], service.limits)
     if not isinstance(question, dict):
@@ -98,10 +99,14 @@ def _input(question: Mapping[str, Any], tensors: bytes) -> tuple[str, Any, list[
         raise Refused(400, "expected one input.", f"One of {', '.join(_KINDS)}.")
     given = inputs[0]
     name, shape = given.get("name"), given.get("shape")
-    if name not in _KINDS or given.get("datatype") != _KINDS[name]:
+    if not isinstance(name, str) or name not in _KINDS or given.get("datatype") != _KINDS[name]:
         known = ", ".join(f"{name} {kind}" for name, kind in _KINDS.items())
         raise Refused(400, "no such input, or of another datatype.", f"There are {known}.")
-    if not isinstance(shape, list) or not shape or not all(type(side) is int and 0 < side < 1 << 20 for side in shape):
+    if (
+        not isinstance(shape, list)
+        or not 1 <= len(shape) <= 4
+        or not all(type(side) is int and 0 < side < 1 << 20 for side in shape)
+    ):
         raise Refused(400, "the shape is no list of positive numbers.", 'For example "shape": [1, 3, 224, 224]')
     parameters = given.get("parameters")
     size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
@@ -194,15 +199,15 @@ def _metadata(model: ServedModel) -> dict[str, Any]:
     }
 
 
-def _answer(model: ServedModel, question: Mapping[str, Any], probabilities: np.ndarray) -> Response:
+def _answer(model: ServedModel, question: Mapping[str, Any], probabilities: np.ndarray, *, is_binary: bool) -> Response:
     """In JSON, or with the numbers after it where the request asks for that."""
     output: dict[str, Any] = {"name": _OUTPUT, "datatype": "FP32", "shape": list(probabilities.shape)}
     answer: dict[str, Any] = {"model_name": model.name, "model_version": "1", "outputs": [output]}
     if isinstance(question.get("id"), str):
         answer["id"] = question["id"][:64]
-    if not _wants_binary(question):
+    if not is_binary:
         output["data"] = probabilities.ravel().tolist()
-        return JSONResponse(answer)
+        return Response(json.dumps(answer), media_type="application/json")  # in ASCII, whatever the id holds
     data = probabilities.tobytes()
     output["parameters"] = {"binary_data_size": len(data)}
     head = json.dumps(answer).encode()

@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -19,17 +19,19 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from verydeep.errors import UsageError
 from verydeep.serve.app import Service, make_app
-from verydeep.serve.guard import Access, Guard
-from verydeep.serve.limits import Limits
+from verydeep.serve.guard import NO_ROUTE, SAFE_HEADERS, Access, Guard
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SHELL_BASE = 128
+_BACKLOG = 128  # connections that the system accepts before the server does
+_OTHER_FILES = 64  # beside connections
 _LAST_REQUESTS_SECONDS = 0.3  # from the signal: what clients have sent by then is answered
 
 
 def serve(service: Service, access: Access, listener: socket.socket) -> None:
     """Serves until a signal stops it."""
     limits = service.limits
+    _allow_files(limits.connections + _OTHER_FILES)
     guarded = Guard(
         make_app(service),
         access,
@@ -40,7 +42,7 @@ def serve(service: Service, access: Access, listener: socket.socket) -> None:
     )
     config = uvicorn.Config(
         guarded,
-        http=_with_deadlines(limits),
+        http=_connection_class(service),
         ws="none",
         lifespan="on",
         log_level="error",
@@ -48,8 +50,7 @@ def serve(service: Service, access: Access, listener: socket.socket) -> None:
         server_header=False,
         date_header=False,
         proxy_headers=False,
-        backlog=limits.connections,
-        limit_concurrency=limits.connections,
+        backlog=_BACKLOG,
         timeout_keep_alive=int(limits.keep_alive_seconds),
         timeout_graceful_shutdown=int(limits.body_seconds + limits.request_seconds),
         h11_max_incomplete_event_size=limits.header_bytes,
@@ -64,7 +65,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen(Limits.connections)  # who comes before the server has started waits
+        listener.listen(_BACKLOG)  # who comes before the server has started waits
     except (OSError, OverflowError) as error:
         listener.close()
         reason = getattr(error, "strerror", None) or str(error)
@@ -98,6 +99,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Connections first end their requests, those that are on their way included; then all of them close."""
+        await self._accept_waiting(sockets or [])
         for listening in self.servers:
             listening.close()
         for connection in list(self.server_state.connections):
@@ -106,17 +108,37 @@ class _Server(uvicorn.Server):
         await asyncio.sleep(_LAST_REQUESTS_SECONDS)
         await super().shutdown(sockets)
 
+    async def _accept_waiting(self, listeners: Sequence[socket.socket]) -> None:
+        """Takes the connections that the system has accepted: closing the listener would reset them."""
+        loop = asyncio.get_running_loop()
+        for listener in listeners:
+            with contextlib.suppress(OSError):  # there is none any more
+                for _ in range(self._service.limits.connections):
+                    connection, _address = listener.accept()
+                    connection.setblocking(False)
+                    await loop.connect_accepted_socket(self._make_connection, connection)
+
+    def _make_connection(self) -> asyncio.Protocol:
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn calls it
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
+
 
 class _Deadlines(H11Protocol):
     """A connection that is closed where its client keeps it waiting."""
 
-    limits = Limits()
+    service: Service
     is_last = False  # after the answer to its next request it closes
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in H11Protocol
         super().connection_made(transport)
+        self._limits = self.service.limits
         self._deadline: asyncio.TimerHandle | None = None
         self._await_header()
+        transport.set_write_buffer_limits(high=0)  # whatever the client has not read is noticed
+        if len(self.connections) > self._limits.connections:
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
@@ -136,19 +158,33 @@ class _Deadlines(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._close_in(self.limits.body_seconds)  # unless it reads
+        self._close_in(self._limits.body_seconds)  # unless it reads
 
     def resume_writing(self) -> None:
         self._forget()
+        if self.cycle is None or self.cycle.response_complete:
+            self._await_header()
         super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """As every answer: counted, and with the headers that all have. After an answer there is none."""
+        self.service.metrics.requests.labels(NO_ROUTE, 400).inc()
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.abort()
+            return
+        headers = [*SAFE_HEADERS, (b"content-type", b"application/json"), (b"connection", b"close")]
+        body = b'{"error": "this is no HTTP request."}'
+        for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         if self.conn.their_state is h11.SEND_BODY:  # of a body that was refused
-            self._close_in(self.limits.linger_seconds)
+            self._close_in(self._limits.linger_seconds)
         super().on_response_complete()
 
     def _await_header(self) -> None:
-        self._close_in(self.limits.header_seconds)
+        self._close_in(self._limits.header_seconds)
 
     def _close_in(self, seconds: float) -> None:
         self._forget()
@@ -160,5 +196,15 @@ class _Deadlines(H11Protocol):
             self._deadline = None
 
 
-def _with_deadlines(limits: Limits) -> type[Any]:
-    return type("_Connection", (_Deadlines,), {"limits": limits})
+def _connection_class(service: Service) -> type[Any]:
+    return type("_Connection", (_Deadlines,), {"service": service})
+
+
+def _allow_files(wanted: int) -> None:
+    """Each connection is an open file, of which a process may often have a thousand only."""
+    with contextlib.suppress(ImportError, ValueError, OSError):  # no such limit, or it cannot be raised
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))

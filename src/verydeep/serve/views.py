@@ -4,7 +4,6 @@ Explanations are of the square that the network gets: it comes decoded, resized 
 so no large photo is ever in this one.
 """
 
-import asyncio
 import base64
 import importlib.resources
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from fastapi import FastAPI, Request, Response
+from PIL import Image
 
 from verydeep.accounting import account_layers
 from verydeep.architecture import CONFIGURATIONS, Architecture
@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 
 _FILES = {
     "index.html": "text/html",
+    "docs.html": "text/html",
     "style.css": "text/css",
     "app.js": "text/javascript",
+    "docs.js": "text/javascript",
     "words.js": "text/javascript",
 }
 _TIMED_RUNS = 3
@@ -44,7 +46,6 @@ _TIMED_RUNS = 3
 def add_routes(app: FastAPI, service: "Service") -> None:
     """Adds the page and what it asks for."""
     files = {name: _file(name) for name in _FILES}
-    one_at_a_time = asyncio.Semaphore(1)  # each takes all cores, beside the engine's batches
 
     async def picture_of(request: Request, model: ServedModel) -> np.ndarray:
         """The one photo of a request as the network gets it. Raises Refused."""
@@ -54,11 +55,16 @@ def add_routes(app: FastAPI, service: "Service") -> None:
         (picture,) = await service.pictures(model, [photo])
         if isinstance(picture, ImageError):
             raise Refused(422, picture.message, picture.hint)
-        return np.asarray(picture)
+        seen = Image.fromarray(picture).convert("L").convert("RGB") if model.is_grey else picture
+        return np.asarray(seen)
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
         return files["index.html"]
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return files["docs.html"]
 
     @app.get("/page/{name}", include_in_schema=False)
     async def part(name: str) -> Response:
@@ -76,26 +82,21 @@ def add_routes(app: FastAPI, service: "Service") -> None:
     ) -> dict[str, Any]:
         """Where in a photo the answer comes from: numbers in words, and two pictures as data addresses."""
         chosen = service.model(model)
-        with chosen.batcher.room(1):
-            picture = await picture_of(request, chosen)
-            async with one_at_a_time:
-                return await asyncio.to_thread(_explained, chosen.opened, picture, method, label, layer)
+        picture = await picture_of(request, chosen)
+        return await service.in_turn(_explained, chosen.opened, picture, method, label, layer)
 
     @app.post("/activations")
     async def maps(request: Request, layer: str, model: str | None = None) -> dict[str, Any]:
         """The maps that a layer makes of a photo, the most excited first, as one picture."""
         chosen = service.model(model)
-        with chosen.batcher.room(1):
-            picture = await picture_of(request, chosen)
-            async with one_at_a_time:
-                return await asyncio.to_thread(_maps, chosen.opened, picture, layer)
+        picture = await picture_of(request, chosen)
+        return await service.in_turn(_maps, chosen.opened, picture, layer)
 
     @app.get("/models/{name}/layers")
     async def layers(name: str) -> dict[str, Any]:
         """The layers of a model, with their accounts and the share of the time that each takes on this machine."""
         chosen = service.model(name)
-        async with one_at_a_time:
-            shares = await asyncio.to_thread(_time_shares, chosen)
+        shares = await service.in_turn(_time_shares, chosen)
         preprocessing, architecture = chosen.opened.info.preprocessing, chosen.opened.info.architecture
         found = _accounts(architecture, (preprocessing.crop, preprocessing.crop))
         return {"layers": [{**layer, **shares.get(layer["name"], {})} for layer in found]}

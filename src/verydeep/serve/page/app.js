@@ -4,19 +4,22 @@ import { say, speak } from "./words.js";
 
 const LARGEST = 20 * 2 ** 20;
 const $ = (id) => document.getElementById(id);
-const state = { photo: null, models: [], networks: new Map(), layer: null, seen: null, turn: 0 };
+const state = { photo: null, models: [], networks: new Map(), network: null, layer: null, turn: 0, reason: 0 };
 
 // -- the server ----------------------------------------------------------------------------------------------------
 
 /** The JSON of an answer; an Error with the server's own sentence where it refuses. */
 async function ask(path, body) {
+  const token = sessionStorage.getItem("token");
+  const headers = { ...(body ? { "content-type": body.type } : {}), ...(token ? { authorization: `Bearer ${token}` } : {}) };
   let reply;
   try {
-    reply = await fetch(path, body ? { method: "POST", body, headers: { "content-type": body.type } } : {});
+    reply = await fetch(path, body ? { method: "POST", body, headers } : { headers });
   } catch {
     throw new Error(say("gone"));
   }
-  const found = await reply.json();
+  const found = await reply.json().catch(() => ({ error: `${reply.status} ${reply.statusText}` }));
+  if (reply.status === 401) $("key").hidden = false;
   if (!reply.ok) {
     const told = found.photos?.[0] ?? found;
     throw new Error([told.error, told.hint].filter(Boolean).join(" "));
@@ -42,6 +45,11 @@ function take(file) {
   if (!/^image\/(jpeg|png|webp)$/.test(file?.type ?? "")) return void ($("trouble").textContent = say("notPhoto"));
   if (file.size > LARGEST) return void ($("trouble").textContent = say("tooLarge"));
   state.photo = file;
+  state.turn += 1;
+  state.reason += 1;
+  $("answers").replaceChildren(element("p", "hint", "…"));
+  $("seen-stage").hidden = $("maps-picture").hidden = true;
+  $("explained").textContent = "";
   URL.revokeObjectURL($("shown").src);
   $("shown").src = URL.createObjectURL(file);
   $("shown").alt = say("photoAlt");
@@ -126,13 +134,14 @@ function drawAnswer({ name, answer, ms }) {
 
 async function explain() {
   if (!state.photo) return;
-  const turn = state.turn;
+  const turn = ++state.reason;
   const method = $("method").value;
+  const layer = $("layer").disabled ? "" : $("layer").value;
   const found = await ask(
-    `explain?${query({ model: $("model").value, method, label: $("class").value, layer: $("layer").value })}`,
+    `explain?${query({ model: $("model").value, method, label: $("class").value, layer })}`,
     state.photo,
   );
-  if (turn !== state.turn) return;
+  if (turn !== state.reason) return; // something else has been chosen meanwhile
   Object.assign($("seen"), { src: found.seen, alt: say("seenAlt") });
   Object.assign($("heat"), { src: found.panel, alt: say("heatAlt", { method: $("method").selectedOptions[0].text }) });
   $("seen-stage").hidden = false;
@@ -145,10 +154,10 @@ async function explain() {
 /** Draws what the unit of the chosen layer sees whose field's middle is nearest to the pointer. */
 function point(event) {
   const layer = state.layer;
-  const shape = layer?.output_shape;
-  if (!shape || !state.seen) return void ($("field").hidden = true);
+  if (!layer || state.network.isOfPaper) return void ($("field").hidden = true);
+  const shape = layer.output_shape;
   const edge = $("seen").getBoundingClientRect();
-  const scale = edge.width / state.seen;
+  const scale = edge.width / state.network.side;
   const nearest = (pixel, count) => Math.min(count - 1, Math.max(0, Math.round((pixel / scale - layer.center) / layer.stride)));
   const middle = (index) => (layer.center + layer.stride * index) * scale;
   const side = layer.receptive_field * scale;
@@ -165,19 +174,21 @@ function point(event) {
 async function showNetwork() {
   const chosen = $("shown-network").value;
   const path = chosen ? `networks/${chosen}` : `models/${$("model").value}/layers`;
+  state.wanted = path;
   if (!state.networks.has(path)) state.networks.set(path, await ask(path));
-  const network = state.networks.get(path);
-  const [, side] = network.layers[0].output_shape;
-  if (!chosen) state.seen = side;
-  const sum = (key) => network.layers.reduce((total, layer) => total + layer[key], 0);
+  if (state.wanted !== path) return; // another one has been chosen meanwhile
+  const { layers } = state.networks.get(path);
+  const side = layers[0].output_shape[1];
+  state.network = { layers, side, isOfPaper: Boolean(chosen) };
+  const sum = (key) => layers.reduce((total, layer) => total + layer[key], 0);
   $("network-text").textContent = [chosen && say(`text${chosen}`), say("networkText", {
-    layers: network.layers.filter(({ weights }) => weights).length, side,
+    layers: layers.filter(({ weights }) => weights).length, side,
     parameters: short(sum("parameters")), macs: short(sum("macs")),
   })].filter(Boolean).join(" ");
-  $("layers").replaceChildren(...network.layers.map(drawLayer));
+  $("layers").replaceChildren(...layers.map(drawLayer));
   $("maps").hidden = Boolean(chosen);
   $("maps-picture").hidden = true;
-  choose(Math.max(0, network.layers.findLastIndex(({ kind }) => kind === "conv")));
+  choose(Math.max(0, layers.findLastIndex(({ kind }) => kind === "conv")));
 }
 
 /** A layer as a box: its height follows its map, its width its channels. */
@@ -197,10 +208,7 @@ function drawLayer(layer, index) {
 }
 
 function choose(index) {
-  const network = state.networks.get(
-    $("shown-network").value ? `networks/${$("shown-network").value}` : `models/${$("model").value}/layers`,
-  );
-  const layer = network.layers[index];
+  const layer = state.network.layers[index];
   state.layer = layer;
   for (const [place, box] of [...$("layers").children].entries()) box.setAttribute("aria-selected", place === index);
   $("layers").setAttribute("aria-activedescendant", `layer-${index}`);
@@ -279,6 +287,7 @@ async function begin() {
   speak(language);
   const found = await ask("models");
   state.models = found.models;
+  $("key").hidden = true;
   options($("model"), state.models.map(({ name }) => [name, name]));
   options($("method"), Object.entries(found.methods));
   translate(language);
@@ -299,6 +308,7 @@ document.addEventListener("paste", (event) => event.clipboardData.files.length &
 on("model", "change", () => attempt(async () => { offer(); await showNetwork(); await answer(); }));
 on("other", "change", () => attempt(answer));
 for (const id of ["method", "class", "layer"]) on(id, "change", () => attempt(async () => { offer(); await explain(); }));
+on("token", "change", () => { sessionStorage.setItem("token", $("token").value); attempt(begin); });
 on("opacity", "input", () => { $("heat").style.opacity = $("opacity").value / 100; });
 on("seen-stage", "pointermove", point);
 on("seen-stage", "pointerleave", () => { $("field").hidden = true; });
