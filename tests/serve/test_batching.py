@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 
+from verydeep.errors import VerydeepError
 from verydeep.serve.batching import Batcher, Overloaded
 
 
@@ -49,15 +50,21 @@ def test_there_is_room_for_so_many_and_for_one_request_of_any_size_when_it_is_em
 
 
 def test_an_engine_that_fails_fails_that_batch_and_serves_the_next():
+    """Of short memory a request is told to come again; all else is the server's own fault."""
+
     def run(images: np.ndarray) -> np.ndarray:
         if images.max() == 7:
-            raise MemoryError("seven")
+            raise MemoryError
+        if images.max() == 8:
+            raise RuntimeError("eight")
         return images[:, 0, 0, :1]
 
     async def use() -> None:
         batcher = Batcher(run, largest=1, capacity=4)
-        with pytest.raises(MemoryError, match="seven"):
+        with pytest.raises(Overloaded):
             await batcher.answer(image(7))
+        with pytest.raises(VerydeepError, match="the engine failed: RuntimeError"):
+            await batcher.answer(image(8))
         assert (await batcher.answer(image(1)))[0] == 1
         await batcher.close()
 

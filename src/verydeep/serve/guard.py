@@ -42,7 +42,7 @@ _OPEN_PATHS = (
     "/v2/health/",
     "/page/",
     "/docs",
-)  # a supervisor has no token, nor has a browser that opens the page
+)  # a supervisor has no token, nor has a browser when it opens the page
 NO_ROUTE = "(none)"
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
