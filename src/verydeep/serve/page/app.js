@@ -308,7 +308,11 @@ document.addEventListener("paste", (event) => event.clipboardData.files.length &
 on("model", "change", () => attempt(async () => { offer(); await showNetwork(); await answer(); }));
 on("other", "change", () => attempt(answer));
 for (const id of ["method", "class", "layer"]) on(id, "change", () => attempt(async () => { offer(); await explain(); }));
-on("token", "change", () => { sessionStorage.setItem("token", $("token").value); attempt(begin); });
+on("key", "submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem("token", $("token").value);
+  attempt(begin);
+});
 on("opacity", "input", () => { $("heat").style.opacity = $("opacity").value / 100; });
 on("seen-stage", "pointermove", point);
 on("seen-stage", "pointerleave", () => { $("field").hidden = true; });
