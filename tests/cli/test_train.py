@@ -135,7 +135,7 @@ def test_help_shows_examples_and_every_option(run: Run) -> None:
         ("pixel_std=1,nan,1", "pixel_std is nan"),
         ("seed=-1", "seed is -1; expected 0 to"),
         ("schedule=linear", "schedule=linear is not cosine or plateau"),
-        ("initialization=zero", "initialization=zero is not he or glorot or paper"),
+        ("initialization=zero", "initialization=zero is not he or identity or glorot or paper"),
         ("configuration=Z", "no configuration 'Z'; there are A, A-LRN"),
         ("head=ears", "is not fc or gap or conv"),
         ("width=0", "width is 0.0; expected a number above 0"),

@@ -3,6 +3,9 @@
 import base64
 import hashlib
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -200,6 +203,16 @@ def test_an_answer_comes_with_its_reasons(server, photos):
         assert (reply.status, set(reply.json)) == (status, {"error", "hint"}), path
     assert server.ask("POST", "/explain", b"nonsense", png).status == 422
     assert server.ask("GET", "/networks/F").status == 404
+
+
+def test_the_example_of_the_docs_runs(server, photos, tmp_path):
+    page = (Path(__file__).parents[2] / "docs/concepts/serving.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```py\n(.*?)```", page, re.DOTALL)
+    for data, said in ((photos[0], "'probability'"), (b"nonsense", "422 ")):
+        (tmp_path / "cat.jpg").write_bytes(data)
+        code = example.replace(":8000", f":{server.port}")
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert said in done.stdout
 
 
 def test_what_is_served_is_described_for_people_and_for_programs(server):

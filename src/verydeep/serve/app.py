@@ -150,9 +150,10 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         chosen = service.model(model)
         photos = await photos_of(request, service.limits)
         answers = await service.answers(chosen, photos, top)
-        is_any_read = any("predictions" in answer for answer in answers)
         body = {"model": chosen.name, "photos": answers}
-        return answer(body, status_code=200 if is_any_read else 422)
+        if any("predictions" in one for one in answers):
+            return answer(body)
+        return answer({"error": answers[0]["error"], "hint": answers[0]["hint"], **body}, 422)
 
     @app.get("/models")
     async def models() -> dict[str, Any]:
