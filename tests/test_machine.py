@@ -163,3 +163,19 @@ def test_in_somebody_elses_repository_the_commit_is_the_version(
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     monkeypatch.setattr(machine, "__file__", str(tmp_path / "machine.py"))
     assert machine.commit().startswith("v")
+
+
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [
+        (("avx2", "fma", "avx512f", "avx512_vnni"), "AVX-512 VNNI"),
+        (("avx2", "fma"), "AVX2"),
+        (("asimd",), "NEON"),
+        ((), ""),
+    ],
+)
+def test_the_vector_instructions_tell_processors_of_one_name_apart(
+    monkeypatch: pytest.MonkeyPatch, known: tuple[str, ...], told: str
+) -> None:
+    monkeypatch.setattr(machine, "instruction_sets", lambda: known)
+    assert machine.vectors() == told

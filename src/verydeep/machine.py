@@ -48,6 +48,16 @@ def instruction_sets() -> tuple[str, ...]:
     return tuple(name for name in _INSTRUCTION_SETS if name in flags)
 
 
+def vectors() -> str:
+    """The vector instructions of the processor that decide its speed here; empty where the system does not tell.
+
+    Processors of one name may differ in them: that of a virtual machine often says no more than "AMD EPYC".
+    """
+    known = instruction_sets()
+    names = {"avx512_vnni": "AVX-512 VNNI", "avx512f": "AVX-512", "avx2": "AVX2", "asimd": "NEON"}
+    return next((name for flag, name in names.items() if flag in known), "")
+
+
 def may_have_gpu() -> bool:
     """Whether there are signs of a GPU that torch can use, of NVIDIA, AMD or Apple: told without loading torch."""
     is_apple = platform.system() == "Darwin" and platform.machine() == "arm64"

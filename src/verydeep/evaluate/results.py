@@ -72,7 +72,7 @@ def result_row(
     return Result(
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         commit=machine.commit(),
-        machine=", ".join(filter(None, (machine.processor(), f"{machine.cores()} cores", gpu))),
+        machine=", ".join(filter(None, (machine.processor(), machine.vectors(), f"{machine.cores()} cores", gpu))),
         threads=str(threads),
         versions=" ".join(f"{name}={version}" for name, version in machine.versions(*took_part).items()),
         model=model,
