@@ -34,6 +34,7 @@ RESULTS = Path(__file__).parent / "results" / "serving.csv"
 PHOTOS = [Path(data_dir) / name for name in ("chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png")]
 CLIENTS = 32  # that ask as fast as they are answered
 MOST_AT_ONCE = 1000  # connections of the Poisson process
+FRESH = 3.0  # seconds: a server closes connections that were idle for longer
 PATIENCE = 60.0  # seconds
 
 
@@ -119,16 +120,17 @@ async def _closed_loop(port: int, requests: Sequence[bytes], seconds: float) -> 
 async def _open_loop(port: int, requests: Sequence[bytes], rate: float, seconds: float) -> Answers:
     """Requests at the moments of a Poisson process; 0 counts those that got no answer."""
     answers, chance, tasks = Answers(), random.Random(0), []  # noqa: S311
-    free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    free: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []  # since when, the newest last
     start, due = time.perf_counter(), 0.0
 
     async def ask(number: int, due: float) -> None:
         status = 0
         try:
-            connection = free.pop() if free else await asyncio.open_connection("127.0.0.1", port)
-            connection[1].write(requests[number % len(requests)])
-            status = await asyncio.wait_for(_status(connection[0]), PATIENCE)
-            free.append(connection)
+            is_fresh = free and time.perf_counter() - free[-1][0] < FRESH
+            _, reader, writer = free.pop() if is_fresh else (0.0, *await asyncio.open_connection("127.0.0.1", port))
+            writer.write(requests[number % len(requests)])
+            status = await asyncio.wait_for(_status(reader), PATIENCE)
+            free.append((time.perf_counter(), reader, writer))
         except (OSError, EOFError, asyncio.TimeoutError):
             pass
         answers.add(status, time.perf_counter() - start - due)
@@ -141,7 +143,7 @@ async def _open_loop(port: int, requests: Sequence[bytes], rate: float, seconds:
             raise SystemExit("more requests are open than this client can hold: lower the rate")
         tasks.append(asyncio.create_task(ask(len(answers.statuses) + sum(answers.statuses.values()), due)))
     await asyncio.gather(*tasks)
-    for _, writer in free:
+    for _, _, writer in free:
         writer.close()
     return answers
 
