@@ -73,16 +73,21 @@ def start(model: Path, folder: Path, **settings: Any) -> Server:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     with log.open("w") as file:
         process = subprocess.Popen(command, stderr=file, text=True, env=environment)
-    deadline = time.monotonic() + PATIENCE
-    while not (port_file.exists() and port_file.read_text()):
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, "the server did not start"
-        time.sleep(0.02)
-    server = Server(process, int(port_file.read_text()), log)
-    while server.ask("GET", "/health/ready").status != 200:
-        assert time.monotonic() < deadline, "the server did not get ready"
-        time.sleep(0.02)
-    return server
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not (port_file.exists() and port_file.read_text()):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.02)
+        server = Server(process, int(port_file.read_text()), log)
+        while server.ask("GET", "/health/ready").status != 200:
+            assert time.monotonic() < deadline, "the server did not get ready"
+            time.sleep(0.02)
+        return server
+    except BaseException:  # nobody else knows of it yet
+        process.kill()
+        process.wait()
+        raise
 
 
 def end(server: Server) -> None:
