@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-fast test-kills test-native test-sanitized test-arm check format bench bench-native
+.PHONY: setup demo test test-fast test-kills soak screenshots test-native test-sanitized test-arm check format bench bench-native
 
 setup: $(READY)
 
@@ -29,6 +29,11 @@ test-fast: $(READY)
 # A training killed 60 times, and 60 times without space on the disk, ends with the same weights; a few minutes.
 test-kills: $(READY)
 	VERYDEEP_KILLS=60 $(BIN)/python -m pytest tests/train/test_kills.py
+
+# What is promised of the service and of photos that nobody vouches for, at length: about an hour, alone on the machine.
+# Rows of benchmarks/results/soak.csv; `make test` runs a little of each.
+soak: $(READY)
+	VERYDEEP_SOAK=benchmarks/results/soak.csv $(BIN)/python -m pytest -m soak
 
 # Every kernel of the native engine against its naive twin, on random shapes; a few minutes.
 test-native: build/check-native/check

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from verydeep.train.recipe import Recipe
     from verydeep.train.run import Run
 
+pytest_plugins = ["soak"]
 REPOSITORY = Path(__file__).parents[1]
 
 if importlib.util.find_spec("jaxtyping") and importlib.util.find_spec("torch"):
