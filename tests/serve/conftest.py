@@ -24,7 +24,8 @@ def serve(toy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     running: list[Server] = []
 
     def start_another(**settings: Any) -> Server:
-        running.append(start(toy_model, tmp_path_factory.mktemp("server"), **settings))
+        model = settings.pop("model", toy_model)
+        running.append(start(model, tmp_path_factory.mktemp("server"), **settings))
         return running[-1]
 
     yield start_another

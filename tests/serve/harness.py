@@ -1,10 +1,12 @@
 """A server for tests, run as a program: `python harness.py MODEL SETTINGS`, where SETTINGS is JSON.
 
-limits: fields of Limits. engine_seconds: that each image takes. token. fault: what is broken in it, so that a test can
-show that it would notice: "swap" gives each image of a batch the answer of its neighbour; "unbounded" lets everybody
-in; "no drain" stops at once; "no deadlines" waits for ever; "no count" forgets a status.
+limits: fields of Limits. engine: of `open_models`. engine_seconds: that each image takes. token. fault: what is broken
+in it, so that a test can show that it would notice: "swap" gives each image of a batch the answer of its neighbour;
+"leak" keeps each batch and an open file; "unbounded" lets everybody in; "no drain" stops at once; "no deadlines" waits
+for ever; "hoard" keeps what it refuses; "no look" computes for clients that have gone.
 """
 
+import asyncio
 import dataclasses
 import json
 import os
@@ -18,7 +20,7 @@ import numpy as np
 from verydeep.serve import server
 from verydeep.serve.app import Service
 from verydeep.serve.batching import Batcher
-from verydeep.serve.guard import Access
+from verydeep.serve.guard import Access, Guard, _Body
 from verydeep.serve.limits import Limits
 from verydeep.serve.metrics import Metrics
 from verydeep.serve.models import open_models
@@ -32,6 +34,7 @@ class SlowEngine:
         self._seconds = seconds
         self._fault = fault
         self._runs = 0
+        self._kept: list[Any] = []
 
     def run(self, images: np.ndarray, outputs: tuple[str, ...] = ("logits",)) -> dict[str, np.ndarray]:
         self._runs += 1
@@ -40,6 +43,8 @@ class SlowEngine:
         found: dict[str, np.ndarray] = self._engine.run(images, outputs)
         if self._fault == "swap" and len(images) > 1:
             found = {name: np.roll(array, 1, axis=0) for name, array in found.items()}
+        if self._fault == "leak":
+            self._kept.append((np.ones(1 << 17), os.dup(2)))  # a MiB
         return found
 
 
@@ -57,18 +62,32 @@ def plant(fault: str) -> None:
         server._Server.handle_exit = lambda self, sig, frame: os._exit(0)  # type: ignore[method-assign]
     elif fault == "no deadlines":
         server._Deadlines._close_in = lambda self, seconds: None  # type: ignore[method-assign]
-    elif fault == "no count":
-        Metrics.count_batch = lambda self, model, images, seconds: None  # type: ignore[method-assign]
+    elif fault == "hoard":
+        kept: list[Any] = []
+        check = Guard._check
+
+        def hoard(self: Guard, scope: Any, headers: Any) -> None:
+            kept.append(np.ones(1 << 13))  # 64 KiB
+            check(self, scope, headers)
+
+        Guard._check = hoard  # type: ignore[method-assign]
+    elif fault == "no look":
+
+        async def never(self: Any) -> None:
+            await asyncio.sleep(3600)
+
+        _Body.until_gone = never  # type: ignore[method-assign]
 
 
 def main(model: str, settings: dict[str, Any]) -> None:
     fault = settings.get("fault", "")
     plant(fault)
     limits, metrics = dataclasses.replace(Limits(), **settings.get("limits", {})), Metrics()
-    models = open_models((f"toy={model}", f"other={model}"), limits, metrics.count_batch, engine="reference")
+    engine = settings.get("engine", "reference")
+    models = open_models((f"toy={model}", f"other={model}"), limits, metrics.count_batch, engine=engine)
     for served in models.values():
-        engine = SlowEngine(served.opened.engine, settings.get("engine_seconds", 0.0), fault)
-        served.opened = dataclasses.replace(served.opened, engine=engine)  # type: ignore[arg-type]  # the part that is used
+        slow = SlowEngine(served.opened.engine, settings.get("engine_seconds", 0.0), fault)
+        served.opened = dataclasses.replace(served.opened, engine=slow)  # type: ignore[arg-type]  # the part that is used
     service = Service(models, limits, metrics, lambda line: print(line, file=sys.stderr, flush=True))
     listener = server.listen("127.0.0.1", 0)
     Path(settings["port_file"]).write_text(str(listener.getsockname()[1]), encoding="ascii")

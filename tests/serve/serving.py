@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,24 @@ class Server:
         """The photos as JSON."""
         body = json.dumps({"images": [base64.b64encode(photo).decode() for photo in photos]}).encode()
         return self.ask("POST", f"/predict{query}", body, {"content-type": "application/json"})
+
+    def memory(self, field: str = "VmRSS") -> int:
+        """Bytes of its process; VmHWM: the most since `forget_peak`."""
+        fields = (self._proc / "status").read_text().split()
+        return 1024 * int(fields[fields.index(f"{field}:") + 1])
+
+    def forget_peak(self) -> None:
+        (self._proc / "clear_refs").write_text("5")
+
+    def handles(self) -> dict[str, int]:
+        """What a process may leak: open files, threads and child processes."""
+        children = (self._proc / "task" / str(self.process.pid) / "children").read_text().split()
+        count = {name: len(list((self._proc / name).iterdir())) for name in ("fd", "task")}
+        return {"files": count["fd"], "threads": count["task"], "processes": len(children)}
+
+    @property
+    def _proc(self) -> Path:
+        return Path(f"/proc/{self.process.pid}")
 
     def connect(self) -> socket.socket:
         """A connection on which nothing is sent yet."""
@@ -101,3 +120,10 @@ def make_photo(number: int, side: int = 40) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).resize((side, side + number % 7)).save(file, "PNG")
     return file.getvalue()
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

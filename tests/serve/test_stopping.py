@@ -8,7 +8,7 @@ import time
 from contextlib import closing
 
 import pytest
-from serving import PATIENCE
+from serving import PATIENCE, wait_until
 
 PNG = {"content-type": "image/png"}
 
@@ -36,13 +36,6 @@ class Load(threading.Thread):
                 except (ConnectionError, http.client.HTTPException):
                     self.lost += 1
                     return
-
-
-def wait_until(is_so) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("fault", ["", "no drain"])
