@@ -1,11 +1,12 @@
 """What a request may cost: each limit at its value, beyond it and far beyond it, and memory that stays flat."""
 
+import asyncio
 import base64
 import json
 import time
-from pathlib import Path
 
 import pytest
+from clients import Answer, ask_in_turn, post
 from serving import PATIENCE, end, make_photo, start
 
 from verydeep.serve.bodies import parse_json
@@ -23,11 +24,6 @@ def small(toy_model, tmp_path_factory):
     running = start(toy_model, tmp_path_factory.mktemp("small"), limits=SMALL)
     yield running
     end(running)
-
-
-def memory_bytes(server) -> int:
-    fields = Path(f"/proc/{server.process.pid}/status").read_text().split()
-    return 1024 * int(fields[fields.index("VmRSS:") + 1])
 
 
 def padded(size: int) -> bytes:
@@ -178,21 +174,75 @@ def test_json_that_would_take_long_or_hide_its_brackets_is_refused_soon():
     assert parse_json(b'{"images": ["' + b"A" * 19_000_000 + b'"]}', limits)["images"][0][0] == "A"
 
 
-def test_a_thousand_refusals_leave_memory_as_it_was(small):
-    refused = {
-        "too large": ("POST", "/predict", padded(100_001), PNG),
-        "deep": ("POST", "/predict", b"[" * 50_000, JSON),
-        "no photo": ("POST", "/predict", b"\x89PNG\r\n" + b"\0" * 50_000, PNG),
-        "many": ("POST", "/predict", json.dumps({"images": [base64.b64encode(b"x").decode()] * 99}).encode(), JSON),
+@pytest.mark.soak(
+    "S4",
+    goal="100,000 refusals of 12 limits: each the right 4xx, memory grows by less than 8 MiB",
+    here="60,000 of six kinds, 8 clients",
+)
+@pytest.mark.parametrize("fault", ["", "hoard"])
+def test_refusals_leave_memory_as_it_was(serve, amount, measured, fault):
+    server = serve(limits=SMALL, fault=fault)
+    many = json.dumps({"images": [base64.b64encode(b"x").decode()] * 99}).encode()
+    refused = [
+        (413, post("/predict", padded(100_001), "image/png")),
+        (422, post("/predict", b"[" * 50_000, "application/json")),
+        (422, post("/predict", b"\x89PNG\r\n" + b"\0" * 50_000, "image/png")),
+        (413, post("/predict", many, "application/json")),
+        (415, post("/predict", b"x" * 50_000, "text/csv")),
+        (404, post("/predict?model=nobody", b"x" * 50_000, "image/png")),
+    ]
+    wrong = []
+
+    def check(answer: Answer) -> None:
+        if answer.status != refused[answer.number % len(refused)][0]:
+            wrong.append(answer)
+
+    def ask(requests: int) -> None:
+        asked = ask_in_turn(
+            server.port, lambda n: refused[n % len(refused)][1], clients=8, requests=requests, on_answer=check
+        )
+        asyncio.run(asked)
+
+    requests = amount(600, 60_000)
+    ask(requests // 4)  # warms up
+    before = server.memory()
+    ask(requests)
+    growth = server.memory() - before
+    measured(refusals=requests, wrong=len(wrong), growth_mib=f"{growth / (1 << 20):.1f}")
+    assert not wrong
+    assert (growth < 8 << 20) == (not fault)
+
+
+@pytest.mark.soak(
+    "S4",
+    goal="a body at its limit, beyond it, 1,000 times beyond: memory at its peak within 1.2 times the limit",
+    here="20 MiB, 20 MiB and a byte, a length of 20 GB, 200 MiB in chunks, a form, JSON; 10 times each",
+)
+@pytest.mark.parametrize("fault", ["", "greedy"])
+def test_a_body_takes_no_more_memory_than_its_limit(serve, amount, measured, fault):
+    server, limit = serve(fault=fault), Limits().body_bytes
+    chunks = (b"x" * 65536 for _ in range(10 * limit // 65536))
+    form = b'--cut\r\ncontent-disposition: form-data; name="a"; filename="b"\r\n\r\n' + b"x" * (limit - 100) + b"\r\n--cut--"
+    text = b'{"images": ["' + b"A" * (limit - 40) + b'"]}'
+    bodies = {
+        "limit": (padded(limit), PNG, 200),
+        "one_more": (padded(limit + 1), PNG, 413),
+        "a_thousand_times": (b"x", PNG | {"content-length": str(1000 * limit)}, 413),
+        "in_chunks": (chunks, PNG, 413),
+        "form": (form, {"content-type": "multipart/form-data; boundary=cut"}, 422),
+        "json": (text, JSON, 422),
     }
-    for request in refused.values():  # warm
-        for _ in range(10):
-            assert small.ask(*request).status in (413, 422)
-    before = memory_bytes(small)
-    for request in refused.values():
-        for _ in range(250):
-            small.ask(*request)
-    assert memory_bytes(small) - before < 8 << 20
+    more = {}
+    for name, (body, headers, status) in bodies.items():
+        for _ in range(amount(1, 10)):
+            before = server.memory()
+            server.forget_peak()
+            reply = server.ask("POST", "/predict", body, headers)
+            assert reply.status == status, (name, reply.body)
+            more[name] = max(more.get(name, 0), server.memory("VmHWM") - before)
+    measured(**{f"{name}_mib": f"{value / (1 << 20):.1f}" for name, value in more.items()})
+    print(more)
+    assert (max(more.values()) <= 1.2 * limit) == (not fault)
 
 
 def test_all_requests_together_hold_no_more_than_they_may(serve):
