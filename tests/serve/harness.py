@@ -1,9 +1,16 @@
 """A server for tests, run as a program: `python harness.py MODEL SETTINGS`, where SETTINGS is JSON.
 
 limits: fields of Limits. engine: of `open_models`. engine_seconds: that each image takes. token. fault: what is broken
-in it, so that a test can show that it would notice: "swap" gives each image of a batch the answer of its neighbour;
-"leak" keeps each batch and an open file; "unbounded" lets everybody in; "no drain" stops at once; "no deadlines" waits
-for ever; "hoard" keeps what it refuses; "no look" computes for clients that have gone.
+in it, so that a test can show that it would notice:
+
+swap          gives each image of a batch the answer of its neighbour
+leak          keeps each batch, and an open file
+unbounded     lets everybody in
+no drain      stops at once
+no deadlines  waits for ever
+hoard         keeps what it refuses
+greedy        takes bodies in a second copy
+no look       computes for clients that have gone
 """
 
 import asyncio
@@ -17,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from verydeep.serve import server
+from verydeep.serve import bodies, server
 from verydeep.serve.app import Service
 from verydeep.serve.batching import Batcher
 from verydeep.serve.guard import Access, Guard, _Body
@@ -71,6 +78,13 @@ def plant(fault: str) -> None:
             check(self, scope, headers)
 
         Guard._check = hoard  # type: ignore[method-assign]
+    elif fault == "greedy":
+        body_of = bodies.body_of
+
+        async def twice(request: Any) -> bytearray:
+            return bytearray(bytes(await body_of(request)))
+
+        bodies.body_of = twice
     elif fault == "no look":
 
         async def never(self: Any) -> None:

@@ -63,9 +63,13 @@ class Server:
 
     def handles(self) -> dict[str, int]:
         """What a process may leak: open files, threads and child processes."""
-        children = (self._proc / "task" / str(self.process.pid) / "children").read_text().split()
         count = {name: len(list((self._proc / name).iterdir())) for name in ("fd", "task")}
-        return {"files": count["fd"], "threads": count["task"], "processes": len(children)}
+        return {"files": count["fd"], "threads": count["task"], "processes": len(self.children())}
+
+    def children(self) -> list[int]:
+        """The processes that it has started."""
+        threads = (self._proc / "task").glob("*/children")
+        return [int(number) for thread in threads for number in thread.read_text().split()]
 
     @property
     def _proc(self) -> Path:

@@ -1,9 +1,13 @@
-"""The body of a request -> the photos in it, each with the name that errors call it by."""
+"""The body of a request -> the photos in it, each with the name that errors call it by.
+
+A photo and a form are held once, as they arrive; JSON up to three times, as bytes, as text and as what it says.
+"""
 
 import base64
 import binascii
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,20 +29,20 @@ _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 class Photo:
     """The bytes of an image file, not looked at yet."""
 
-    data: bytes
+    data: bytes | bytearray
     name: str  # for errors: "photo 2", never what the client called it
 
 
 async def photos_of(request: Request, limits: Limits) -> list[Photo]:
     """At least one. Raises Refused."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    body = await request.body()
+    files: Sequence[bytes | bytearray]
     if kind == "multipart/form-data":
-        files = _parts(body, request.headers["content-type"], limits)
+        files = await _files_of_form(request, limits)
     elif kind == "application/json":
-        files = _base64(parse_json(body, limits), limits)
+        files = _base64(parse_json(await body_of(request), limits), limits)
     elif kind.startswith("image/") or kind in ("", "application/octet-stream"):
-        files = [body]
+        files = [await body_of(request)]
     else:
         raise Refused(
             415, "the body is neither a photo, nor a form, nor JSON.", "Send image/jpeg, multipart/form-data or JSON."
@@ -49,13 +53,23 @@ async def photos_of(request: Request, limits: Limits) -> list[Photo]:
     return [Photo(data, name) for data, name in zip(files, names, strict=True)]
 
 
-def parse_json(data: bytes, limits: Limits) -> Any:
+async def body_of(request: Request) -> bytearray:
+    """All of it. Raises Refused."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+    return body
+
+
+def parse_json(data: bytes | bytearray, limits: Limits) -> Any:
     """As `json.loads`, of UTF-8 alone. Depth and values are counted before anything is built. Raises Refused."""
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise Refused(422, "the JSON is not UTF-8.", "Send it so.") from error
-    bare = _TEXTS.sub(b"", data.replace(rb"\\", b"").replace(rb"\"", b""))  # each step goes over it once
+    if b"\\" in data:
+        data = data.replace(rb"\\", b"").replace(rb"\"", b"")
+    bare = _TEXTS.sub(b"", data)  # each step goes over it once
     lists = bare.count(b"[") + bare.count(b"{")
     if lists > limits.json_lists or bare.count(b",") > limits.json_values:
         raise Refused(413, "the JSON has too many lists or values.", "Send them as binary.")
@@ -82,18 +96,20 @@ def _base64(found: Any, limits: Limits) -> list[bytes]:
         raise Refused(422, "an image is not base64.", "Encode the bytes of the file, without line breaks.") from error
 
 
-def _parts(body: bytes, content_type: str, limits: Limits) -> list[bytes]:
+async def _files_of_form(request: Request, limits: Limits) -> list[bytearray]:
     """The contents of a form's files. Its other fields are passed over, and files' names are not looked at."""
     form = _Form(limits.parts)
     try:
-        parser = MultipartParser(parse_options_header(content_type)[1].get(b"boundary", b""), form.callbacks)
-        parser.write(body)
+        boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary", b"")
+        parser = MultipartParser(boundary, form.callbacks)
+        async for part in request.stream():
+            parser.write(part)
         parser.finalize()
     except FormParserError as error:
         raise Refused(422, "the form cannot be read.", "Send it as curl -F does.") from error
     if not form.is_whole:
         raise Refused(422, "the form is cut off.", "Send it as curl -F does.")
-    return [bytes(data) for head, data in form.parts if b"filename" in head]
+    return [data for head, data in form.parts if b"filename" in head]
 
 
 class _Form:
@@ -105,8 +121,8 @@ class _Form:
         self.is_whole = False
         self.callbacks: MultipartCallbacks = {
             "on_part_begin": self._begin,
-            "on_header_value": lambda data, start, end: self.parts[-1][0].extend(data[start:end]),
-            "on_part_data": lambda data, start, end: self.parts[-1][1].extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self.parts[-1][0].extend(memoryview(data)[start:end]),
+            "on_part_data": lambda data, start, end: self.parts[-1][1].extend(memoryview(data)[start:end]),
             "on_end": self._end,
         }
 

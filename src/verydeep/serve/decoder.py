@@ -21,10 +21,10 @@ from verydeep.nouns import Preprocessing
 LENGTHS = struct.Struct("<QQ")
 
 
-def pack(head: dict[str, Any], data: bytes = b"") -> bytes:
-    """A frame."""
+def start_of_frame(head: dict[str, Any], length: int = 0) -> bytes:
+    """A frame but for its data. length: of these."""
     text = json.dumps(head).encode()
-    return LENGTHS.pack(len(text), len(data)) + text + data
+    return LENGTHS.pack(len(text), length) + text
 
 
 def main(memory_bytes: int, questions: BinaryIO, answers: BinaryIO) -> None:
@@ -41,10 +41,12 @@ def _answer(head: dict[str, Any], data: bytes) -> bytes:
     try:
         picture = fit(decode(data, name), Preprocessing(**head))
     except ImageError as error:
-        return pack({"error": error.message, "hint": error.hint})
+        return start_of_frame({"error": error.message, "hint": error.hint})
     except MemoryError:
-        return pack({"error": f"{name} takes more memory than a photo may.", "hint": "Make the picture smaller."})
-    return pack({"shape": picture.shape}, picture.tobytes())
+        return start_of_frame(
+            {"error": f"{name} takes more memory than a photo may.", "hint": "Make the picture smaller."}
+        )
+    return start_of_frame({"shape": picture.shape}, picture.nbytes) + picture.tobytes()
 
 
 def _limit_memory(memory_bytes: int) -> None:

@@ -15,10 +15,11 @@ import numpy as np
 import verydeep
 from verydeep.errors import ImageError
 from verydeep.nouns import Preprocessing
-from verydeep.serve.decoder import LENGTHS, pack
+from verydeep.serve.decoder import LENGTHS, start_of_frame
 from verydeep.serve.guard import TOKEN
 from verydeep.serve.limits import Limits
 
+_PIECE = 1 << 18  # bytes
 _PACKAGE = str(Path(verydeep.__file__).parent.parent)
 
 
@@ -40,7 +41,7 @@ class Decoders:
         for _ in range(self._limits.decoders):
             self._free.put_nowait(await self._spawn())
 
-    async def decode(self, data: bytes, name: str, preprocessing: Preprocessing) -> np.ndarray:
+    async def decode(self, data: bytes | bytearray, name: str, preprocessing: Preprocessing) -> np.ndarray:
         """The photo as `image.fit` makes it, (h, w, 3) uint8. Raises ImageError.
 
         A caller that is cancelled gives up its turn; once it has a process, that finishes the photo all the same.
@@ -62,7 +63,9 @@ class Decoders:
         for process in list(self._all):
             await self._end(process)
 
-    async def _decode(self, place: Process | None, data: bytes, name: str, preprocessing: Preprocessing) -> np.ndarray:
+    async def _decode(
+        self, place: Process | None, data: bytes | bytearray, name: str, preprocessing: Preprocessing
+    ) -> np.ndarray:
         """In that place, which is free again afterwards, with a process or without."""
         process = place if place is not None and place.returncode is None else None
         try:
@@ -109,12 +112,16 @@ class Decoders:
         await process.wait()
 
 
-async def _ask(process: Process, data: bytes, name: str, preprocessing: Preprocessing) -> np.ndarray | ImageError:
+async def _ask(
+    process: Process, data: bytes | bytearray, name: str, preprocessing: Preprocessing
+) -> np.ndarray | ImageError:
     """Raises EOFError or OSError where the process has ended."""
     assert process.stdin is not None  # both are pipes
     assert process.stdout is not None
-    process.stdin.write(pack({**asdict(preprocessing), "name": name}, data))
-    await process.stdin.drain()
+    process.stdin.write(start_of_frame({**asdict(preprocessing), "name": name}, len(data)))
+    for start in range(0, len(data), _PIECE):  # what the pipe does not take at once is kept a second time
+        process.stdin.write(memoryview(data)[start : start + _PIECE])
+        await process.stdin.drain()
     lengths = LENGTHS.unpack(await process.stdout.readexactly(LENGTHS.size))
     head, pixels = [await process.stdout.readexactly(length) for length in lengths]
     found = json.loads(head)

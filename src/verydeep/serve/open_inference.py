@@ -24,7 +24,7 @@ from fastapi import FastAPI, Request, Response
 import verydeep
 from verydeep.errors import ImageError
 from verydeep.image.preprocess import fit
-from verydeep.serve.bodies import Photo, parse_json
+from verydeep.serve.bodies import Photo, body_of, parse_json
 from verydeep.serve.guard import Refused
 from verydeep.serve.models import ServedModel
 
@@ -80,19 +80,20 @@ def add_routes(app: FastAPI, service: "Service") -> None:
         return _answer(model, question, probabilities, is_binary=is_binary)
 
 
-async def _question(request: Request, service: "Service") -> tuple[Mapping[str, Any], bytes]:
+async def _question(request: Request, service: "Service") -> tuple[Mapping[str, Any], bytearray]:
     """The JSON of a request, and the bytes after it. Raises Refused."""
-    body = await request.body()
+    body = await body_of(request)
     length = request.headers.get(_HEAD_LENGTH, str(len(body)))
     if not re.fullmatch(r"[0-9]{1,9}", length) or int(length) > len(body):
         raise Refused(400, "Inference-Header-Content-Length is longer than the body.", "It is the length of the JSON.")
     question = parse_json(body[: int(length)], service.limits)
     if not isinstance(question, dict):
         raise Refused(400, "the JSON is no object.", '{"inputs": [...]}')
-    return question, body[int(length) :]
+    del body[: int(length)]
+    return question, body
 
 
-def _input(question: Mapping[str, Any], tensors: bytes) -> tuple[str, Any, list[int]]:
+def _input(question: Mapping[str, Any], tensors: bytearray) -> tuple[str, Any, list[int]]:
     """Name, data and shape of the one input; its data is a list as JSON has it, or bytes. Raises Refused."""
     inputs = question.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
