@@ -1,4 +1,4 @@
-"""The tables of results in the README, made from the rows of results/*.csv: `python benchmarks/tables.py`.
+"""The tables of results in the README and in docs/, made from the rows of results/*.csv: `python benchmarks/tables.py`.
 
 A table stands between the comments <!-- results: accuracy.csv --> and <!-- end -->. Of rows that are the same figure,
 measured again, the last one counts (`condition`). Rows of a model's file that was replaced since do not count.
@@ -11,6 +11,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 SECTION = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGES = (REPOSITORY / "README.md", REPOSITORY / "docs" / "concepts" / "serving.md")
 ROOFLINE = REPOSITORY / "docs" / "pictures" / "roofline.svg"
 # The quantities of `verydeep bench`, as its rows call them.
 FIRST_PREDICTION, PEAK_MEMORY = "start to first prediction, not the first start", "peak memory of a process"
@@ -21,16 +22,18 @@ Row = dict[str, str]
 
 
 def main() -> None:
-    readme = REPOSITORY / "README.md"
-    readme.write_text(with_tables(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def with_tables(text: str) -> str:
     """The text with every table made anew."""
 
     def section(found: re.Match[str]) -> str:
-        rows = latest(read(RESULTS / found[2]))
-        made = (engines if found[2] == "engines.csv" else table)(rows) if rows else "<not measured yet>\n"
+        rows = read(RESULTS / found[2])
+        if not rows:
+            return f"{found[1]}<not measured yet>\n{found[3]}"
+        made = soak(rows) if found[2] == "soak.csv" else MAKERS.get(found[2], table)(latest(rows))
         return found[1] + made + found[3]
 
     return SECTION.sub(section, text)
@@ -143,6 +146,41 @@ def comparisons(rows: list[Row]) -> list[str]:
     return [start + ", ".join(words) for start, words in said.items()]
 
 
+def serving(rows: list[Row]) -> str:
+    """What the service carries: for each model and machine a table."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        title = f"{model(row)} ({row['architecture']}), {row['engine']}, {threads(row)}, on {row['machine']}"
+        groups.setdefault(title, []).append(row)
+    lines = []
+    for title, members in groups.items():
+        lines += [f"{title}:", "", "| what | figure | spread | n |", "|---|---|---|---|"]
+        for row in members:
+            spread = row["spread"].replace("..", " to ")
+            lines.append(f"| {row['protocol'].partition(';')[0]} | **{row['value']}** | {spread} | {row['n']} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def soak(rows: list[Row]) -> str:
+    """A line for each promise: what `make soak` did and found, and which planted faults it noticed."""
+    tests: dict[str, dict[str, Row]] = {}  # test -> fault -> the last row of it
+    for row in rows:
+        tests.setdefault(row["test"].partition("[")[0], {})[row["fault"]] = row
+    lines = ["| row | promise | done here | found | faults noticed |", "|---|---|---|---|---|"]
+    for found in sorted(tests.values(), key=lambda found: _row_number(found[""]["row"])):
+        row = found[""]
+        result = f"**{row['outcome']}** in {float(row['seconds']):.0f} s; {row['measured']}"
+        faults = ", ".join(fault for fault, noticed in found.items() if fault and noticed["outcome"] == "passed")
+        lines.append(f"| {row['row']} | {row['goal']} | {row['here']} | {result} | {faults} |")
+    return "\n".join([*lines, "", f"Measured on: {rows[-1]['machine']}.", ""])
+
+
+def _row_number(name: str) -> tuple[str, int]:
+    """ "S11, S14" -> ("S", 11)."""
+    return name[0], int(name.partition(",")[0][1:])
+
+
 def threads(row: Row) -> str:
     return f"{row['threads']} {'thread' if row['threads'] == '1' else 'threads'}"
 
@@ -160,6 +198,9 @@ def engine(row: Row) -> str:
 def in_its_unit(value: str, protocol: str) -> str:
     """Accuracies are stored as a share of 1 and shown in per cent; other figures have their unit in the protocol."""
     return f"{float(value):.1%}" if protocol.startswith("top-") else value
+
+
+MAKERS = {"engines.csv": engines, "serving.csv": serving}
 
 
 if __name__ == "__main__":
