@@ -76,7 +76,8 @@ async def ask_at_random(port: int, request: Callable[[int], bytes], *, rate: flo
 
     Each is timed from when it should have been sent. Raises RuntimeError where too many are open.
     """
-    answers, chance, tasks = Answers(), random.Random(0), set()  # noqa: S311, no secret
+    answers, chance = Answers(), random.Random(0)  # noqa: S311, no secret
+    tasks: set[asyncio.Task[None]] = set()
     free: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []  # since when, the newest last
     start, due = time.perf_counter(), 0.0
 

@@ -1,6 +1,6 @@
 """What the service carries, over loopback: appends rows to benchmarks/results/serving.csv. Let nothing else run.
 
-    python benchmarks/serving.py [MODEL] [--seconds N] [--rounds N]
+    python benchmarks/serving.py [MODEL | --architecture D] [--seconds N] [--rounds N]
 
 Server and clients share the machine, so the figures are those of both together; they are for comparisons in one run.
 Three servers take turns: ours, ours with batches of one image, and a plain FastAPI handler around torch. Then ours
@@ -28,8 +28,9 @@ from PIL import Image
 from skimage import data_dir
 
 from verydeep import machine
+from verydeep.bench.inputs import architecture_named, make_subject
 from verydeep.evaluate.results import append_result, model_label, result_row
-from verydeep.runtime import OpenedModel, open_model
+from verydeep.runtime import find_model, open_model
 
 RESULTS = Path(__file__).parent / "results" / "serving.csv"
 PHOTOS = [Path(data_dir) / name for name in ("chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png")]
@@ -41,27 +42,67 @@ OURS = "verydeep serve"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model", nargs="?")
+    parser.add_argument("--architecture", help="instead of a model: a network with random weights, such as D")
     parser.add_argument("--seconds", type=float, default=10.0, help="of a turn, and a third of the later measurements")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
-    opened = open_model(given.model)
-    ours = [sys.executable, "-m", "verydeep", "serve", "--port", "0", f"--model={opened.path}"]
-    commands = {
-        OURS: ours,
-        "verydeep serve, batches of one": [*ours, "--batch-size", "1"],
-        "plain FastAPI and torch": [sys.executable, str(Path(__file__).parent / "plain_server.py"), str(opened.path)],
-    }
+    with TemporaryDirectory() as folder:
+        if given.architecture:
+            path = make_subject(Path(folder), architecture_named(given.architecture)).model
+        else:
+            path = find_model(given.model)
+        _measure(Service(path, "-" if given.architecture else model_label(path)), given.seconds, given.rounds)
+
+
+class Service:
+    """A model as it is served, and the rows of what is measured of it."""
+
+    def __init__(self, model: Path, label: str) -> None:
+        opened = open_model(model)
+        self._label, self._architecture, self._engine = label, opened.info.architecture.name, opened.engine_name
+        self.command = [sys.executable, "-m", "verydeep", "serve", "--port", "0", f"--model=model={model}"]
+        self.rivals = {
+            f"{OURS}, batches of one": [*self.command, "--batch-size", "1"],
+            "plain FastAPI and torch": [sys.executable, str(Path(__file__).parent / "plain_server.py"), str(model)],
+        }
+
+    def add(self, what: str, values: Sequence[float], n: int | None = None) -> None:
+        """A row. n: where it is not the number of values."""
+        low, high = np.percentile(values, (5, 95))
+        row = result_row(
+            architecture=self._architecture,
+            engine=self._engine,
+            dtype="float32",
+            threads=machine.cores(),
+            batch=0,
+            model=self._label,
+            protocol=f"{what}; loopback, clients on the same cores",
+            n=n or len(values),
+            value=f"{np.median(values):.4g}",
+            spread=f"{low:.4g}..{high:.4g}" if len(values) > 1 else "-",
+            packages=("fastapi", "uvicorn", "h11"),
+        )
+        append_result(RESULTS, row)
+        print(f"{row.protocol}: {row.value} ({row.spread}, n = {row.n})")
+
+    def add_share(self, load: str, answers: Answers, status: int, share: int) -> None:
+        """A row of how long so many of the answers of a status took at most, in percent."""
+        if values := answers.seconds.get(status):
+            milliseconds = 1e3 * float(np.percentile(values, share))
+            self.add(f"{load}: p{share} of {status}, ms", [milliseconds], n=len(values))
+
+
+def _measure(service: Service, seconds: float, rounds: int) -> None:
     requests = [post("/predict", photo, "image/jpeg") for photo in _small(PHOTOS)]
-    capacity = _take_turns(opened, commands, requests, given.seconds, given.rounds)
-    with _server(ours) as port:
-        _loads(opened, port, requests, capacity, 3 * given.seconds)
-    _starts(opened, ours, requests[0])
+    capacity = _take_turns(service, requests, seconds, rounds)
+    with _server(service.command) as port:
+        _loads(service, port, requests, capacity, 3 * seconds)
+    _starts(service, requests[0])
 
 
-def _take_turns(
-    opened: OpenedModel, commands: dict[str, list[str]], requests: Sequence[bytes], seconds: float, rounds: int
-) -> float:
-    """The photos a second of the first one."""
+def _take_turns(service: Service, requests: Sequence[bytes], seconds: float, rounds: int) -> float:
+    """The photos a second of ours."""
+    commands = {OURS: service.command, **service.rivals}
     rates: dict[str, list[float]] = {name: [] for name in commands}
     with ExitStack() as stack:
         ports = {name: stack.enter_context(_server(command)) for name, command in commands.items()}
@@ -72,13 +113,13 @@ def _take_turns(
                 if round_number:  # the first warms up
                     rates[name].append(answers.statuses[200] / seconds)
     for name, values in rates.items():
-        _add(opened, f"{name}: photos a second, {CLIENTS} clients", values)
-        if name != OURS:
-            _add(opened, f"{OURS} over {name}: ratio", [a / b for a, b in zip(rates[OURS], values, strict=True)])
+        service.add(f"{name}: photos a second, {CLIENTS} clients", values)
+    for name in service.rivals:
+        service.add(f"{OURS} over {name}: ratio", [a / b for a, b in zip(rates[OURS], rates[name], strict=True)])
     return float(np.median(rates[OURS]))
 
 
-def _loads(opened: OpenedModel, port: int, requests: Sequence[bytes], capacity: float, seconds: float) -> None:
+def _loads(service: Service, port: int, requests: Sequence[bytes], capacity: float, seconds: float) -> None:
     def at(times: float) -> Answers:
         rate = times * capacity
         return asyncio.run(ask_at_random(port, lambda n: requests[n % len(requests)], rate=rate, seconds=seconds))
@@ -86,21 +127,21 @@ def _loads(opened: OpenedModel, port: int, requests: Sequence[bytes], capacity: 
     at(0.7)  # warms up
     calm = at(0.7)
     for share in (50, 99):
-        _add_share(opened, f"{OURS} at 70 % load", calm, 200, share)
+        service.add_share(f"{OURS} at 70 % load", calm, 200, share)
     flood = at(5)
-    _add(opened, f"{OURS} at five times the load: answered, of the peak", [flood.statuses[200] / seconds / capacity])
+    service.add(f"{OURS} at five times the load: answered, of the peak", [flood.statuses[200] / seconds / capacity])
     for status in (200, 503):
-        _add_share(opened, f"{OURS} at five times the load", flood, status, 99)
+        service.add_share(f"{OURS} at five times the load", flood, status, 99)
     others = flood.statuses.total() - flood.statuses[200] - flood.statuses[503]
-    _add(opened, f"{OURS} at five times the load: other answers", [float(others)], n=flood.statuses.total())
+    service.add(f"{OURS} at five times the load: other answers", [float(others)], n=flood.statuses.total())
 
 
-def _starts(opened: OpenedModel, command: Sequence[str], request: bytes) -> None:
+def _starts(service: Service, request: bytes) -> None:
     """From the command's start until the page has come, and until a photo is classified."""
     page, answer = [], []
     for _ in range(STARTS + 1):
         start = time.perf_counter()
-        with _server(command) as port:
+        with _server(service.command) as port:
             with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
                 connection.request("GET", "/")
                 assert connection.getresponse().status == 200
@@ -108,8 +149,8 @@ def _starts(opened: OpenedModel, command: Sequence[str], request: bytes) -> None
             answers = asyncio.run(ask_in_turn(port, lambda n: request, clients=1, requests=1))
             assert answers.statuses[200] == 1
             answer.append(time.perf_counter() - start)
-    _add(opened, f"{OURS}: seconds from the command to the page", page[1:])  # the first brings files into memory
-    _add(opened, f"{OURS}: seconds from the command to the first answer", answer[1:])
+    service.add(f"{OURS}: seconds from the command to the page", page[1:])  # the first brings files into memory
+    service.add(f"{OURS}: seconds from the command to the first answer", answer[1:])
 
 
 def _small(paths: Sequence[Path]) -> list[bytes]:
@@ -138,32 +179,6 @@ def _server(command: Sequence[str]) -> Iterator[int]:
         finally:
             process.terminate()
             process.wait()
-
-
-def _add_share(opened: OpenedModel, load: str, answers: Answers, status: int, share: int) -> None:
-    """A row of how long so many of the answers of a status took at most, in percent."""
-    if values := answers.seconds.get(status):
-        milliseconds = 1e3 * float(np.percentile(values, share))
-        _add(opened, f"{load}: p{share} of {status}, ms", [milliseconds], n=len(values))
-
-
-def _add(opened: OpenedModel, protocol: str, values: Sequence[float], n: int | None = None) -> None:
-    low, high = np.percentile(values, (5, 95))
-    row = result_row(
-        architecture=opened.info.architecture.name,
-        engine=opened.engine_name,
-        dtype="float32",
-        threads=machine.cores(),
-        batch=0,
-        model=model_label(opened.path),
-        protocol=f"{protocol}; loopback, clients on the same cores",
-        n=n or len(values),
-        value=f"{np.median(values):.4g}",
-        spread=f"{low:.4g}..{high:.4g}" if len(values) > 1 else "-",
-        packages=("fastapi", "uvicorn", "h11"),
-    )
-    append_result(RESULTS, row)
-    print(f"{row.protocol}: {row.value} ({row.spread}, n = {row.n})")
 
 
 if __name__ == "__main__":
