@@ -91,7 +91,7 @@ class Decoders:
         kept = {name: value for name, value in os.environ.items() if name != TOKEN}
         path = os.pathsep.join(filter(None, [_PACKAGE, kept.get("PYTHONPATH", "")]))
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, *self._program, str(self._limits.decode_bytes)),
+            *(sys.executable, *self._program, str(self._limits.decode_bytes), str(self._limits.decode_seconds)),
             stdin=PIPE,
             stdout=PIPE,
             stderr=DEVNULL,
