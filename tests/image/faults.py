@@ -9,11 +9,13 @@
 "lying down"         the orientation is passed over
 "filled with grey"   half a photo is enough
 "no bomb"            the process loses Pillow's own limit
+"a filter stays"     the process gets a filter of warnings
 """
 
 import contextlib
 import importlib
 import io
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,11 @@ def _open_unlimited(data: bytes, found: str) -> ImageFile.ImageFile:
     return open_picture(data, found)
 
 
+def _open_quietly(data: bytes, found: str) -> ImageFile.ImageFile:
+    warnings.simplefilter("ignore", ResourceWarning)
+    return open_picture(data, found)
+
+
 FAULTS: dict[str, dict[str, Any]] = {
     "": {},
     "OSErrors only": {"_as_image_error": _os_errors_only},
@@ -78,4 +85,5 @@ FAULTS: dict[str, dict[str, Any]] = {
     "lying down": {"_upright": lambda image, found: image},
     "filled with grey": {"open_picture": _open_truncated},
     "no bomb": {"open_picture": _open_unlimited},
+    "a filter stays": {"open_picture": _open_quietly},
 }

@@ -1,14 +1,20 @@
 """Damaged files, drawn by their number: each decodes or gives one ImageError, whatever was damaged."""
 
+import io
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import mutations
+import numpy as np
 import pytest
-from mutations import SIDES, seeds
+from mutations import SIDES, mutated, seeds
 
-from verydeep.image import ALL_FORMATS, decode
+from verydeep.errors import ImageError
+from verydeep.image import ALL_FORMATS, decode, fit
+from verydeep.nouns import Preprocessing
+from verydeep.serve.decoder import LENGTHS, pack
 
 
 def test_every_seed_decodes():
@@ -50,3 +56,36 @@ def test_a_damaged_file_decodes_or_gives_one_error_that_names_it(amount, measure
     assert (stray_lines > 0) == (fault == "warnings")
     assert 0.1 < refused / files < 0.9  # the damage is neither too rough to get far nor too mild to be seen
     assert slowest < amount(10, 1)
+
+
+@pytest.mark.soak(
+    "D4",
+    goal="a decoder within its limits gives the same pictures and the same errors as one without",
+    here="50,000 damaged photos",
+)
+def test_a_decoder_behind_its_limits_answers_as_one_without(amount, measured):
+    """If it loaded something late, when it may open nothing any more, it would refuse good photos."""
+    originals, preprocessing = seeds(), Preprocessing(resize=36, crop=32)
+    photos = originals + [mutated(originals, number) for number in range(amount(500, 50_000))]
+    questions = b"".join(pack({**asdict(preprocessing), "name": "a photo"}, photo) for photo in photos)
+    command = [sys.executable, "-m", "verydeep.serve.decoder", str(1 << 30), "10"]
+    result = subprocess.run(command, input=questions, capture_output=True, check=True)
+    answers, decoded = io.BytesIO(result.stdout), 0
+    for photo in photos:
+        head, data = [answers.read(length) for length in LENGTHS.unpack(answers.read(LENGTHS.size))]
+        got = json.loads(head)
+        expected = attempt(photo, preprocessing)
+        if isinstance(expected, ImageError):
+            assert (got, data) == ({"error": expected.message, "hint": expected.hint}, b"")
+        else:
+            assert np.array_equal(np.frombuffer(data, np.uint8).reshape(got["shape"]), expected)
+            decoded += 1
+    assert (answers.read(), result.stderr) == (b"", b"")
+    measured(photos=len(photos), decoded=decoded)
+
+
+def attempt(photo: bytes, preprocessing: Preprocessing) -> np.ndarray | ImageError:
+    try:
+        return fit(decode(photo, "a photo"), preprocessing)
+    except ImageError as error:
+        return error

@@ -1,4 +1,4 @@
-"""The decoder's program, which some bytes break as a hole in a library would: `faulty_decoder.py [FAULT] BYTES SECONDS`.
+"""The decoder's program, `faulty_decoder.py [FAULT] BYTES SECONDS`, which some bytes break as a library's hole would.
 
 FAULT: what is broken in the program itself, so that a test can show that it would notice: "no time limit"; "one time
 limit" is for all photos together; "open doors" lets it open what it likes.
@@ -41,7 +41,7 @@ def decode(data: bytes, name: str) -> Any:
 
 def opened() -> list[str]:
     """What the process can open, also after it has closed something."""
-    ways = {"a file": lambda: open(__file__), "a connection": socket.socket, "a pipe": os.pipe}
+    ways = {"a file": lambda: os.open(__file__, os.O_RDONLY), "a connection": socket.socket, "a pipe": os.pipe}
     found = []
     os.close(2)
     for what, way in ways.items():
