@@ -71,6 +71,7 @@ def test_a_decoder_behind_its_limits_answers_as_one_without(amount, measured):
     command = [sys.executable, "-m", "verydeep.serve.decoder", str(1 << 30), "10"]
     result = subprocess.run(command, input=questions, capture_output=True, check=True)
     answers, decoded = io.BytesIO(result.stdout), 0
+    assert answers.read(len(pack({}))) == pack({})
     for photo in photos:
         head, data = [answers.read(length) for length in LENGTHS.unpack(answers.read(LENGTHS.size))]
         got = json.loads(head)

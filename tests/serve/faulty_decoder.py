@@ -1,7 +1,7 @@
 """The decoder's program, `faulty_decoder.py [FAULT] BYTES SECONDS`, which some bytes break as a library's hole would.
 
 FAULT: what is broken in the program itself, so that a test can show that it would notice: "no time limit"; "one time
-limit" is for all photos together; "open doors" lets it open what it likes.
+limit" is for all photos together; "open doors" lets it open what it likes; "slow start" takes longer than a photo may.
 """
 
 import os
@@ -68,6 +68,8 @@ def plant(fault: str) -> None:
         decoder._limit_time = limit_once
     elif fault == "open doors":
         decoder._open_nothing = lambda: None
+    elif fault == "slow start":
+        time.sleep(1.2)
 
 
 decoder.decode = decode

@@ -5,6 +5,7 @@ lose: bytes that crash a decoder cost their own photo. (Windows has none of thes
 
 frame      length of the head, length of the data (two 8-byte numbers), the head as JSON, the data
 question   head: the fields of a Preprocessing, "name"; data: the bytes of a photo
+first      an empty frame, when it is ready for questions
 answer     head: "shape", data: the picture as `fit` makes it, uint8; or head: "error" and "hint"
 """
 
@@ -37,6 +38,8 @@ def main(memory_bytes: int, seconds: float, questions: BinaryIO, answers: Binary
     _limit_memory(memory_bytes)
     _load_readers()
     _open_nothing()
+    answers.write(pack({}))
+    answers.flush()
     while len(lengths := questions.read(LENGTHS.size)) == LENGTHS.size:
         head, data = (questions.read(length) for length in LENGTHS.unpack(lengths))
         _limit_time(seconds)
