@@ -40,7 +40,7 @@ _MAGIC = {
     "HEIC": rb"....ftyp(?:he[iv][cxms]|mi[af]1.{4}(?:.{4}){0,8}?he[iv][cxms])",
 }
 _PATTERNS = {name: re.compile(magic, re.DOTALL) for name, magic in _MAGIC.items()}
-_MAX_HEADER_READS = 4_000  # Pillow reads a header block by block; 20 MiB in the largest blocks of a JPEG take 1,000
+_MAX_HEADER_READS = 3_000  # Pillow reads a header block by block; 20 MiB in the largest blocks of a JPEG take 1,300
 _MAX_READS = 50_000  # of the whole file
 _MAX_CHUNKS = 10_000  # of a PNG; encoders write 8 KiB of pixels in each, so that 20 MiB have 2,600
 _MAX_PACKED_TEXTS = 24  # Pillow unpacks each to 1 MiB at most
