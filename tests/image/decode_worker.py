@@ -1,9 +1,9 @@
 """Decodes the files named on standard input in a process of their own and prints what came of each as JSON.
 
-    python tests/image/decode_worker.py photo|all [--measure] < paths
+    python tests/image/decode_worker.py photo|all [--measure] [--fault FAULT] < paths
 
-With --measure every file has a fresh copy of the process, and its extra memory is the growth of the peak that Linux
-keeps (VmHWM, set back through /proc/self/clear_refs).
+FAULT: one of faults.py. With --measure every file has a fresh copy of the process, and its extra memory is the growth
+of the peak that Linux keeps (VmHWM, set back through /proc/self/clear_refs).
 """
 
 import json
@@ -11,6 +11,8 @@ import os
 import sys
 import time
 from pathlib import Path
+
+from faults import plant
 
 from verydeep.errors import ImageError
 from verydeep.image import ALL_FORMATS, PHOTO_FORMATS, read_image
@@ -21,6 +23,8 @@ FORMATS = {"photo": PHOTO_FORMATS, "all": ALL_FORMATS}
 
 def main() -> None:
     formats = FORMATS[sys.argv[1]]
+    if "--fault" in sys.argv:
+        plant(sys.argv[sys.argv.index("--fault") + 1])
     paths = sys.stdin.read().splitlines()
     if "--measure" in sys.argv:
         for name in formats:  # the plugins' own memory is not the file's
@@ -34,12 +38,16 @@ def main() -> None:
 
 
 def _attempt(path: str, formats: tuple[str, ...]) -> dict[str, object]:
+    start = time.process_time()
+    outcome: dict[str, object]
     try:
-        return {"path": path, "shape": read_image(path, formats=formats).shape}
+        picture = read_image(path, formats=formats)
+        outcome = {"shape": picture.shape, "corner": picture[0, 0].tolist()}
     except ImageError as error:
-        return {"path": path, "error": error.message}
+        outcome = {"error": error.message}
     except BaseException as error:
-        return {"path": path, "bug": repr(error)}
+        outcome = {"bug": repr(error)}
+    return {"path": path, **outcome, "cpu_seconds": time.process_time() - start}
 
 
 def _measure(path: str, formats: tuple[str, ...]) -> None:
@@ -49,10 +57,9 @@ def _measure(path: str, formats: tuple[str, ...]) -> None:
         assert status == 0, f"{path}: the process ended with {status}"
         return
     Path("/proc/self/clear_refs").write_text("5")
-    before, start = _peak_kib(), time.process_time()
+    before = _peak_kib()
     outcome = _attempt(path, formats)
-    cpu_seconds = time.process_time() - start
-    print(json.dumps({**outcome, "extra_mib": (_peak_kib() - before) / 1024, "cpu_seconds": cpu_seconds}), flush=True)
+    print(json.dumps({**outcome, "extra_mib": (_peak_kib() - before) / 1024}), flush=True)
     os._exit(0)
 
 

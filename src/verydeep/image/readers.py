@@ -40,8 +40,11 @@ _MAGIC = {
     "HEIC": rb"....ftyp(?:he[iv][cxms]|mi[af]1.{4}(?:.{4}){0,8}?he[iv][cxms])",
 }
 _PATTERNS = {name: re.compile(magic, re.DOTALL) for name, magic in _MAGIC.items()}
-_MAX_READS = 50_000  # Pillow reads a header block by block; a photo of 20 MiB takes a few thousand reads
+_MAX_HEADER_READS = 3_000  # Pillow reads a header block by block; 20 MiB in the largest blocks of a JPEG take 1,300
+_MAX_READS = 50_000  # of the whole file
+_MAX_CHUNKS = 10_000  # of a PNG; encoders write 8 KiB of pixels in each, so that 20 MiB have 2,600
 _MAX_PACKED_TEXTS = 24  # Pillow unpacks each to 1 MiB at most
+_MAX_RESOURCES = 10_000  # Photoshop writes fewer than a hundred into a JPEG
 _MAX_SCAN_PIXELS = 2_000_000_000  # about a second; 50 million pixels in 40 scans, where progressive photos have 10
 _SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")  # its mark, length, number of components
 
@@ -60,11 +63,28 @@ def open_picture(data: bytes, name: str) -> ImageFile:
 
     Raises whatever Pillow raises (a dozen classes), BombError, or ImportError where the reader is not installed.
     """
-    if name == "PNG" and data.count(b"zTXt") + data.count(b"iTXt") > _MAX_PACKED_TEXTS:
-        raise BombError(f"more than {_MAX_PACKED_TEXTS} compressed texts")
+    if name == "PNG":
+        _check_chunks(data)
+    if name == "JPEG" and data.count(b"8BIM") > _MAX_RESOURCES:
+        raise BombError(f"more than {_MAX_RESOURCES:,} resources of Photoshop")
     module, _, reader = READERS[name].partition(":")
-    picture: ImageFile = getattr(importlib.import_module(module), reader)(_MeteredBytes(data))
+    file = _MeteredBytes(data)
+    picture: ImageFile = getattr(importlib.import_module(module), reader)(file)
+    file.most = _MAX_READS
     return picture
+
+
+def _check_chunks(data: bytes) -> None:
+    """Raises BombError on a PNG whose chunks are too many: Pillow takes 25 times as long to pass over one."""
+    start, texts = 8, 0  # after the signature
+    for _ in range(_MAX_CHUNKS):
+        if start >= len(data):
+            return
+        texts += data[start + 4 : start + 8] in (b"zTXt", b"iTXt")
+        if texts > _MAX_PACKED_TEXTS:
+            raise BombError(f"more than {_MAX_PACKED_TEXTS} compressed texts")
+        start += 12 + int.from_bytes(data[start : start + 4], "big")  # length, name and checksum around the content
+    raise BombError(f"more than {_MAX_CHUNKS:,} chunks")
 
 
 def check_scans(data: bytes, size: tuple[int, int]) -> None:
@@ -90,22 +110,22 @@ def silence(data: bytes, name: str) -> Iterator[None]:
 
 
 _one_at_a_time = threading.Lock()
+_set_libtiff_handler = getattr(ctypes.CDLL(_imaging.__file__), "TIFFSetErrorHandler", None)
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors go to stderr where no logging is set up
 
 
 @contextmanager
 def _silent_libtiff() -> Iterator[None]:
     """libtiff prints its errors to stderr on its own, besides returning them, unless its handler is taken away."""
-    set_handler = getattr(ctypes.CDLL(_imaging.__file__), "TIFFSetErrorHandler", None)
-    if set_handler is None:  # where libtiff is linked into Pillow statically, its printing stays
+    if _set_libtiff_handler is None:  # where libtiff is linked into Pillow statically, its printing stays
         yield
         return
-    set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
-    handler = set_handler(None)
+    _set_libtiff_handler.argtypes, _set_libtiff_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+    handler = _set_libtiff_handler(None)
     try:
         yield
     finally:
-        set_handler(handler)
+        _set_libtiff_handler(handler)
 
 
 class JpegReader(JpegImageFile):
@@ -119,9 +139,10 @@ class _MeteredBytes(io.BytesIO):
     """The bytes of a file for a limited number of reads: a header in millions of tiny blocks fills the memory, too."""
 
     reads = 0
+    most = _MAX_HEADER_READS
 
     def read(self, size: int | None = -1, /) -> bytes:
         self.reads += 1
-        if self.reads > _MAX_READS:
+        if self.reads > self.most:
             raise BombError("a header of too many blocks")
         return super().read(size)

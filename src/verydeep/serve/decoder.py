@@ -1,21 +1,27 @@
 """The process that decodes photos for the server: frames in on stdin, frames out on stdout, until stdin ends.
 
-It has no more memory than it is given, and nothing that it could lose: bytes that crash a decoder cost their own photo.
+It has no more memory and time than it is given, can open neither file nor connection, and has nothing that it could
+lose: bytes that crash a decoder cost their own photo. (Windows has none of these limits.)
 
 frame      length of the head, length of the data (two 8-byte numbers), the head as JSON, the data
 question   head: the fields of a Preprocessing, "name"; data: the bytes of a photo
+first      an empty frame, when it is ready for questions
 answer     head: "shape", data: the picture as `fit` makes it, uint8; or head: "error" and "hint"
 """
 
 import contextlib
+import importlib
 import json
+import math
 import struct
 import sys
+import time
 from typing import Any, BinaryIO
 
-from verydeep.errors import ImageError
-from verydeep.image import decode
+from verydeep.errors import ImageError, printable
+from verydeep.image import PHOTO_FORMATS, decode
 from verydeep.image.preprocess import fit
+from verydeep.image.readers import READERS
 from verydeep.nouns import Preprocessing
 
 LENGTHS = struct.Struct("<QQ")
@@ -27,11 +33,16 @@ def start_of_frame(head: dict[str, Any], length: int = 0) -> bytes:
     return LENGTHS.pack(len(text), length) + text
 
 
-def main(memory_bytes: int, questions: BinaryIO, answers: BinaryIO) -> None:
-    """Answers until the questions end."""
+def main(memory_bytes: int, seconds: float, questions: BinaryIO, answers: BinaryIO) -> None:
+    """Answers until the questions end. seconds: of computing, for each photo."""
     _limit_memory(memory_bytes)
+    _load_readers()
+    _open_nothing()
+    answers.write(start_of_frame({}))
+    answers.flush()
     while len(lengths := questions.read(LENGTHS.size)) == LENGTHS.size:
         head, data = (questions.read(length) for length in LENGTHS.unpack(lengths))
+        _limit_time(seconds)
         answers.write(_answer(json.loads(head), data))
         answers.flush()
 
@@ -50,12 +61,39 @@ def _answer(head: dict[str, Any], data: bytes) -> bytes:
 
 
 def _limit_memory(memory_bytes: int) -> None:
-    with contextlib.suppress(ImportError):  # Windows has no such limit
+    with contextlib.suppress(ImportError):
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        limit = memory_bytes if most == resource.RLIM_INFINITY else min(memory_bytes, most)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a photo's bytes do not stay in a core file
 
 
+def _load_readers() -> None:
+    """Everything that is loaded when it is first needed."""
+    for name in PHOTO_FORMATS:
+        importlib.import_module(READERS[name].partition(":")[0])
+    printable("\0")
+
+
+def _open_nothing() -> None:
+    """What is open stays open, but no file and no connection joins it: each would have a number above the limit."""
+    with contextlib.suppress(ImportError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+
+
+def _limit_time(seconds: float) -> None:
+    """The server ends a process that takes too long. Where the server itself was killed, this does."""
+    with contextlib.suppress(ImportError):
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_CPU)
+        limit = math.ceil(time.process_time() + seconds)
+        resource.setrlimit(resource.RLIMIT_CPU, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer)
+    main(int(sys.argv[1]), float(sys.argv[2]), sys.stdin.buffer, sys.stdout.buffer)

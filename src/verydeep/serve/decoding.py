@@ -9,6 +9,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from verydeep.serve.limits import Limits
 
 _PIECE = 1 << 18  # bytes
 _PACKAGE = str(Path(verydeep.__file__).parent.parent)
+_START_SECONDS = 30.0  # for a process to load NumPy and Pillow, on a machine that is busy; no photo's own time
 
 
 class Decoders:
@@ -34,6 +36,7 @@ class Decoders:
         self._program = program
         self._free: asyncio.Queue[Process | None] = asyncio.Queue()  # places; None: one whose process is to be started
         self._all: set[Process] = set()
+        self._starting: set[Process] = set()  # those of them that have not said yet that they are ready
         self._tasks: set[asyncio.Task[np.ndarray]] = set()
 
     async def start(self) -> None:
@@ -72,6 +75,9 @@ class Decoders:
             if place is not None and process is None:  # it was killed while it waited
                 await self._end(place)
             process = process or await self._spawn()
+            if process in self._starting:
+                await asyncio.wait_for(_read(process), _START_SECONDS)
+                self._starting.discard(process)
             answer = await asyncio.wait_for(_ask(process, data, name, preprocessing), self._limits.decode_seconds)
         except Exception as error:  # whatever it was, the next photo gets a new process
             if process is not None:
@@ -94,7 +100,7 @@ class Decoders:
         kept = {name: value for name, value in os.environ.items() if name != TOKEN}
         path = os.pathsep.join(filter(None, [_PACKAGE, kept.get("PYTHONPATH", "")]))
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, *self._program, str(self._limits.decode_bytes)),
+            *(sys.executable, *self._program, str(self._limits.decode_bytes), str(self._limits.decode_seconds)),
             stdin=PIPE,
             stdout=PIPE,
             stderr=DEVNULL,
@@ -103,29 +109,39 @@ class Decoders:
             start_new_session=True,  # Ctrl-C is the server's to answer
         )
         self._all.add(process)
+        self._starting.add(process)
         return process
 
     async def _end(self, process: Process) -> None:
         self._all.discard(process)
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+        self._starting.discard(process)
+        try:  # killing one while it crashes would take its exit code from asyncio, which complains of that on stderr
+            await asyncio.wait_for(process.wait(), 0.1)
+        except asyncio.TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
 
 
 async def _ask(
     process: Process, data: bytes | bytearray, name: str, preprocessing: Preprocessing
 ) -> np.ndarray | ImageError:
     """Raises EOFError or OSError where the process has ended."""
-    assert process.stdin is not None  # both are pipes
-    assert process.stdout is not None
+    assert process.stdin is not None  # a pipe
     process.stdin.write(start_of_frame({**asdict(preprocessing), "name": name}, len(data)))
     for start in range(0, len(data), _PIECE):  # what the pipe does not take at once is kept a second time
         process.stdin.write(memoryview(data)[start : start + _PIECE])
         await process.stdin.drain()
-    lengths = LENGTHS.unpack(await process.stdout.readexactly(LENGTHS.size))
-    head, pixels = [await process.stdout.readexactly(length) for length in lengths]
-    found = json.loads(head)
+    found, pixels = await _read(process)
     if "error" in found:
         return ImageError(found["error"], found["hint"])
     picture: np.ndarray = np.frombuffer(pixels, np.uint8).reshape(found["shape"])
     return picture
+
+
+async def _read(process: Process) -> tuple[dict[str, Any], bytes]:
+    """A frame."""
+    assert process.stdout is not None  # a pipe
+    lengths = LENGTHS.unpack(await process.stdout.readexactly(LENGTHS.size))
+    head, data = [await process.stdout.readexactly(length) for length in lengths]
+    return json.loads(head), data
