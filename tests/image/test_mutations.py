@@ -14,7 +14,7 @@ from mutations import SIDES, mutated, seeds
 from verydeep.errors import ImageError
 from verydeep.image import ALL_FORMATS, decode, fit
 from verydeep.nouns import Preprocessing
-from verydeep.serve.decoder import LENGTHS, pack
+from verydeep.serve.decoder import LENGTHS, start_of_frame
 
 
 def test_every_seed_decodes():
@@ -67,11 +67,13 @@ def test_a_decoder_behind_its_limits_answers_as_one_without(amount, measured):
     """If it loaded something late, when it may open nothing any more, it would refuse good photos."""
     originals, preprocessing = seeds(), Preprocessing(resize=36, crop=32)
     photos = originals + [mutated(originals, number) for number in range(amount(500, 20_000))]
-    questions = b"".join(pack({**asdict(preprocessing), "name": "a photo"}, photo) for photo in photos)
+    questions = b"".join(
+        start_of_frame({**asdict(preprocessing), "name": "a photo"}, len(photo)) + photo for photo in photos
+    )
     command = [sys.executable, "-m", "verydeep.serve.decoder", str(1 << 30), "10"]
     result = subprocess.run(command, input=questions, capture_output=True, check=True)
     answers, decoded = io.BytesIO(result.stdout), 0
-    assert answers.read(len(pack({}))) == pack({})
+    assert answers.read(len(start_of_frame({}))) == start_of_frame({})
     for photo in photos:
         head, data = [answers.read(length) for length in LENGTHS.unpack(answers.read(LENGTHS.size))]
         got = json.loads(head)

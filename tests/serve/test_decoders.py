@@ -20,7 +20,7 @@ from verydeep.errors import ImageError
 from verydeep.image import decode
 from verydeep.image.preprocess import fit
 from verydeep.nouns import Preprocessing
-from verydeep.serve.decoder import pack
+from verydeep.serve.decoder import start_of_frame
 from verydeep.serve.decoding import Decoders
 from verydeep.serve.limits import Limits
 
@@ -168,7 +168,7 @@ def test_a_decoder_that_computes_without_end_ends_itself(measured, fault):
         assert process.stdin is not None
         assert process.stdout is not None
         for photo in photos:
-            process.stdin.write(pack({**asdict(PREPROCESSING), "name": "photo 1"}, photo))
+            process.stdin.write(start_of_frame({**asdict(PREPROCESSING), "name": "photo 1"}, len(photo)) + photo)
         process.stdin.flush()
         try:
             code = process.wait(2 if fault else PATIENCE)
