@@ -1,8 +1,10 @@
 """A server for tests, run as a program: `python harness.py MODEL SETTINGS`, where SETTINGS is JSON.
 
-limits: fields of Limits. engine_seconds: that each image takes. token. fault: what is broken in it, so that a test can
-show that it would notice: "swap" gives each image of a batch the answer of its neighbour; "unbounded" lets everybody
-in; "no drain" stops at once; "no deadlines" waits for ever; "no count" forgets a status.
+limits: fields of Limits. engine_seconds: that each image takes. wrong_models: whose engines are off by a hundredth.
+token. fault: what is broken in it, so that a test can show
+that it would notice: "swap" gives each image of a batch the answer of its neighbour; "unbounded" lets everybody
+in; "no drain" stops at once; "no deadlines" waits for ever; "no count" forgets a status; those of `doors` leave one
+open. audit: what it opens and connects to goes into the file "events" beside the log.
 """
 
 import dataclasses
@@ -13,11 +15,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import audit
+import doors
 import numpy as np
 
 from verydeep.serve import server
 from verydeep.serve.app import Service
 from verydeep.serve.batching import Batcher
+from verydeep.serve.decoding import Decoders
 from verydeep.serve.guard import Access
 from verydeep.serve.limits import Limits
 from verydeep.serve.metrics import Metrics
@@ -27,10 +32,11 @@ from verydeep.serve.models import open_models
 class SlowEngine:
     """The engine it is given, slowed down."""
 
-    def __init__(self, engine: Any, seconds: float, fault: str) -> None:
+    def __init__(self, engine: Any, seconds: float, fault: str, is_wrong: bool = False) -> None:
         self._engine = engine
         self._seconds = seconds
         self._fault = fault
+        self._is_wrong = is_wrong
         self._runs = 0
 
     def run(self, images: np.ndarray, outputs: tuple[str, ...] = ("logits",)) -> dict[str, np.ndarray]:
@@ -40,7 +46,7 @@ class SlowEngine:
         found: dict[str, np.ndarray] = self._engine.run(images, outputs)
         if self._fault == "swap" and len(images) > 1:
             found = {name: np.roll(array, 1, axis=0) for name, array in found.items()}
-        return found
+        return {name: 1.01 * array for name, array in found.items()} if self._is_wrong else found
 
 
 def plant(fault: str) -> None:
@@ -59,6 +65,7 @@ def plant(fault: str) -> None:
         server._Deadlines._close_in = lambda self, seconds: None  # type: ignore[method-assign]
     elif fault == "no count":
         Metrics.count_batch = lambda self, model, images, seconds: None  # type: ignore[method-assign]
+    doors.plant(fault)
 
 
 def main(model: str, settings: dict[str, Any]) -> None:
@@ -67,9 +74,14 @@ def main(model: str, settings: dict[str, Any]) -> None:
     limits, metrics = dataclasses.replace(Limits(), **settings.get("limits", {})), Metrics()
     models = open_models((f"toy={model}", f"other={model}"), limits, metrics.count_batch, engine="reference")
     for served in models.values():
-        engine = SlowEngine(served.opened.engine, settings.get("engine_seconds", 0.0), fault)
+        is_wrong = served.name in settings.get("wrong_models", ())
+        engine = SlowEngine(served.opened.engine, settings.get("engine_seconds", 0.0), fault, is_wrong)
         served.opened = dataclasses.replace(served.opened, engine=engine)  # type: ignore[arg-type]  # the part that is used
     service = Service(models, limits, metrics, lambda line: print(line, file=sys.stderr, flush=True))
+    if settings.get("audit"):
+        events = str(Path(settings["port_file"]).with_name("events"))
+        audit.watch(events)
+        service.decoders = Decoders(limits, (audit.__file__, events))
     listener = server.listen("127.0.0.1", 0)
     Path(settings["port_file"]).write_text(str(listener.getsockname()[1]), encoding="ascii")
     server.serve(service, Access({"localhost", "127.0.0.1"}, settings.get("token", "")), listener)

@@ -57,11 +57,14 @@ class Access:
 
 
 class Refused(Exception):  # noqa: N818, an answer
-    """A request that gets an error as its answer. status: of HTTP."""
+    """A request that gets an error as its answer. status: of HTTP. closes: whether its connection ends with it."""
 
-    def __init__(self, status: int, message: str, hint: str = "", *, retry_after: int | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, hint: str = "", *, retry_after: int | None = None, closes: bool = False
+    ) -> None:
         super().__init__(message)
         self.status, self.message, self.hint, self.retry_after = status, message, hint, retry_after
+        self.closes = closes
 
     @property
     def body(self) -> dict[str, str]:
@@ -69,7 +72,8 @@ class Refused(Exception):  # noqa: N818, an answer
 
     @property
     def headers(self) -> dict[str, str]:
-        return {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
+        found = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
+        return found | ({"connection": "close"} if self.closes else {})
 
 
 class Guard:
@@ -148,6 +152,8 @@ class Guard:
         header_bytes += sum(len(name) + len(value) for name, value in scope["headers"])
         if header_bytes > self._limits.header_bytes:  # h11 counts only what comes in several pieces
             raise Refused(431, f"the header has more than {self._limits.header_bytes} bytes.", "Make it shorter.")
+        if b"content-length" in headers and b"transfer-encoding" in headers:  # a proxy may read it as two requests
+            raise Refused(400, "the length of the body is told twice.", "Leave Content-Length out.", closes=True)
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if _without_port(host) not in self._access.hosts:
             raise Refused(
