@@ -40,8 +40,19 @@ def photos() -> list[bytes]:
 
 
 @pytest.fixture(scope="session")
-def watched(toy_model: Path, tmp_path_factory: pytest.TempPathFactory, photos: list[bytes]) -> Iterator[Server]:
+def watched(toy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One whose events are told, and which has been asked everything once, so that it has loaded what it loads late."""
-    running = start_watched(toy_model, tmp_path_factory.mktemp("watched"), photos[0])
+    running = start_watched(toy_model, tmp_path_factory.mktemp("watched"))
+    yield running
+    end(running)
+
+
+@pytest.fixture
+def reached(request: pytest.FixtureRequest, toy_model: Path, tmp_path: Path, fault: str) -> Iterator[Server]:
+    """That one; with a fault one of the test's own."""
+    if not fault:
+        yield request.getfixturevalue("watched")
+        return
+    running = start_watched(toy_model, tmp_path, fault=fault)
     yield running
     end(running)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from audit import Watch
-from serving import PATIENCE, Server, start
+from serving import PATIENCE, Server, make_photo, start
 
 JSON = (b"content-type", b"application/json")
 PNG = (b"content-type", b"image/png")
@@ -119,11 +119,11 @@ def valid(photo: bytes) -> list[Request]:
     ]
 
 
-def start_watched(model: Path, folder: Path, photo: bytes, **settings: Any) -> Server:
+def start_watched(model: Path, folder: Path, **settings: Any) -> Server:
     """A server that `audit` watches, after a valid request for every route."""
     server = start(model, folder, audit=True, **settings)
     for _ in range(2):  # each of the decoders
-        for request in valid(photo):
+        for request in valid(make_photo(0)):
             assert status(exchange(server, request.data)) == 200, request.target
     return server
 

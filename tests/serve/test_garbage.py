@@ -8,11 +8,12 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mutations import PIPELINED, SMUGGLING, Mutations
 from processes import children
-from routes import ROUTES, exchange, status, valid
-from serving import PATIENCE, Server
+from routes import FORM, ROUTES, Request, exchange, status, v2, valid
+from serving import PATIENCE, Server, end, start
 
 DEADLINES = {
     "header_seconds": 0.3,
@@ -68,14 +69,14 @@ def flood(server: Server, requests: Mutations, count: int) -> tuple[Counter[int]
 @pytest.mark.soak(
     "S6",
     goal="1,000,000 mutated requests a week: 0 deaths, 0 times 500, nothing told, ready within 1 s",
-    here="20,000 mutated requests of every route, 24 at once, and a second for it to be ready",
+    here="50,000 mutated requests of every route, 24 at once, and a second for it to be ready",
 )
 @pytest.mark.parametrize("fault", ["", "a field is expected", "errors tell where"])
 def test_garbage_is_refused_and_nothing_is_told(serve, photos, amount, measured, fault):
     server = serve(limits=DEADLINES, fault=fault)
     right = server.ask("POST", "/predict", photos[0], {"content-type": "image/png"}).json["photos"]
     decoders = children(server.process.pid)
-    count = amount(300, 20_000)
+    count = amount(300, 50_000)
     start = time.monotonic()
     statuses, wrong = flood(server, Mutations(valid(photos[0]), photos[0], seed=0), count)
     seconds = time.monotonic() - start
@@ -96,15 +97,44 @@ def test_garbage_is_refused_and_nothing_is_told(serve, photos, amount, measured,
     measured(requests=count, per_second=round(count / seconds), statuses=told.replace(" ", ","), ready_s=f"{ready:.3f}")
 
 
-def test_no_request_is_smuggled_in_another(serve):
+@pytest.fixture(scope="module")
+def quick(toy_model, tmp_path_factory):
+    """A server of short deadlines that withstands all this."""
+    running = start(toy_model, tmp_path_factory.mktemp("quick"), limits=DEADLINES)
+    yield running
+    end(running)
+
+
+def test_no_request_is_smuggled_in_another(quick):
     """What two readers cut in two ways is refused, and nothing after it is read."""
-    server = serve(limits=DEADLINES)
-    both = exchange(server, PIPELINED)
+    both = exchange(quick, PIPELINED)
     assert b"x-request-id: smuggled" in both, "it would be seen"
     with ThreadPoolExecutor(8) as clients:
-        answers = list(clients.map(lambda data: exchange(server, data), SMUGGLING))
+        answers = list(clients.map(lambda data: exchange(quick, data), SMUGGLING))
     for data, answer in zip(SMUGGLING, answers, strict=True):
         assert status(answer) == 400, (data, answer)
         assert answer.count(b"HTTP/1.1 ") == 1, (data, answer)
         assert not wrong_with(answer)
-    assert not strange_lines(server)
+    assert not strange_lines(quick)
+
+
+_MALFORMED = b"transfer-encoding: chunked\r\n\r\nzz\r\n"
+_HUGE = np.full(3072, 3e38, "<f4")
+ONCE_TOLD = [
+    (404, Request(b"POST", b"/predict/").data),  # a redirect repeated the path
+    (400, b"POST /predict HTTP/1.1\r\nhost: example.com\r\n" + _MALFORMED),  # two answers, one of them a traceback
+    (400, b"HEAD /predict HTTP/1.1\r\nhost: localhost\r\n" + _MALFORMED),  # an answer with a body, which has none
+    (422, Request(b"POST", b"/predict", (FORM,), b"preamble\r\n--cut").data),  # the parser logged what it had got
+    (400, v2("images", "FP32", [1, 3, 32, 32], [1e300] * 3072).data),  # NumPy warned of it in the log
+    (400, v2("images", "FP32", [1, 3, 32, 32], raw=_HUGE.tobytes()).data),  # the network's sums became infinite: 500
+]
+
+
+@pytest.mark.parametrize(("expected", "request_"), ONCE_TOLD, ids=range(len(ONCE_TOLD)))
+def test_what_once_told_of_the_server_is_refused_and_counted_once(quick, expected, request_):
+    before = quick.metric("verydeep_requests_total")
+    answer = exchange(quick, request_)
+    assert status(answer) == expected, answer
+    assert not wrong_with(answer)
+    assert not strange_lines(quick)
+    assert quick.metric("verydeep_requests_total") == before + 2, "it, and the look before"

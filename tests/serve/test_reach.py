@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 import pytest
 from audit import NETWORK, PROGRAMS
-from routes import FORM, HEAD_LENGTH, JSON, PNG, Request, exchange, form, start_watched, status, v2, watch
-from serving import Server, end, make_photo
+from routes import FORM, HEAD_LENGTH, JSON, PNG, Request, exchange, form, status, v2, watch
+from serving import make_photo
 
 
 class Listener(threading.Thread):
@@ -48,17 +48,6 @@ def listener() -> Iterator[Listener]:
     listening.start()
     yield listening
     listening.close()
-
-
-@pytest.fixture
-def reached(request: pytest.FixtureRequest, toy_model, tmp_path_factory, photos, fault) -> Iterator[Server]:
-    """The server that is watched; with a fault one of the test's own."""
-    if not fault:
-        yield request.getfixturevalue("watched")
-        return
-    running = start_watched(toy_model, tmp_path_factory.mktemp("faulty"), photos[0], fault=fault)
-    yield running
-    end(running)
 
 
 def addresses(port: int) -> list[str]:

@@ -45,6 +45,7 @@ _OPEN_PATHS = (
 )  # a supervisor has no token, nor has a browser when it opens the page
 NO_ROUTE = "(none)"
 _LENGTH = re.compile(rb"[0-9]{1,15}")
+_PORT = re.compile(r":[0-9]*\Z")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -162,8 +163,8 @@ class Guard:
                 "Start it with --allow-host NAME.",
             )
         is_reading = scope["method"] in ("GET", "HEAD", "OPTIONS")
-        origin = headers.get(b"origin", b"").decode("latin-1").lower()
-        if origin and not is_reading and origin.partition("://")[2] != host:
+        origins = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"origin"]
+        if not is_reading and any(origin.partition("://")[2] != host for origin in origins):
             raise Refused(403, "a page of another origin may not use this server.", "Open the page of this server.")
         is_open = scope["path"] == "/" or scope["path"].startswith(_OPEN_PATHS)
         if self._access.token and not is_open:
@@ -264,9 +265,8 @@ def too_large(limits: Limits) -> Refused:
 
 
 def _without_port(host: str) -> str:
-    """ "localhost:8000" -> "localhost"; "[::1]:8000" -> "[::1]"."""
-    end = host.rfind("]")
-    return host[: end + 1] if end >= 0 else host.partition(":")[0]
+    """ "localhost:8000" -> "localhost"; "[::1]:8000" -> "[::1]"; what is neither -> itself."""
+    return _PORT.sub("", host)
 
 
 def _route(scope: Scope) -> str:
