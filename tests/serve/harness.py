@@ -1,10 +1,10 @@
 """A server for tests, run as a program: `python harness.py MODEL SETTINGS`, where SETTINGS is JSON.
 
 limits: fields of Limits. engine_seconds: that each image takes. wrong_models: whose engines are off by a hundredth.
-token. fault: what is broken in it, so that a test can show
-that it would notice: "swap" gives each image of a batch the answer of its neighbour; "unbounded" lets everybody
-in; "no drain" stops at once; "no deadlines" waits for ever; "no count" forgets a status; those of `doors` leave one
-open. audit: what it opens and connects to goes into the file "events" beside the log.
+token. audit: what it opens and connects to goes into the file "events" beside the log. fault: what is broken in it, so
+that a test can show that it would notice: "swap" gives each image of a batch the answer of its neighbour; "unbounded"
+lets everybody in; "no drain" stops at once; "no deadlines" waits for ever; "no count" forgets a status; and those of
+`doors`.
 """
 
 import dataclasses

@@ -142,7 +142,7 @@ def test_a_decoder_that_is_killed_costs_its_own_photo_and_is_replaced(serve, amo
     def right_answers() -> int:
         return sum(client.found["right"] for client in clients)
 
-    chance, kills, patience = random.Random(0), amount(5, 100), 3.0 if fault else 10.0
+    chance, kills, patience = random.Random(0), amount(5, 100), 1.5 if fault else 10.0
     seen, delays, is_replaced = set(), [], True
     for _ in range(kills):
         time.sleep(0.1 * chance.random())
