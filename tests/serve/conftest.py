@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from routes import start_watched
 from serving import Server, end, make_photo, start
 
 pytest.importorskip("fastapi", reason="needs the extra serve")
@@ -37,3 +38,22 @@ def serve(toy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def photos() -> list[bytes]:
     """Forty different ones."""
     return [make_photo(number) for number in range(40)]
+
+
+@pytest.fixture(scope="session")
+def watched(toy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One whose events are told, and which has been asked everything once, so that it has loaded what it loads late."""
+    running = start_watched(toy_model, tmp_path_factory.mktemp("watched"))
+    yield running
+    end(running)
+
+
+@pytest.fixture
+def reached(request: pytest.FixtureRequest, toy_model: Path, tmp_path: Path, fault: str) -> Iterator[Server]:
+    """That one; with a fault one of the test's own."""
+    if not fault:
+        yield request.getfixturevalue("watched")
+        return
+    running = start_watched(toy_model, tmp_path, fault=fault)
+    yield running
+    end(running)

@@ -1,7 +1,8 @@
 """A server for tests, run as a program: `python harness.py MODEL SETTINGS`, where SETTINGS is JSON.
 
-limits: fields of Limits. engine: of `open_models`. engine_seconds: that each image takes. token. fault: what is broken
-in it, so that a test can show that it would notice:
+limits: fields of Limits. engine: of `open_models`. engine_seconds: that each image takes. wrong_models: whose engines
+are off by a hundredth. token. audit: what it opens and connects to goes into the file "events" beside the log. fault:
+what is broken in it, so that a test can show that it would notice; those of `doors`, and:
 
 swap          gives each image of a batch the answer of its neighbour
 leak          keeps each batch, and an open file
@@ -22,11 +23,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import audit
+import doors
 import numpy as np
 
 from verydeep.serve import bodies, server
 from verydeep.serve.app import Service
 from verydeep.serve.batching import Batcher
+from verydeep.serve.decoding import Decoders
 from verydeep.serve.guard import Access, Guard, _Body
 from verydeep.serve.limits import Limits
 from verydeep.serve.metrics import Metrics
@@ -36,10 +40,11 @@ from verydeep.serve.models import open_models
 class SlowEngine:
     """The engine it is given, slowed down."""
 
-    def __init__(self, engine: Any, seconds: float, fault: str) -> None:
+    def __init__(self, engine: Any, seconds: float, fault: str, is_wrong: bool = False) -> None:
         self._engine = engine
         self._seconds = seconds
         self._fault = fault
+        self._is_wrong = is_wrong
         self._runs = 0
         self._kept: list[Any] = []
 
@@ -52,7 +57,7 @@ class SlowEngine:
             found = {name: np.roll(array, 1, axis=0) for name, array in found.items()}
         if self._fault == "leak":
             self._kept.append((np.ones(1 << 17), os.dup(2)))  # a MiB
-        return found
+        return {name: 1.01 * array for name, array in found.items()} if self._is_wrong else found
 
 
 def plant(fault: str) -> None:
@@ -91,6 +96,7 @@ def plant(fault: str) -> None:
             await asyncio.sleep(3600)
 
         _Body.until_gone = never  # type: ignore[method-assign]
+    doors.plant(fault)
 
 
 def main(model: str, settings: dict[str, Any]) -> None:
@@ -100,9 +106,14 @@ def main(model: str, settings: dict[str, Any]) -> None:
     engine = settings.get("engine", "reference")
     models = open_models((f"toy={model}", f"other={model}"), limits, metrics.count_batch, engine=engine)
     for served in models.values():
-        slow = SlowEngine(served.opened.engine, settings.get("engine_seconds", 0.0), fault)
+        is_wrong = served.name in settings.get("wrong_models", ())
+        slow = SlowEngine(served.opened.engine, settings.get("engine_seconds", 0.0), fault, is_wrong)
         served.opened = dataclasses.replace(served.opened, engine=slow)  # type: ignore[arg-type]  # the part that is used
     service = Service(models, limits, metrics, lambda line: print(line, file=sys.stderr, flush=True))
+    if settings.get("audit"):
+        events = str(Path(settings["port_file"]).with_name("events"))
+        audit.watch(events)
+        service.decoders = Decoders(limits, (audit.__file__, events))
     listener = server.listen("127.0.0.1", 0)
     Path(settings["port_file"]).write_text(str(listener.getsockname()[1]), encoding="ascii")
     server.serve(service, Access({"localhost", "127.0.0.1"}, settings.get("token", "")), listener)

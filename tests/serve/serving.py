@@ -89,8 +89,8 @@ class Server:
         return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
-def start(model: Path, folder: Path, **settings: Any) -> Server:
-    """A server that is ready. settings: of the harness."""
+def start(model: Path, folder: Path, *, until_ready: bool = True, **settings: Any) -> Server:
+    """A server that is ready, or that listens. settings: of the harness."""
     log, port_file = folder / "log", folder / "port"
     command = [sys.executable, str(HARNESS), str(model), json.dumps(settings | {"port_file": str(port_file)})]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -103,7 +103,7 @@ def start(model: Path, folder: Path, **settings: Any) -> Server:
             assert time.monotonic() < deadline, "the server did not start"
             time.sleep(0.02)
         server = Server(process, int(port_file.read_text()), log)
-        while server.ask("GET", "/health/ready").status != 200:
+        while until_ready and server.ask("GET", "/health/ready").status != 200:
             assert time.monotonic() < deadline, "the server did not get ready"
             time.sleep(0.02)
         return server

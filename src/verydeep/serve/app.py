@@ -129,7 +129,14 @@ def make_app(service: Service) -> FastAPI:
             checking.cancel()
             await service.close()
 
-    app = FastAPI(title="verydeep", version=verydeep.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="verydeep",
+        version=verydeep.__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # a redirect would repeat what the client wrote
+    )
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _not_found)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -6,6 +6,7 @@ A photo and a form are held once, as they arrive; JSON up to three times, as byt
 import base64
 import binascii
 import json
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from verydeep.serve.limits import Limits
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it would log what clients wrote
 _TEXTS = re.compile(rb'"[^"]*"')
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 

@@ -45,6 +45,7 @@ _OPEN_PATHS = (
 )  # a supervisor has no token, nor has a browser when it opens the page
 NO_ROUTE = "(none)"
 _LENGTH = re.compile(rb"[0-9]{1,15}")
+_PORT = re.compile(r":[0-9]*\Z")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -57,11 +58,14 @@ class Access:
 
 
 class Refused(Exception):  # noqa: N818, an answer
-    """A request that gets an error as its answer. status: of HTTP."""
+    """A request that gets an error as its answer. status: of HTTP. closes: whether its connection ends with it."""
 
-    def __init__(self, status: int, message: str, hint: str = "", *, retry_after: int | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, hint: str = "", *, retry_after: int | None = None, closes: bool = False
+    ) -> None:
         super().__init__(message)
         self.status, self.message, self.hint, self.retry_after = status, message, hint, retry_after
+        self.closes = closes
 
     @property
     def body(self) -> dict[str, str]:
@@ -69,7 +73,8 @@ class Refused(Exception):  # noqa: N818, an answer
 
     @property
     def headers(self) -> dict[str, str]:
-        return {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
+        found = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
+        return found | ({"connection": "close"} if self.closes else {})
 
 
 class Guard:
@@ -148,6 +153,8 @@ class Guard:
         header_bytes += sum(len(name) + len(value) for name, value in scope["headers"])
         if header_bytes > self._limits.header_bytes:  # h11 counts only what comes in several pieces
             raise Refused(431, f"the header has more than {self._limits.header_bytes} bytes.", "Make it shorter.")
+        if b"content-length" in headers and b"transfer-encoding" in headers:  # a proxy may read it as two requests
+            raise Refused(400, "the length of the body is told twice.", "Leave Content-Length out.", closes=True)
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if _without_port(host) not in self._access.hosts:
             raise Refused(
@@ -156,8 +163,8 @@ class Guard:
                 "Start it with --allow-host NAME.",
             )
         is_reading = scope["method"] in ("GET", "HEAD", "OPTIONS")
-        origin = headers.get(b"origin", b"").decode("latin-1").lower()
-        if origin and not is_reading and origin.partition("://")[2] != host:
+        origins = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"origin"]
+        if not is_reading and any(origin.partition("://")[2] != host for origin in origins):
             raise Refused(403, "a page of another origin may not use this server.", "Open the page of this server.")
         is_open = scope["path"] == "/" or scope["path"].startswith(_OPEN_PATHS)
         if self._access.token and not is_open:
@@ -258,9 +265,8 @@ def too_large(limits: Limits) -> Refused:
 
 
 def _without_port(host: str) -> str:
-    """ "localhost:8000" -> "localhost"; "[::1]:8000" -> "[::1]"."""
-    end = host.rfind("]")
-    return host[: end + 1] if end >= 0 else host.partition(":")[0]
+    """ "localhost:8000" -> "localhost"; "[::1]:8000" -> "[::1]"; what is neither -> itself."""
+    return _PORT.sub("", host)
 
 
 def _route(scope: Scope) -> str:

@@ -35,6 +35,7 @@ _HEAD_LENGTH = "inference-header-content-length"
 _KINDS = {"photos": "BYTES", "pixels": "UINT8", "images": "FP32"}
 _DTYPES: dict[str, np.dtype[Any]] = {"UINT8": np.dtype("u1"), "FP32": np.dtype("<f4")}
 _OUTPUT = "probabilities"
+_LARGEST = 10_000  # in normalised images, which stay below ten: the sums of a network become infinite far beyond it
 
 
 def add_routes(app: FastAPI, service: "Service") -> None:
@@ -137,8 +138,12 @@ async def _images(service: "Service", model: ServedModel, kind: str, data: Any, 
     side, channels = model.opened.info.preprocessing.crop, model.opened.info.preprocessing.channels
     if shape[1:] != [channels, side, side]:
         raise Refused(400, f"images of shape {shape}; expected (n, {channels}, {side}, {side}).", "See the metadata.")
-    if not np.isfinite(tensor).all():
-        raise Refused(400, "the images hold NaN or infinity.", "Normalise pixels: (value / 255 - mean) / std")
+    if not (np.abs(tensor) <= _LARGEST).all():  # NaN is not
+        raise Refused(
+            400,
+            f"the images hold NaN, infinity or a number beyond {_LARGEST:,}.",
+            "Normalise pixels: (value / 255 - mean) / std",
+        )
     return list(tensor.astype(np.float32))
 
 
@@ -177,7 +182,8 @@ def _tensor(data: Any, shape: list[int], dtype: np.dtype[Any]) -> np.ndarray:
             raise ValueError("no numbers")
         if dtype.kind == "u" and (array.dtype.kind == "f" or array.min() < 0 or array.max() > 255):
             raise ValueError("no bytes")
-        return array.astype(dtype).reshape(shape)
+        with np.errstate(over="ignore"):  # what is too large becomes infinity, which is refused
+            return array.astype(dtype).reshape(shape)
     except (ValueError, TypeError, OverflowError) as error:
         raise Refused(
             400, f"the data does not fill the shape {shape}, or has other values.", "They must agree."

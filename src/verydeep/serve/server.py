@@ -197,12 +197,17 @@ class _Deadlines(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """As every answer: counted, and with the headers that all have. After an answer there is none."""
-        self.service.metrics.requests.labels(NO_ROUTE, 400).inc()
+        body = b'{"error": "this is no HTTP request."}'
+        if self.cycle is not None and not self.cycle.response_complete:  # the guard counts this request
+            body = b"" if self.scope["method"] == "HEAD" else body
+            self.cycle.disconnected = True  # what the app answers now is not sent as well
+            self.cycle.message_event.set()
+        elif self.conn.our_state is h11.IDLE:
+            self.service.metrics.requests.labels(NO_ROUTE, 400).inc()
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.abort()
             return
         headers = [*SAFE_HEADERS, (b"content-type", b"application/json"), (b"connection", b"close")]
-        body = b'{"error": "this is no HTTP request."}'
         for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
