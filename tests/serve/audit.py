@@ -1,6 +1,6 @@
 """What a process opens, starts and connects to, as Python's audit hooks tell it; a line of a file for each event.
 
-As a program, `python audit.py FILE BYTES`, it is the server's decoder, watched in the same way.
+As a program, `python audit.py FILE BYTES SECONDS`, it is the server's decoder, watched in the same way.
 """
 
 import json
@@ -63,4 +63,4 @@ if __name__ == "__main__":
     from verydeep.serve import decoder
 
     watch(sys.argv[1])
-    decoder.main(int(sys.argv[2]), sys.stdin.buffer, sys.stdout.buffer)
+    decoder.main(int(sys.argv[2]), float(sys.argv[3]), sys.stdin.buffer, sys.stdout.buffer)

@@ -15,7 +15,7 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -147,10 +147,10 @@ async def _images(service: "Service", model: ServedModel, kind: str, data: Any, 
     return list(tensor.astype(np.float32))
 
 
-def _photos(data: Any, shape: list[int]) -> list[bytes]:
+def _photos(data: Any, shape: list[int]) -> Sequence[bytes | bytearray]:
     """The files in a BYTES tensor, which has as many as its shape says. Raises Refused."""
     try:
-        found = _framed(data) if isinstance(data, bytes) else [base64.b64decode(one, validate=True) for one in data]
+        found = _framed(data) if isinstance(data, bytearray) else [base64.b64decode(one, validate=True) for one in data]
     except (binascii.Error, ValueError, TypeError) as error:
         raise Refused(
             400, "the photos are no list of base64 texts, or no framed bytes.", "See the protocol."
@@ -160,7 +160,7 @@ def _photos(data: Any, shape: list[int]) -> list[bytes]:
     return found
 
 
-def _framed(data: bytes) -> list[bytes]:
+def _framed(data: bytearray) -> list[bytearray]:
     """Length (4 bytes, little-endian) and content of each, one after the other. Raises ValueError."""
     found, place = [], 0
     while place < len(data):
@@ -175,7 +175,7 @@ def _framed(data: bytes) -> list[bytes]:
 def _tensor(data: Any, shape: list[int], dtype: np.dtype[Any]) -> np.ndarray:
     """Raises Refused."""
     try:
-        if isinstance(data, bytes):
+        if isinstance(data, bytearray):
             return np.frombuffer(data, dtype).reshape(shape)
         array = np.array(data)
         if array.dtype.kind not in "iuf":
