@@ -2,7 +2,8 @@
 
 limits: fields of Limits. engine_seconds: that each image takes. token. fault: what is broken in it, so that a test can
 show that it would notice: "swap" gives each image of a batch the answer of its neighbour; "unbounded" lets everybody
-in; "no drain" stops at once; "no deadlines" waits for ever; "no count" forgets a status.
+in; "no drain" stops at once; "no deadlines" waits for ever; "no count" forgets a status; "no CSP" lets a
+page run whatever is in it.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from verydeep.serve import server
+from verydeep.serve import guard, server
 from verydeep.serve.app import Service
 from verydeep.serve.batching import Batcher
 from verydeep.serve.guard import Access
@@ -59,6 +60,8 @@ def plant(fault: str) -> None:
         server._Deadlines._close_in = lambda self, seconds: None  # type: ignore[method-assign]
     elif fault == "no count":
         Metrics.count_batch = lambda self, model, images, seconds: None  # type: ignore[method-assign]
+    elif fault == "no CSP":
+        guard.SAFE_HEADERS[:] = [header for header in guard.SAFE_HEADERS if header[0] != b"content-security-policy"]
 
 
 def main(model: str, settings: dict[str, Any]) -> None:

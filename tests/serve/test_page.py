@@ -1,35 +1,15 @@
 """The page in Chromium, used as a person would: every control, and what is told when something goes wrong."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import IN_BROWSER, expect, give, wait_for_answer
 from serving import end, start
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the extra dev")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: the Debian package chromium"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        flags = [
-            "--no-sandbox",
-            "--disable-gpu",
-            "--use-fake-device-for-media-stream",
-            "--use-fake-ui-for-media-stream",
-        ]
-        running = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield running
-        running.close()
+pytestmark = IN_BROWSER
 
 
 @pytest.fixture
@@ -45,20 +25,6 @@ def page(browser: Any, server: Any) -> Iterator[Any]:
     yield opened
     context.close()
     assert [text for text in said if "status of 422" not in text] == []  # of photos that were to be refused
-
-
-def give(page: Any, photo: bytes, kind: str = "image/png") -> None:
-    page.set_input_files("#file", {"name": "<img src=x onerror=alert(1)>.png", "mimeType": kind, "buffer": photo})
-
-
-def expect(page: Any, selector: str) -> Any:
-    """playwright's own, which waits without evaluating texts: the page forbids that."""
-    return playwright.expect(page.locator(selector))
-
-
-def wait_for_answer(page: Any) -> None:
-    page.wait_for_selector(".answer .score")
-    page.wait_for_selector("#seen-stage:not([hidden])")
 
 
 def change(page: Any, control: str, value: str) -> None:
@@ -220,6 +186,14 @@ def test_every_word_has_its_translation(page, photos):
     assert page.inner_text("#why-title") == "为什么", "the choice is remembered"
     keys = page.evaluate("import('./page/words.js').then(({ WORDS }) => [WORDS.en, WORDS.zh].map(Object.keys))")
     assert sorted(keys[0]) == sorted(keys[1])
+
+
+def test_a_language_that_another_program_stored_does_no_harm(page):
+    for word in ("de-DE", "constructor", ""):
+        page.evaluate("word => localStorage.setItem('language', word)", word)
+        page.reload()
+        page.wait_for_selector(".layer")
+        assert page.inner_text("#answer-title") == "Answer"
 
 
 @pytest.mark.parametrize("width", [320, 390, 820, 1280])

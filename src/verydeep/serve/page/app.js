@@ -1,6 +1,6 @@
 // The page: a photo in, its answer and its reasons out. No text from outside ever becomes markup: textContent alone.
 
-import { say, speak } from "./words.js";
+import { preferred, say, speak } from "./words.js";
 
 const LARGEST = 20 * 2 ** 20;
 const $ = (id) => document.getElementById(id);
@@ -173,7 +173,7 @@ function point(event) {
 
 async function showNetwork() {
   const chosen = $("shown-network").value;
-  const path = chosen ? `networks/${chosen}` : `models/${$("model").value}/layers`;
+  const path = chosen ? `networks/${chosen}` : `models/${encodeURIComponent($("model").value)}/layers`;
   state.wanted = path;
   if (!state.networks.has(path)) state.networks.set(path, await ask(path));
   if (state.wanted !== path) return; // another one has been chosen meanwhile
@@ -282,7 +282,7 @@ function translate(language) {
 }
 
 async function begin() {
-  const language = localStorage.getItem("language") ?? (navigator.language.startsWith("zh") ? "zh" : "en");
+  const language = preferred();
   $("language").value = language;
   speak(language);
   const found = await ask("models");

@@ -83,6 +83,12 @@ export function say(key, given = {}) {
   return WORDS[chosen][key].replace(/\{(\w+)\}/g, (_, name) => given[name]);
 }
 
+/** The language that was chosen last, else the browser's. Another program at this address may have stored any word. */
+export function preferred() {
+  const stored = localStorage.getItem("language");
+  return Object.hasOwn(WORDS, stored) ? stored : navigator.language.startsWith("zh") ? "zh" : "en";
+}
+
 /** Writes every element that has a key, in this language. */
 export function speak(language) {
   chosen = language;
