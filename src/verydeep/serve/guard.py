@@ -42,6 +42,7 @@ _OPEN_PATHS = (
     "/health/",
     "/v2/health/",
     "/page/",
+    "/network/",
     "/docs",
 )  # a supervisor has no token, nor has a browser when it opens the page
 NO_ROUTE = "(none)"
