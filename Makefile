@@ -35,6 +35,11 @@ test-kills: $(READY)
 soak: $(READY)
 	VERYDEEP_SOAK=benchmarks/results/soak.csv $(BIN)/python -m pytest -m soak
 
+# The service's page in three widths, light and dark, English and Chinese, as pictures to look at: build/screenshots/.
+# Needs the Debian package chromium.
+screenshots: $(READY)
+	$(BIN)/python docs/screenshots.py
+
 # Every kernel of the native engine against its naive twin, on random shapes; a few minutes.
 test-native: build/check-native/check
 	build/check-native/check 40

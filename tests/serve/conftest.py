@@ -34,6 +34,23 @@ def serve(toy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         end(one)
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, with a camera that shows a test picture."""
+    from browsing import CHROMIUM, playwright
+
+    with playwright.sync_playwright() as driver:
+        flags = [
+            "--no-sandbox",
+            "--disable-gpu",
+            "--use-fake-device-for-media-stream",
+            "--use-fake-ui-for-media-stream",
+        ]
+        running = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield running
+        running.close()
+
+
 @pytest.fixture(scope="session")
 def photos() -> list[bytes]:
     """Forty different ones."""

@@ -12,6 +12,7 @@ no deadlines  waits for ever
 hoard         keeps what it refuses
 greedy        takes bodies in a second copy
 no look       computes for clients that have gone
+no CSP        lets a page run whatever is in it
 """
 
 import asyncio
@@ -27,7 +28,7 @@ import audit
 import doors
 import numpy as np
 
-from verydeep.serve import bodies, server
+from verydeep.serve import bodies, guard, server
 from verydeep.serve.app import Service
 from verydeep.serve.batching import Batcher
 from verydeep.serve.decoding import Decoders
@@ -96,6 +97,8 @@ def plant(fault: str) -> None:
             await asyncio.sleep(3600)
 
         _Body.until_gone = never  # type: ignore[method-assign]
+    elif fault == "no CSP":
+        guard.SAFE_HEADERS[:] = [header for header in guard.SAFE_HEADERS if header[0] != b"content-security-policy"]
     doors.plant(fault)
 
 

@@ -60,10 +60,10 @@ def test_a_token_is_asked_for_everywhere_but_by_health(serve, photos):
     assert server.ask("POST", "/predict", photos[0], PNG | right).status == 200
     wrong = ("Bearer secre", "Bearer secretx", "Bearer SECRET", "Basic secret", "secret")
     for given in ({}, *({"authorization": text} for text in wrong), {"token": "secret"}):
-        for path in ("/models", "/metrics", "/openapi.json", "/v2"):
+        for path in ("/models", "/metrics", "/openapi.json", "/v2", "/networks", "/networks/D"):
             assert server.ask("GET", path, headers=given).status == 401, (given, path)
         assert server.ask("POST", "/predict", photos[0], PNG | given).status == 401
-    for path in ("/", "/page/app.js", "/docs"):
+    for path in ("/", "/page/app.js", "/docs", "/network/D"):
         assert server.ask("GET", path).status == 200, "the page's files hold no secret"
     assert server.ask("GET", "/health/live").status == 200
     assert server.ask("GET", "/v2/health/ready").status == 200

@@ -1,35 +1,16 @@
 """The page in Chromium, used as a person would: every control, and what is told when something goes wrong."""
 
+import math
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import IN_BROWSER, expect, give, wait_for_answer
 from serving import end, start
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the extra dev")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: the Debian package chromium"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        flags = [
-            "--no-sandbox",
-            "--disable-gpu",
-            "--use-fake-device-for-media-stream",
-            "--use-fake-ui-for-media-stream",
-        ]
-        running = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield running
-        running.close()
+pytestmark = IN_BROWSER
 
 
 @pytest.fixture
@@ -45,20 +26,6 @@ def page(browser: Any, server: Any) -> Iterator[Any]:
     yield opened
     context.close()
     assert [text for text in said if "status of 422" not in text] == []  # of photos that were to be refused
-
-
-def give(page: Any, photo: bytes, kind: str = "image/png") -> None:
-    page.set_input_files("#file", {"name": "<img src=x onerror=alert(1)>.png", "mimeType": kind, "buffer": photo})
-
-
-def expect(page: Any, selector: str) -> Any:
-    """playwright's own, which waits without evaluating texts: the page forbids that."""
-    return playwright.expect(page.locator(selector))
-
-
-def wait_for_answer(page: Any) -> None:
-    page.wait_for_selector(".answer .score")
-    page.wait_for_selector("#seen-stage:not([hidden])")
 
 
 def change(page: Any, control: str, value: str) -> None:
@@ -133,6 +100,10 @@ def test_the_network_is_walked_by_keys_and_by_pointer(page, photos):
     assert name.inner_text() != last
     page.locator(".layer").first.click()
     assert name.inner_text() == "input"
+    page.locator(".layer").nth(2).hover()
+    assert name.inner_text() == "conv1_2"
+    page.hover("#network-title")
+    assert name.inner_text() == "input", "what is pointed at is shown in passing"
     page.select_option("#shown-network", "D")
     expect(page, ".layer").to_have_count(22)
     assert "138.4M parameters" in page.inner_text("#network-text")
@@ -143,7 +114,7 @@ def test_the_network_is_walked_by_keys_and_by_pointer(page, photos):
     wait_for_answer(page)
     page.locator(".layer.conv").first.click()
     page.click("#maps")
-    page.wait_for_selector("#maps-picture:not([hidden])")
+    expect(page, "#maps-picture img").to_have_count(8)
 
 
 def test_the_camera_takes_a_photo(page):
@@ -220,6 +191,117 @@ def test_every_word_has_its_translation(page, photos):
     assert page.inner_text("#why-title") == "为什么", "the choice is remembered"
     keys = page.evaluate("import('./page/words.js').then(({ WORDS }) => [WORDS.en, WORDS.zh].map(Object.keys))")
     assert sorted(keys[0]) == sorted(keys[1])
+
+
+def test_a_language_that_another_program_stored_does_no_harm(page):
+    for word in ("de-DE", "constructor", ""):
+        page.evaluate("word => localStorage.setItem('language', word)", word)
+        page.reload()
+        page.wait_for_selector(".layer")
+        assert page.inner_text("#answer-title") == "Answer"
+
+
+CONFIGURATIONS = ["A", "A-LRN", "B", "C", "D", "E"]
+
+
+@pytest.fixture
+def explained(page: Any, server: Any) -> Any:
+    """A function (configuration) that opens its page."""
+
+    def open_page(name: str) -> Any:
+        page.goto(f"http://127.0.0.1:{server.port}/network/{name}")
+        page.wait_for_selector(".block")
+        return page
+
+    return open_page
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_each_configuration_is_walked_from_the_picture_to_the_scores(explained, server, name):
+    page = explained(name)
+    assert page.title() == f"Configuration {name} · verydeep"
+    found = server.ask("GET", f"/networks/{name}").json
+    layers = found["layers"][1:]
+    rows = page.locator(".block tbody tr")
+    assert rows.count() == len(layers)
+    for row, layer in zip(rows.all(), layers, strict=True):
+        text = row.inner_text()
+        assert row.locator("th").inner_text() == layer["name"]
+        assert f"{layer['parameters']:,}" in text
+        assert f"{layer['macs']:,}" in text
+        formula = row.locator("td:nth-child(4) small").all_text_contents() or ["0"]
+        assert product(formula[0]) == layer["parameters"]
+    paths = page.locator(".path").all_inner_texts()
+    assert paths[0] == "224 × 224 × 3"
+    assert paths[-1] == "7 × 7 × 512 → 1,000"
+    assert f"{found['totals']['parameters']:,}" in page.inner_text("#totals")
+    shown = page.locator("#errors tbody tr").all_inner_texts()
+    assert [re.findall(r"[\d.]+(?= %)", row) for row in shown] == [
+        [f"{error['top1']:.1f}", f"{error['top5']:.1f}"] for error in found["errors"]
+    ]
+    assert page.locator("#beside tbody tr").count() == 6
+    assert page.inner_text("#beside .here th") == page.inner_text("#configurations [aria-current]") == name
+
+
+def product(text: str) -> int:
+    """ "3 × 3 × 64 + 64" -> 640."""
+    weights, _, biases = text.partition(" + ")
+    return math.prod(int(factor) for factor in weights.split(" × ")) + int(biases or 0)
+
+
+def test_a_configurations_page_speaks_chinese_and_is_walked_by_keys(explained):
+    page = explained("A-LRN")
+    page.select_option("#language", "zh")
+    assert page.inner_text("#title") == "配置 A-LRN"
+    assert "归一化" in page.inner_text("#lead")
+    assert set(re.findall("[a-zA-Z]{5,}", page.inner_text("#walk"))) == {"softmax"}
+    page.focus("#layers")
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    assert page.locator("#layer-facts dd").first.inner_text() == "pool1"
+    page.keyboard.press("Shift+Tab")  # to the table beside it
+    page.focus("#configurations a")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/network/A")
+    expect(page, "#title").to_have_text("配置 A")
+
+
+def test_the_page_leads_to_its_configurations_and_back(page):
+    page.select_option("#shown-network", "C")
+    expect(page, "#all-about").to_have_text("All about configuration C")
+    page.click("#all-about")
+    page.wait_for_url("**/network/C")
+    page.click("#configurations >> text=B")
+    expect(page, "#title").to_have_text("Configuration B")
+    page.click("h1 a")
+    page.wait_for_selector("#drop")
+
+
+def test_there_is_no_page_of_another_configuration(server):
+    for name in ("F", "toy", "d", "D%00", ".."):
+        assert server.ask("GET", f"/network/{name}").status == 404
+
+
+def test_a_configurations_page_asks_for_the_token(browser, serve):
+    server = serve(token="secret")  # noqa: S106, of a test
+    page = browser.new_page(locale="en-GB")
+    page.goto(f"http://127.0.0.1:{server.port}/network/D")
+    page.fill("#token", "secret")
+    page.press("#token", "Enter")
+    page.wait_for_selector(".block")
+    assert page.is_hidden("#key")
+    page.close()
+
+
+@pytest.mark.parametrize("name", ["A-LRN", "E"])
+@pytest.mark.parametrize("width", [320, 820])
+def test_no_configurations_page_is_wider_than_the_window(browser, server, name, width):
+    for locale in ("en-GB", "zh-CN"):
+        page = browser.new_page(viewport={"width": width, "height": 800}, locale=locale)
+        page.goto(f"http://127.0.0.1:{server.port}/network/{name}")
+        page.wait_for_selector(".block")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.close()
 
 
 @pytest.mark.parametrize("width", [320, 390, 820, 1280])

@@ -221,7 +221,8 @@ def test_an_answer_comes_with_its_reasons(server, photos):
     other = server.ask("POST", "/explain?method=occlusion&label=rocket&model=other", photos[0], png).json
     assert other["label"] == "rocket"
     maps = server.ask("POST", "/activations?layer=relu1_1", photos[0], png).json
-    assert maps["picture"].startswith("data:image/png;base64,")
+    assert maps["channels"] == len(maps["maps"]) == 8
+    assert all(one["picture"].startswith("data:image/png;base64,") for one in maps["maps"])
     layers = server.ask("GET", "/models/toy/layers").json["layers"]
     assert [layer["name"] for layer in layers][:2] == ["input", "conv1_1"]
     assert sum(layer["parameters"] for layer in server.ask("GET", "/networks/D").json["layers"]) == 138_357_544
@@ -237,6 +238,10 @@ def test_an_answer_comes_with_its_reasons(server, photos):
         assert (reply.status, set(reply.json)) == (status, {"error", "hint"}), path
     assert server.ask("POST", "/explain", b"nonsense", png).status == 422
     assert server.ask("GET", "/networks/F").status == 404
+    networks = server.ask("GET", "/networks").json["networks"]
+    assert {one["name"]: one["totals"]["weight_layers"] for one in networks} == {
+        "A": 11, "A-LRN": 11, "B": 13, "C": 16, "D": 16, "E": 19
+    }  # fmt: skip
 
 
 def test_the_example_of_the_docs_runs(server, photos, tmp_path):

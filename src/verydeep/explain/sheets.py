@@ -10,7 +10,7 @@ from PIL import Image
 
 from verydeep.explain.activations import Activations
 from verydeep.explain.drawing import FAINT, GAP, MARGIN, SMALL, TITLE, Drawing, Placed, Text
-from verydeep.explain.picture import PANEL, coloured, cut_out, full_brightness
+from verydeep.explain.picture import coloured, cut_out, full_brightness
 from verydeep.image.draw import PAPER, TRACK, draw_filters
 
 TILE, TILE_GAP, COLUMNS = 96, 6, 8  # the side of a tile, in pixels
@@ -23,20 +23,28 @@ Tile = tuple[Image.Image, str]
 def activations_sheet(photo: np.ndarray, found: Activations) -> Drawing:
     """What the network saw of a photo, and the maps that a layer made of it, the most excited channels first.
 
-    photo: (H, W, 3) uint8 RGB. All maps have one scale; what is not above zero is dark.
+    photo: (H, W, 3) uint8 RGB.
+    """
+    tiles = map_tiles(found)
+    rows = [tiles[first : first + COLUMNS] for first in range(0, len(tiles), COLUMNS)]
+    title = f"{found.layer}: {len(tiles)} of {len(found.maps)} channels, the most excited first"
+    return _sheet(title, rows, beside=cut_out(photo, found.box, found.image_size))
+
+
+def map_tiles(found: Activations) -> list[Tile]:
+    """The maps of the most excited channels, each with its channel's number; the most excited first.
+
+    All maps have one scale; what is not above zero is dark.
     """
     order = np.argsort(-found.peaks, kind="stable")[:MOST_MAPS].tolist()
     maps = np.maximum(found.maps[order], 0)
     colours = np.round(coloured(maps / full_brightness(maps))).astype(np.uint8)
-    seen = cut_out(photo, found.box, found.image_size)
-    size = (max(1, seen.width * TILE // PANEL), max(1, seen.height * TILE // PANEL))
-    tiles = [
-        (Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST), str(channel))
+    longest = max(found.image_size)
+    width, height = (max(1, side * TILE // longest) for side in found.image_size[::-1])
+    return [
+        (Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST), str(channel))
         for pixels, channel in zip(colours, order, strict=True)
     ]
-    rows = [tiles[first : first + COLUMNS] for first in range(0, len(tiles), COLUMNS)]
-    title = f"{found.layer}: {len(order)} of {len(found.maps)} channels, the most excited first"
-    return _sheet(title, rows, beside=seen)
 
 
 def patches_sheet(layer: str, rows: Sequence[Sequence[Tile]]) -> Drawing:

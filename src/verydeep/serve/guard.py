@@ -30,7 +30,8 @@ TOKEN = "VERYDEEP_TOKEN"  # noqa: S105, the name of a variable: on a command lin
 SAFE_HEADERS = [
     (
         b"content-security-policy",
-        b"default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'",
+        b"default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
+        b"require-trusted-types-for 'script'; trusted-types 'none'",
     ),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -41,6 +42,7 @@ _OPEN_PATHS = (
     "/health/",
     "/v2/health/",
     "/page/",
+    "/network/",
     "/docs",
 )  # a supervisor has no token, nor has a browser when it opens the page
 NO_ROUTE = "(none)"

@@ -4,7 +4,6 @@ Explanations are of the square that the network gets: it comes decoded, resized 
 so no large photo is ever in this one.
 """
 
-import base64
 import importlib.resources
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,15 +13,15 @@ import numpy as np
 from fastapi import FastAPI, Request, Response
 from PIL import Image
 
-from verydeep.accounting import account_layers
-from verydeep.architecture import CONFIGURATIONS, Architecture
+from verydeep.accounting import account_layers, total
+from verydeep.accounting.published import PUBLISHED
+from verydeep.architecture import Architecture
 from verydeep.errors import ImageError, UsageError
 from verydeep.explain import explain
 from verydeep.explain.activations import activations
-from verydeep.explain.drawing import to_png
 from verydeep.explain.explanation import hottest_ninth, smallest_half, where
 from verydeep.explain.picture import caption, cut_out, panel, title
-from verydeep.explain.sheets import activations_sheet
+from verydeep.explain.sheets import map_tiles
 from verydeep.image.draw import data_uri
 from verydeep.runtime import OpenedModel
 from verydeep.serve.bodies import photos_of
@@ -34,10 +33,14 @@ if TYPE_CHECKING:
 
 _FILES = {
     "index.html": "text/html",
+    "configuration.html": "text/html",
     "docs.html": "text/html",
     "style.css": "text/css",
     "app.js": "text/javascript",
+    "configuration.js": "text/javascript",
     "docs.js": "text/javascript",
+    "network.js": "text/javascript",
+    "parts.js": "text/javascript",
     "words.js": "text/javascript",
 }
 _TIMED_RUNS = 3
@@ -66,6 +69,11 @@ def add_routes(app: FastAPI, service: "Service") -> None:
     async def docs() -> Response:
         return files["docs.html"]
 
+    @app.get("/network/{configuration}", include_in_schema=False)
+    async def configuration_page(configuration: str) -> Response:
+        _check_published(configuration)
+        return files["configuration.html"]
+
     @app.get("/page/{name}", include_in_schema=False)
     async def part(name: str) -> Response:
         if name not in files:
@@ -87,10 +95,15 @@ def add_routes(app: FastAPI, service: "Service") -> None:
 
     @app.post("/activations")
     async def maps(request: Request, layer: str, model: str | None = None) -> dict[str, Any]:
-        """The maps that a layer makes of a photo, the most excited first, as one picture."""
+        """The maps that a layer makes of a photo, the most excited first, as pictures in data addresses."""
         chosen = service.model(model)
         picture = await picture_of(request, chosen)
         return await service.in_turn(_maps, chosen.opened, picture, layer)
+
+    @app.get("/networks")
+    async def networks() -> dict[str, Any]:
+        """The configurations of the paper: what each costs, and the errors that the paper gives for it."""
+        return {"networks": [_configuration(name) for name in PUBLISHED]}
 
     @app.get("/models/{name}/layers")
     async def layers(name: str) -> dict[str, Any]:
@@ -103,16 +116,26 @@ def add_routes(app: FastAPI, service: "Service") -> None:
 
     @app.get("/networks/{configuration}")
     async def network(configuration: str) -> dict[str, Any]:
-        """The layers of a configuration of the paper, with their accounts."""
-        if configuration not in CONFIGURATIONS:
-            raise Refused(404, "there is no such configuration.", f"There are {', '.join(CONFIGURATIONS)}.")
-        return {"layers": _accounts(Architecture(configuration))}
+        """A configuration of the paper: its layers with their accounts, their sums, and the errors published for it."""
+        _check_published(configuration)
+        return _configuration(configuration) | {"layers": _accounts(Architecture(configuration))}
 
 
 def layers_with_map(architecture: Architecture) -> list[str]:
     """The outputs whose maps can be looked at, in the order of the network."""
     names = [(layer.relu_name if layer.has_relu else layer.name, layer.kind) for layer in architecture.layers]
     return [name for name, kind in names if kind not in ("fc", "gap")]
+
+
+def _check_published(configuration: str) -> None:
+    """Raises Refused."""
+    if configuration not in PUBLISHED:
+        raise Refused(404, "there is no such configuration.", f"There are {', '.join(PUBLISHED)}.")
+
+
+def _configuration(name: str) -> dict[str, Any]:
+    totals = total(account_layers(Architecture(name)))
+    return {"name": name, "totals": totals.to_dict(), "errors": [error.to_dict() for error in PUBLISHED[name]]}
 
 
 def _file(name: str) -> Response:
@@ -150,7 +173,8 @@ def _maps(opened: OpenedModel, picture: np.ndarray, layer: str) -> dict[str, Any
         found = activations(_of_crops(opened), picture, layer)
     except UsageError as error:
         raise Refused(422, error.message, error.hint) from error
-    return {"layer": layer, "picture": _png_uri(to_png(activations_sheet(picture, found)))}
+    maps = [{"channel": int(channel), "picture": data_uri(tile, "PNG")} for tile, channel in map_tiles(found)]
+    return {"layer": layer, "channels": len(found.maps), "maps": maps}
 
 
 def _of_crops(opened: OpenedModel) -> OpenedModel:
@@ -161,9 +185,11 @@ def _of_crops(opened: OpenedModel) -> OpenedModel:
 
 def _accounts(architecture: Architecture, image_size: tuple[int, int] | None = None) -> list[dict[str, Any]]:
     """The input and each layer as JSON holds them."""
-    with_map = {layer.name for layer in architecture.layers if layer.kind not in ("fc", "gap")}
+    layers = {layer.name: layer for layer in architecture.layers}
+    with_map = {name for name, layer in layers.items() if layer.kind not in ("fc", "gap")}
+    kernels = {name: layer.kernel for name, layer in layers.items()}
     return [
-        account.to_dict() | {"has_map": account.name in with_map}
+        account.to_dict() | {"has_map": account.name in with_map, "kernel": kernels.get(account.name, 1)}
         for account in account_layers(architecture, image_size)
     ]
 
@@ -179,7 +205,3 @@ def _time_shares(model: ServedModel) -> Mapping[str, Mapping[str, float]]:
         whole = sum(seconds.values())
         model.time_shares = {name: {"time_share": share / whole} for name, share in seconds.items()}
     return model.time_shares
-
-
-def _png_uri(data: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(data).decode()}"

@@ -1,43 +1,13 @@
 // The page: a photo in, its answer and its reasons out. No text from outside ever becomes markup: textContent alone.
 
-import { say, speak } from "./words.js";
+import { drawNetwork } from "./network.js";
+import { $, ask, attempt, element, short, takeToken } from "./parts.js";
+import { preferred, say, speak } from "./words.js";
 
 const LARGEST = 20 * 2 ** 20;
-const $ = (id) => document.getElementById(id);
+const CONFIGURATIONS = ["A", "A-LRN", "B", "C", "D", "E"];
 const state = { photo: null, models: [], networks: new Map(), network: null, layer: null, turn: 0, reason: 0 };
-
-// -- the server ----------------------------------------------------------------------------------------------------
-
-/** The JSON of an answer; an Error with the server's own sentence where it refuses. */
-async function ask(path, body) {
-  const token = sessionStorage.getItem("token");
-  const headers = { ...(body ? { "content-type": body.type } : {}), ...(token ? { authorization: `Bearer ${token}` } : {}) };
-  let reply;
-  try {
-    reply = await fetch(path, body ? { method: "POST", body, headers } : { headers });
-  } catch {
-    throw new Error(say("gone"));
-  }
-  const found = await reply.json().catch(() => ({ error: `${reply.status} ${reply.statusText}` }));
-  if (reply.status === 401) $("key").hidden = false;
-  if (!reply.ok) {
-    const told = found.photos?.[0] ?? found;
-    throw new Error([told.error, told.hint].filter(Boolean).join(" "));
-  }
-  return found;
-}
-
 const query = (given) => new URLSearchParams(Object.entries(given).filter(([, value]) => value)).toString();
-
-/** Runs what may fail; the reason is told on the page. */
-async function attempt(work) {
-  try {
-    $("trouble").textContent = "";
-    await work();
-  } catch (error) {
-    $("trouble").textContent = error.message;
-  }
-}
 
 // -- the photo -----------------------------------------------------------------------------------------------------
 
@@ -48,7 +18,7 @@ function take(file) {
   state.turn += 1;
   state.reason += 1;
   $("answers").replaceChildren(element("p", "hint", "…"));
-  $("seen-stage").hidden = $("maps-picture").hidden = true;
+  $("seen-stage").hidden = $("maps-shown").hidden = true;
   $("explained").textContent = "";
   URL.revokeObjectURL($("shown").src);
   $("shown").src = URL.createObjectURL(file);
@@ -173,7 +143,7 @@ function point(event) {
 
 async function showNetwork() {
   const chosen = $("shown-network").value;
-  const path = chosen ? `networks/${chosen}` : `models/${$("model").value}/layers`;
+  const path = chosen ? `networks/${chosen}` : `models/${encodeURIComponent($("model").value)}/layers`;
   state.wanted = path;
   if (!state.networks.has(path)) state.networks.set(path, await ask(path));
   if (state.wanted !== path) return; // another one has been chosen meanwhile
@@ -185,85 +155,43 @@ async function showNetwork() {
     layers: layers.filter(({ weights }) => weights).length, side,
     parameters: short(sum("parameters")), macs: short(sum("macs")),
   })].filter(Boolean).join(" ");
-  $("layers").replaceChildren(...layers.map(drawLayer));
+  const configuration = chosen || model().architecture?.configuration;
+  $("all-about").hidden = !CONFIGURATIONS.includes(configuration);
+  $("all-about").href = `network/${configuration}`;
+  $("all-about").textContent = say("allAbout", { name: configuration });
   $("maps").hidden = Boolean(chosen);
-  $("maps-picture").hidden = true;
+  $("maps-shown").hidden = true;
+  const choose = drawNetwork(layers, (layer) => { state.layer = layer; offerMaps(); });
   choose(Math.max(0, layers.findLastIndex(({ kind }) => kind === "conv")));
-}
-
-/** A layer as a box: its height follows its map, its width its channels. */
-function drawLayer(layer, index) {
-  const [channels, height] = layer.output_shape;
-  const box = element("div", `layer ${layer.kind}`);
-  box.id = `layer-${index}`;
-  box.setAttribute("role", "option");
-  box.setAttribute("aria-label", `${layer.name}, ${layer.output_shape.join(" × ")}`);
-  box.title = layer.name;
-  Object.assign(box.style, {
-    height: `${8 + 18 * Math.log2(1 + height)}px`, width: `${4 + 2.6 * Math.log2(1 + channels)}px`,
-  });
-  box.addEventListener("click", () => choose(index));
-  box.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && choose(index));
-  return box;
-}
-
-function choose(index) {
-  const layer = state.network.layers[index];
-  state.layer = layer;
-  for (const [place, box] of [...$("layers").children].entries()) box.setAttribute("aria-selected", place === index);
-  $("layers").setAttribute("aria-activedescendant", `layer-${index}`);
-  const facts = {
-    name: layer.name, kind: say(layer.kind), shape: layer.output_shape.join(" × "),
-    parameters: layer.parameters.toLocaleString(), macs: layer.macs.toLocaleString(),
-    memory: bytes(4 * layer.activations), field: say("pixels", { n: layer.receptive_field }), stride: layer.stride,
-    ...(layer.time_share === undefined ? {} : { share: `${(100 * layer.time_share).toFixed(1)} %` }),
-  };
-  $("layer-facts").replaceChildren(...Object.entries(facts).map(([key, value]) => {
-    const pair = document.createElement("div");
-    pair.append(element("dt", "", say(key)), element("dd", "", value));
-    return pair;
-  }));
-  offerMaps();
 }
 
 function offerMaps() {
   $("maps").disabled = !state.layer?.has_map || !state.photo;
 }
 
-function walk(event) {
-  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-  if (!step) return;
-  event.preventDefault();
-  const boxes = [...$("layers").children];
-  const here = boxes.findIndex((box) => box.getAttribute("aria-selected") === "true");
-  const next = Math.min(boxes.length - 1, Math.max(0, here + step));
-  choose(next);
-  boxes[next].scrollIntoView({ block: "nearest", inline: "nearest" });
-}
-
 async function showMaps() {
-  const { name } = state.layer;
-  const found = await ask(`activations?${query({ model: $("model").value, layer: name })}`, state.photo);
-  Object.assign($("maps-picture"), { src: found.picture, alt: say("mapsAlt", { layer: name }), hidden: false });
+  const { photo, layer: { name } } = state;
+  const found = await ask(`activations?${query({ model: $("model").value, layer: name })}`, photo);
+  if (photo !== state.photo) return; // another one has come meanwhile
+  $("maps-title").textContent = say("mapsTitle", { layer: name, shown: found.maps.length, all: found.channels });
+  $("maps-picture").replaceChildren(...found.maps.map(({ channel, picture }) => {
+    const tile = element("figure");
+    tile.append(
+      Object.assign(document.createElement("img"), { src: picture, alt: say("mapAlt", { channel, layer: name }) }),
+      element("figcaption", "", channel),
+    );
+    return tile;
+  }));
+  $("maps-shown").hidden = false;
 }
 
 // -- small things --------------------------------------------------------------------------------------------------
-
-function element(kind, name = "", text = "") {
-  const made = document.createElement(kind);
-  if (name) made.className = name;
-  made.textContent = text;
-  return made;
-}
 
 function options(select, pairs) {
   const before = select.value;
   select.replaceChildren(...pairs.map(([value, text]) => Object.assign(document.createElement("option"), { value, text })));
   if (pairs.some(([value]) => value === before)) select.value = before;
 }
-
-const short = (number) => Intl.NumberFormat(document.documentElement.lang, { notation: "compact", maximumFractionDigits: 1 }).format(number);
-const bytes = (count) => (count < 2 ** 20 ? `${(count / 1024).toFixed(1)} KiB` : `${(count / 2 ** 20).toFixed(1)} MiB`);
 
 /** Fills the choices that depend on the model. */
 function offer() {
@@ -277,17 +205,16 @@ function translate(language) {
   speak(language);
   localStorage.setItem("language", language);
   options($("other"), [["", say("nobody")], ...state.models.map(({ name }) => [name, name])]);
-  options($("shown-network"), [["", say("ofModel")], ...["A", "A-LRN", "B", "C", "D", "E"].map((name) => [name, name])]);
+  options($("shown-network"), [["", say("ofModel")], ...CONFIGURATIONS.map((name) => [name, name])]);
   offer();
 }
 
 async function begin() {
-  const language = localStorage.getItem("language") ?? (navigator.language.startsWith("zh") ? "zh" : "en");
+  const language = preferred();
   $("language").value = language;
   speak(language);
   const found = await ask("models");
   state.models = found.models;
-  $("key").hidden = true;
   options($("model"), state.models.map(({ name }) => [name, name]));
   options($("method"), Object.entries(found.methods));
   translate(language);
@@ -308,16 +235,11 @@ document.addEventListener("paste", (event) => event.clipboardData.files.length &
 on("model", "change", () => attempt(async () => { offer(); await showNetwork(); await answer(); }));
 on("other", "change", () => attempt(answer));
 for (const id of ["method", "class", "layer"]) on(id, "change", () => attempt(async () => { offer(); await explain(); }));
-on("key", "submit", (event) => {
-  event.preventDefault();
-  sessionStorage.setItem("token", $("token").value);
-  attempt(begin);
-});
+takeToken(begin);
 on("opacity", "input", () => { $("heat").style.opacity = $("opacity").value / 100; });
 on("seen-stage", "pointermove", point);
 on("seen-stage", "pointerleave", () => { $("field").hidden = true; });
 on("shown-network", "change", () => attempt(showNetwork));
-on("layers", "keydown", walk);
 on("maps", "click", () => attempt(showMaps));
 on("shown", "load", outline);
 addEventListener("resize", () => state.photo && outline());
