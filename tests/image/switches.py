@@ -81,8 +81,8 @@ def import_everything(fault: str) -> tuple[int, list[str]]:
 
 
 def decode_everything(files: int, fault: str) -> int:
+    from damaged_photos import mutated, seeds
     from faults import plant
-    from mutations import mutated, seeds
 
     from verydeep.errors import ImageError
     from verydeep.image import ALL_FORMATS, decode

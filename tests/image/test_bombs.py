@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mutations import chunk
+from damaged_photos import chunk
 from PIL import Image
 from test_bad_inputs import run_worker
 

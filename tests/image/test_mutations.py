@@ -9,7 +9,7 @@ from dataclasses import asdict
 import mutations
 import numpy as np
 import pytest
-from mutations import SIDES, mutated, seeds
+from damaged_photos import SIDES, mutated, seeds
 
 from verydeep.errors import ImageError
 from verydeep.image import ALL_FORMATS, decode, fit

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mutations import PIPELINED, SMUGGLING, Mutations
+from mutated_requests import PIPELINED, SMUGGLING, Mutations
 from processes import children
 from routes import FORM, ROUTES, Request, exchange, status, v2, valid
 from serving import PATIENCE, Server, end, start
