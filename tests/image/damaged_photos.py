@@ -1,6 +1,6 @@
 """Decodes damaged files, each drawn by its number, in a process of their own, and prints what came of them as JSON.
 
-    python tests/image/mutations.py FIRST STEP FILES SECONDS [FAULT]
+    python tests/image/damaged_photos.py FIRST STEP FILES SECONDS [FAULT]
 
 The files are number FIRST, FIRST + STEP, ... of all FILES, as far as they come in SECONDS. The same number is the same
 file, on every machine with the same libraries.

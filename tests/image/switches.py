@@ -61,7 +61,7 @@ def filters_of_verydeep() -> list[str]:
 
 def import_everything(fault: str) -> tuple[int, list[str]]:
     """How many modules, and those that need what is not installed. With a fault: only what decodes, which is faster."""
-    import mutations  # noqa: F401
+    import damaged_photos  # noqa: F401
 
     import verydeep
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 
-import mutations
+import damaged_photos
 import numpy as np
 import pytest
 from damaged_photos import SIDES, mutated, seeds
@@ -35,7 +35,7 @@ def test_a_damaged_file_decodes_or_gives_one_error_that_names_it(amount, measure
     arguments = [str(processes), str(amount(1000 if fault else 4000, 2_000_000)), str(amount(10, 290)), fault]
     running = [
         subprocess.Popen(
-            [sys.executable, "-W", "always", mutations.__file__, str(first), *arguments],
+            [sys.executable, "-W", "always", damaged_photos.__file__, str(first), *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for first in range(processes)
