@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import product
@@ -54,6 +55,7 @@ def served() -> Iterator[str]:
         line = process.stderr.readline()
         found = re.search(r"http://\S+", line)
         assert found, line
+        threading.Thread(target=process.stderr.read, daemon=True).start()  # its log never fills the pipe
         yield found[0]
     finally:
         process.kill()
@@ -68,7 +70,7 @@ def ask_all(page: Any) -> None:
     page.wait_for_selector(".answer + .answer")
     page.locator(".layer.conv").nth(1).click()
     page.click("#maps")
-    page.wait_for_selector("#maps-picture:not([hidden])")
+    page.wait_for_selector("#maps-picture img")
     page.wait_for_load_state("networkidle")
     page.hover("#seen-stage")
     page.wait_for_timeout(200)

@@ -222,7 +222,7 @@ def pretend(page: Any, texts: "list[str]") -> None:
 
 
 @pytest.mark.soak("S16", goal=GOAL, here="300 payloads as every other text of a model, and as texts of /openapi.json")
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", ["", FAULTS[-1]])
 def test_every_other_text_of_a_model_is_text(browser, serve, photos, *, amount, measured, fault):
     texts, watch = [payload.text for payload in payloads(amount(40, 300), first=1000)], Watch()
     walk = range(0, len(texts), amount(5, 3))
@@ -257,7 +257,7 @@ def test_every_other_text_of_a_model_is_text(browser, serve, photos, *, amount, 
 
 
 @pytest.mark.soak("S16", goal=GOAL, here="300 payloads as a label or a layer that a request names, told in its error")
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", ["", FAULTS[-1]])
 def test_an_error_is_text(browser, serve, photos, *, amount, measured, fault):
     given = payloads(amount(16, 300), first=2000)
     watch = Watch()
@@ -323,7 +323,7 @@ def impostor(text: str) -> bytes:
 
 
 @pytest.mark.soak("S16", goal=GOAL, here="300 payloads as a photo's file name and in its EXIF, comments and XMP")
-@pytest.mark.parametrize("fault", ["", "file name shown", "file name shown, no CSP"])
+@pytest.mark.parametrize("fault", ["", "file name shown, no CSP"])
 def test_what_a_photo_is_called_and_says_is_no_program(browser, serve, amount, measured, fault):
     given = payloads(amount(16, 300), first=4000)
     kinds = ("image/png", "image/jpeg", "image/webp")
