@@ -24,6 +24,8 @@ ROUTES = {
     "/page/{name}": "GET",
     "/models": "GET",
     "/models/{name}/layers": "GET",
+    "/network/{configuration}": "GET",
+    "/networks": "GET",
     "/networks/{configuration}": "GET",
     "/health/live": "GET",
     "/health/ready": "GET",
