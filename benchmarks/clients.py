@@ -1,8 +1,9 @@
-"""Clients of the service, hundreds of them in one process, for `serving.py` and for the tests of what it promises."""
+"""Clients of the service, hundreds of them in one process, for `service.py` and for the tests of what it promises."""
 
 import asyncio
 import random
 import re
+import resource
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from dataclasses import dataclass, field
 FRESH = 3.0  # seconds: a server closes connections that were idle for longer
 PATIENCE = 60.0  # seconds
 MOST_AT_ONCE = 1900  # connections of a Poisson process
+
+_, _most = resource.getrlimit(resource.RLIMIT_NOFILE)  # each is an open file, of which shells allow a thousand
+resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _most))
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ async def ask_in_turn(
     *,
     clients: int,
     seconds: float = float("inf"),
-    requests: float = float("inf"),
+    requests: int | None = None,
     on_answer: Callable[[Answer], None] = lambda answer: None,
 ) -> Answers:
     """So many clients, each of which asks again when it is answered, until the seconds or the requests are over."""
@@ -58,14 +62,16 @@ async def ask_in_turn(
     async def client() -> None:
         nonlocal sent
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        while sent < requests and (start := time.perf_counter()) < end:
-            number, sent = sent, sent + 1
-            writer.write(request(number))
-            status, headers, body = await asyncio.wait_for(_answer(reader), PATIENCE)
-            answer = Answer(number, status, time.perf_counter() - start, headers, body)
-            answers.add(answer)
-            on_answer(answer)
-        writer.close()
+        try:
+            while (requests is None or sent < requests) and (start := time.perf_counter()) < end:
+                number, sent = sent, sent + 1
+                writer.write(request(number))
+                status, headers, body = await asyncio.wait_for(_answer(reader), PATIENCE)
+                answer = Answer(number, status, time.perf_counter() - start, headers, body)
+                answers.add(answer)
+                on_answer(answer)
+        finally:
+            writer.close()
 
     await asyncio.gather(*(client() for _ in range(clients)))
     return answers
@@ -82,7 +88,7 @@ async def ask_at_random(port: int, request: Callable[[int], bytes], *, rate: flo
     start, due = time.perf_counter(), 0.0
 
     async def ask(number: int, due: float) -> None:
-        status = 0
+        status, writer = 0, None
         try:
             is_fresh = free and time.perf_counter() - free[-1][0] < FRESH
             _, reader, writer = free.pop() if is_fresh else (0.0, *await asyncio.open_connection("127.0.0.1", port))
@@ -90,7 +96,8 @@ async def ask_at_random(port: int, request: Callable[[int], bytes], *, rate: flo
             status, _, _ = await asyncio.wait_for(_answer(reader), PATIENCE)
             free.append((time.perf_counter(), reader, writer))
         except (OSError, EOFError, asyncio.TimeoutError):
-            pass
+            if writer is not None:
+                writer.close()
         answers.add(Answer(number, status, time.perf_counter() - start - due))
 
     number = 0

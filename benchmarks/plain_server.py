@@ -1,4 +1,4 @@
-"""What most people would write: FastAPI, Pillow and torch, one photo a request. The rival of benchmarks/serving.py."""
+"""What most people would write: FastAPI, Pillow and torch, one photo a request. The rival of benchmarks/service.py."""
 
 import io
 import socket

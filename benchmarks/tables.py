@@ -163,15 +163,19 @@ def serving(rows: list[Row]) -> str:
 
 
 def soak(rows: list[Row]) -> str:
-    """A line for each promise: what `make soak` did and found, and which planted faults it noticed."""
+    """A line for each promise: what the last `make soak` did and found, and which planted faults it noticed."""
     tests: dict[str, dict[str, Row]] = {}  # test -> fault -> the last row of it
-    for row in rows:
+    same = ("commit", "machine")
+    for row in (row for row in rows if all(row[name] == rows[-1][name] for name in same)):
         tests.setdefault(row["test"].partition("[")[0], {})[row["fault"]] = row
     lines = ["| row | promise | done here | found | faults noticed |", "|---|---|---|---|---|"]
-    for found in sorted(tests.values(), key=lambda found: _row_number(found[""]["row"])):
+    whole = (found for found in tests.values() if "" in found)
+    for found in sorted(whole, key=lambda found: _row_number(found[""]["row"])):
         row = found[""]
         result = f"**{row['outcome']}** in {float(row['seconds']):.0f} s; {row['measured']}"
-        faults = ", ".join(fault for fault, noticed in found.items() if fault and noticed["outcome"] == "passed")
+        faults = ", ".join(
+            fault if row["outcome"] == "passed" else f"**not** {fault}" for fault, row in found.items() if fault
+        )
         lines.append(f"| {row['row']} | {row['goal']} | {row['here']} | {result} | {faults} |")
     return "\n".join([*lines, "", f"Measured on: {rows[-1]['machine']}.", ""])
 

@@ -137,4 +137,5 @@ def test_every_column_is_explained_in_benchmarks() -> None:
 
 def test_every_published_file_has_these_columns() -> None:
     for path in (REPOSITORY / "benchmarks" / "results").glob("*.csv"):
-        check_results(path)
+        if path.name not in ("training.csv", "soak.csv"):  # made by programs of their own
+            check_results(path)

@@ -64,7 +64,6 @@ class SlowEngine:
 def plant(fault: str) -> None:
     """Breaks the server."""
     if fault == "unbounded":
-        Batcher.__init__.__kwdefaults__ = None
         original = Batcher.__init__
 
         def unbounded(self: Batcher, run: Any, largest: int, capacity: int, *rest: Any) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from processes import children
 
 HARNESS = Path(__file__).parent / "harness.py"
 PATIENCE = 60.0  # seconds, on a machine that is busy
@@ -64,12 +65,7 @@ class Server:
     def handles(self) -> dict[str, int]:
         """What a process may leak: open files, threads and child processes."""
         count = {name: len(list((self._proc / name).iterdir())) for name in ("fd", "task")}
-        return {"files": count["fd"], "threads": count["task"], "processes": len(self.children())}
-
-    def children(self) -> list[int]:
-        """The processes that it has started."""
-        threads = (self._proc / "task").glob("*/children")
-        return [int(number) for thread in threads for number in thread.read_text().split()]
+        return {"files": count["fd"], "threads": count["task"], "processes": len(children(self.process.pid))}
 
     @property
     def _proc(self) -> Path:
@@ -126,8 +122,15 @@ def make_photo(number: int, side: int = 40) -> bytes:
     return file.getvalue()
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
+def becomes(is_so: Callable[[], bool], seconds: float = PATIENCE) -> bool:
+    """Whether it is so within that time."""
+    deadline = time.monotonic() + seconds
     while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    assert becomes(is_so)

@@ -8,24 +8,13 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import closing
 
 import pytest
 from processes import are_gone, children, zombies
-from serving import PATIENCE, Server, make_photo
+from serving import PATIENCE, Server, becomes, make_photo
 
 PNG = {"content-type": "image/png"}
-
-
-def wait_until(is_so: Callable[[], bool], seconds: float = PATIENCE) -> bool:
-    """Whether it was so within that time."""
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 @pytest.mark.soak(
@@ -42,7 +31,7 @@ def test_a_model_that_answers_wrongly_is_never_ready(serve, measured, fault):
         statuses.update(server.ask("GET", path).status for path in ("/health/ready", "/v2/health/ready"))
         return "error: model other is not ready" in server.log.read_text()
 
-    assert wait_until(is_told)
+    assert becomes(is_told)
     assert is_told(), "and it stays so"
     assert (set(statuses) == {503}) == (not fault)
     assert server.ask("GET", "/v2/models/toy/ready").status == 200
@@ -68,7 +57,7 @@ def seconds_until_not_ready(server: Server, photo: bytes) -> float:
     """From the signal on; infinity where it never says so."""
     busy = threading.Thread(target=server.ask, args=("POST", "/predict", photo, PNG))
     busy.start()
-    assert wait_until(lambda: server.metric("verydeep_requests_in_flight") == 2)
+    assert becomes(lambda: server.metric("verydeep_requests_in_flight") == 2)
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)) as connection:
 
         def status() -> int:
@@ -91,7 +80,7 @@ def seconds_until_not_ready(server: Server, photo: bytes) -> float:
     return found
 
 
-class Load(threading.Thread):
+class Asker(threading.Thread):
     """A client that asks until it is told to stop. found: how many photos were answered rightly, told, or wrongly."""
 
     def __init__(self, server: Server, right: dict[str, dict[str, float]], photos: list[bytes], seed: int) -> None:
@@ -135,7 +124,7 @@ def test_a_decoder_that_is_killed_costs_its_own_photo_and_is_replaced(serve, amo
     photos = [make_photo(number, side=300) for number in range(12)]
     answers = [server.predict(photo).json["photos"][0] for photo in photos]
     right = {answer["sha256"]: scores(answer) for answer in answers}
-    clients = [Load(server, right, photos, number) for number in range(4)]
+    clients = [Asker(server, right, photos, number) for number in range(4)]
     for client in clients:
         client.start()
 
@@ -151,12 +140,10 @@ def test_a_decoder_that_is_killed_costs_its_own_photo_and_is_replaced(serve, amo
         killed = chance.choice(sorted(running))
         os.kill(killed, signal.SIGKILL)
         began = time.monotonic()
-        is_replaced &= wait_until(
-            lambda known=frozenset(seen): len(children(server.process.pid) - known) == 1, patience
-        )
+        is_replaced &= becomes(lambda known=frozenset(seen): len(children(server.process.pid) - known) == 1, patience)
         delays.append(time.monotonic() - began)
         answered = right_answers() + 4  # of it and the other one
-        if not (is_replaced and wait_until(lambda wanted=answered: right_answers() >= wanted)):
+        if not (is_replaced and becomes(lambda wanted=answered: right_answers() >= wanted)):
             break
     for client in clients:
         client.is_over = True
@@ -184,4 +171,4 @@ def test_the_decoders_of_a_server_that_is_killed_end_by_themselves(serve):
     assert len(decoders) == 2
     server.process.kill()
     server.process.wait()
-    assert wait_until(lambda: are_gone(decoders))
+    assert becomes(lambda: are_gone(decoders))

@@ -6,9 +6,9 @@ import signal
 import threading
 import time
 from contextlib import closing
-from pathlib import Path
 
 import pytest
+from processes import are_gone, children
 from serving import PATIENCE, wait_until
 
 PNG = {"content-type": "image/png"}
@@ -52,7 +52,7 @@ def test_a_signal_at_a_random_moment_loses_no_request(serve, photos, amount, mea
     lost, answered, slowest = 0, 0, 0.0
     for turn in range(times):
         server = serve(engine_seconds=0.02, fault=fault)
-        children = server.children()
+        started = children(server.process.pid)
         clients = [Load(server, photo) for photo in photos[:6]]
         for client in clients:
             client.start()
@@ -64,7 +64,7 @@ def test_a_signal_at_a_random_moment_loses_no_request(serve, photos, amount, mea
         slowest = max(slowest, time.monotonic() - start)
         for client in clients:
             client.join(PATIENCE)
-        wait_until(lambda children=children: not any(Path(f"/proc/{child}").exists() for child in children))
+        wait_until(lambda started=started: are_gone(started))
         assert set().union(*(client.statuses for client in clients)) <= {200}
         lost += sum(client.lost for client in clients)
         answered += sum(client.answered for client in clients)
@@ -92,6 +92,7 @@ def test_it_is_not_ready_from_the_signal_on_and_answers_what_is_on_its_way(serve
 
 def test_the_second_signal_ends_it_at_once_and_no_process_is_left(serve, photos):
     server = serve(engine_seconds=30)
+    started = children(server.process.pid)
     client = Load(server, photos[0])
     client.start()
     wait_until(lambda: server.metric("verydeep_requests_in_flight") == 2)
@@ -100,5 +101,6 @@ def test_the_second_signal_ends_it_at_once_and_no_process_is_left(serve, photos)
     assert server.process.poll() is None, "it waits for the answer"
     server.process.send_signal(signal.SIGINT)
     assert server.process.wait(5) == 128 + signal.SIGINT
+    wait_until(lambda: are_gone(started))
     client.join(PATIENCE)
     assert client.lost == 1

@@ -12,7 +12,8 @@ import re
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from PIL import Image, _imaging
 from PIL.ImageFile import ImageFile
@@ -75,7 +76,7 @@ def open_picture(data: bytes, name: str) -> ImageFile:
 
 
 def _check_chunks(data: bytes) -> None:
-    """Raises BombError on a PNG whose chunks are too many: Pillow takes 25 times as long to pass over one."""
+    """Raises BombError on a PNG with too many chunks: Pillow takes 25 times as long as this loop to pass over one."""
     start, texts = 8, 0  # after the signature
     for _ in range(_MAX_CHUNKS):
         kind = data[start + 4 : start + 8]
@@ -110,18 +111,26 @@ def silence(data: bytes, name: str) -> Iterator[None]:
         yield
 
 
+def _libtiff_handler_setter() -> Any:
+    """libtiff's function that takes the address of a handler and returns the one before, or None."""
+    with suppress(OSError):
+        if found := getattr(ctypes.CDLL(_imaging.__file__), "TIFFSetErrorHandler", None):
+            found.argtypes, found.restype = [ctypes.c_void_p], ctypes.c_void_p
+            return found
+    return None  # where libtiff is linked into Pillow statically, its printing stays
+
+
 _one_at_a_time = threading.Lock()
-_set_libtiff_handler = getattr(ctypes.CDLL(_imaging.__file__), "TIFFSetErrorHandler", None)
+_set_libtiff_handler = _libtiff_handler_setter()
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors go to stderr where no logging is set up
 
 
 @contextmanager
 def _silent_libtiff() -> Iterator[None]:
     """libtiff prints its errors to stderr on its own, besides returning them, unless its handler is taken away."""
-    if _set_libtiff_handler is None:  # where libtiff is linked into Pillow statically, its printing stays
+    if _set_libtiff_handler is None:
         yield
         return
-    _set_libtiff_handler.argtypes, _set_libtiff_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
     handler = _set_libtiff_handler(None)
     try:
         yield

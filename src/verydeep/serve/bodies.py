@@ -1,6 +1,7 @@
 """The body of a request -> the photos in it, each with the name that errors call it by.
 
-A photo and a form are held once, as they arrive; JSON up to three times, as bytes, as text and as what it says.
+A photo and a form are held once, as they arrive; JSON up to three times, as bytes, as text and as what it says. Letters
+beyond ASCII take four bytes each in the latter two, and so do all others of the same text.
 """
 
 import base64
@@ -31,7 +32,7 @@ _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 class Photo:
     """The bytes of an image file, not looked at yet."""
 
-    data: bytes | bytearray
+    data: bytes | bytearray | memoryview
     name: str  # for errors: "photo 2", never what the client called it
 
 

@@ -1,7 +1,7 @@
 """The process that decodes photos for the server: frames in on stdin, frames out on stdout, until stdin ends.
 
 It has no more memory and time than it is given, can open neither file nor connection, and has nothing that it could
-lose: bytes that crash a decoder cost their own photo. (Windows has none of these limits.)
+lose: bytes that crash a decoder cost their own photo. (Windows has none of these limits, macOS none of memory.)
 
 frame      length of the head, length of the data (two 8-byte numbers), the head as JSON, the data
 question   head: the fields of a Preprocessing, "name"; data: the bytes of a photo
@@ -61,13 +61,8 @@ def _answer(head: dict[str, Any], data: bytes) -> bytes:
 
 
 def _limit_memory(memory_bytes: int) -> None:
-    with contextlib.suppress(ImportError):
-        import resource
-
-        _, most = resource.getrlimit(resource.RLIMIT_AS)
-        limit = memory_bytes if most == resource.RLIM_INFINITY else min(memory_bytes, most)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a photo's bytes do not stay in a core file
+    _limit("RLIMIT_AS", memory_bytes)
+    _limit("RLIMIT_CORE", 0)  # a photo's bytes do not stay in a core file
 
 
 def _load_readers() -> None:
@@ -79,20 +74,23 @@ def _load_readers() -> None:
 
 def _open_nothing() -> None:
     """What is open stays open, but no file and no connection joins it: each would have a number above the limit."""
-    with contextlib.suppress(ImportError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+    _limit("RLIMIT_NOFILE", 0)
 
 
 def _limit_time(seconds: float) -> None:
     """The server ends a process that takes too long. Where the server itself was killed, this does."""
-    with contextlib.suppress(ImportError):
+    _limit("RLIMIT_CPU", math.ceil(time.process_time() + seconds), can_rise=True)
+
+
+def _limit(name: str, value: int, *, can_rise: bool = False) -> None:
+    """Of the process, where the system has such a limit; it may have a lower one already."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
-        _, most = resource.getrlimit(resource.RLIMIT_CPU)
-        limit = math.ceil(time.process_time() + seconds)
-        resource.setrlimit(resource.RLIMIT_CPU, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
+        kind = getattr(resource, name)
+        _, most = resource.getrlimit(kind)
+        limit = value if most == resource.RLIM_INFINITY else min(value, most)
+        resource.setrlimit(kind, (limit, most if can_rise else limit))
 
 
 if __name__ == "__main__":

@@ -17,12 +17,12 @@ import verydeep
 from verydeep.errors import ImageError
 from verydeep.nouns import Preprocessing
 from verydeep.serve.decoder import LENGTHS, start_of_frame
-from verydeep.serve.guard import TOKEN
+from verydeep.serve.guard import TOKEN, Refused
 from verydeep.serve.limits import Limits
 
 _PIECE = 1 << 18  # bytes
 _PACKAGE = str(Path(verydeep.__file__).parent.parent)
-_START_SECONDS = 30.0  # for a process to load NumPy and Pillow, on a machine that is busy; no photo's own time
+_START_SECONDS = 20.0  # for a process to load NumPy and Pillow, on a machine that is busy; no photo's own time
 
 
 class Decoders:
@@ -44,8 +44,8 @@ class Decoders:
         for _ in range(self._limits.decoders):
             self._free.put_nowait(await self._spawn())
 
-    async def decode(self, data: bytes | bytearray, name: str, preprocessing: Preprocessing) -> np.ndarray:
-        """The photo as `image.fit` makes it, (h, w, 3) uint8. Raises ImageError.
+    async def decode(self, data: bytes | bytearray | memoryview, name: str, preprocessing: Preprocessing) -> np.ndarray:
+        """The photo as `image.fit` makes it, (h, w, 3) uint8. Raises ImageError; Refused where no process starts.
 
         A caller that is cancelled gives up its turn; once it has a process, that finishes the photo all the same.
         """
@@ -63,11 +63,10 @@ class Decoders:
 
     async def close(self) -> None:
         """Ends the processes, whatever they do."""
-        for process in list(self._all):
-            await self._end(process)
+        await asyncio.gather(*(self._end(process) for process in list(self._all)))
 
     async def _decode(
-        self, place: Process | None, data: bytes | bytearray, name: str, preprocessing: Preprocessing
+        self, place: Process | None, data: bytes | bytearray | memoryview, name: str, preprocessing: Preprocessing
     ) -> np.ndarray:
         """In that place, which is free again afterwards, with a process or without."""
         process = place if place is not None and place.returncode is None else None
@@ -78,17 +77,25 @@ class Decoders:
             if process in self._starting:
                 await asyncio.wait_for(_read(process), _START_SECONDS)
                 self._starting.discard(process)
+        except Exception as error:  # no photo's fault
+            await self._give_up(process)
+            raise Refused(503, "no decoder could be started.", "Try again.", retry_after=1) from error
+        try:
             answer = await asyncio.wait_for(_ask(process, data, name, preprocessing), self._limits.decode_seconds)
-        except Exception as error:  # whatever it was, the next photo gets a new process
-            if process is not None:
-                await self._end(process)
-            self._free.put_nowait(None)
+        except Exception as error:  # whatever it was
+            await self._give_up(process)
             what = "took too long to decode" if isinstance(error, asyncio.TimeoutError) else "broke its decoder"
             raise ImageError(f"{name} {what}.", "Save it anew as a JPEG or PNG.") from error
         self._free.put_nowait(process)
         if isinstance(answer, ImageError):
             raise answer
         return answer
+
+    async def _give_up(self, process: Process | None) -> None:
+        """Its place is free, and the next photo gets a new process."""
+        if process is not None:
+            await self._end(process)
+        self._free.put_nowait(None)
 
     def _finished(self, task: "asyncio.Task[np.ndarray]") -> None:
         self._tasks.discard(task)
@@ -124,7 +131,7 @@ class Decoders:
 
 
 async def _ask(
-    process: Process, data: bytes | bytearray, name: str, preprocessing: Preprocessing
+    process: Process, data: bytes | bytearray | memoryview, name: str, preprocessing: Preprocessing
 ) -> np.ndarray | ImageError:
     """Raises EOFError or OSError where the process has ended."""
     assert process.stdin is not None  # a pipe

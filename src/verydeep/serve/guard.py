@@ -8,6 +8,7 @@ body        its length as declared, and as it arrives; how long it takes; how mu
 """
 
 import asyncio
+import contextlib
 import hmac
 import json
 import re
@@ -110,8 +111,9 @@ class Guard:
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode()
-        answer = _Answer(send, request_id, self._is_draining)
-        body = _Body(receive, self, self._limits)
+        is_empty = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
+        body = _Body(receive, self, self._limits, is_empty=is_empty)
+        answer = _Answer(send, body, request_id, self._is_draining)
         start = time.perf_counter()
         try:
             with self._metrics.in_flight.track_inprogress():
@@ -189,11 +191,12 @@ class Guard:
 class _Body:
     """The body as it arrives."""
 
-    def __init__(self, receive: Receive, guard: Guard, limits: Limits) -> None:
+    def __init__(self, receive: Receive, guard: Guard, limits: Limits, *, is_empty: bool) -> None:
         self._receive = receive
         self._guard = guard
         self._limits = limits
         self._deadline = time.monotonic() + limits.body_seconds
+        self._is_empty = is_empty
         self._whole = asyncio.Event()
         self.held_bytes = 0
 
@@ -207,6 +210,16 @@ class _Body:
         """Returns when an answer to the whole body has taken too long."""
         await self._whole.wait()
         await asyncio.sleep(self._limits.request_seconds)
+
+    async def read_rest(self) -> None:
+        """Reads and throws away, for a while, what nobody wants: a connection closed before resets the answer."""
+        if not self._is_empty and not self._whole.is_set():
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._until_read(), self._limits.linger_seconds)
+
+    async def _until_read(self) -> None:
+        while (message := await self._receive())["type"] != "http.disconnect" and message.get("more_body", False):
+            pass
 
     async def receive(self) -> Message:
         """As ASGI has it. Raises Refused."""
@@ -231,8 +244,9 @@ class _Body:
 class _Answer:
     """What is sent, with the headers that every answer has."""
 
-    def __init__(self, send: Send, request_id: bytes, is_draining: Callable[[], bool]) -> None:
+    def __init__(self, send: Send, body: _Body, request_id: bytes, is_draining: Callable[[], bool]) -> None:
         self._send = send
+        self._body = body
         self._is_draining = is_draining
         self.request_id = request_id
         self.status = 0
@@ -244,6 +258,10 @@ class _Answer:
             if self._is_draining():
                 own.append((b"connection", b"close"))
             message = {**message, "headers": [*message.get("headers", []), *own]}
+        elif not message.get("more_body", False):
+            await self._send({**message, "more_body": True})
+            await self._body.read_rest()
+            message = {"type": "http.response.body", "body": b""}
         await self._send(message)
 
     async def refuse(self, refused: Refused) -> None:

@@ -81,7 +81,8 @@ def listen(host: str, port: int) -> socket.socket:
 def _ignore_newcomers(listener: socket.socket) -> None:
     """Between the last accept and the close nobody gets in: who asks hears nothing, asks again, and is refused.
 
-    By a filter of one instruction, which passes no packet on. Linux has it; elsewhere the moment stays.
+    By a filter of one instruction, which passes no packet on. Linux has it; elsewhere the moment stays, and everywhere
+    for who is half way in.
     """
     if sys.platform != "linux":
         return
@@ -196,7 +197,10 @@ class _Deadlines(H11Protocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """As every answer: counted, and with the headers that all have. After an answer there is none."""
+        """As every answer: counted, and with the headers that all have. After an answer there is none.
+
+        Where the header was in order and the body is not, the guard counts a client that has gone.
+        """
         body = b'{"error": "this is no HTTP request."}'
         if self.cycle is not None and not self.cycle.response_complete:  # the guard counts this request
             body = b"" if self.scope["method"] == "HEAD" else body
@@ -213,8 +217,8 @@ class _Deadlines(H11Protocol):
         self.transport.close()
 
     def on_response_complete(self) -> None:
-        if self.conn.their_state is h11.SEND_BODY:  # of a body that was refused
-            self._close_in(self._limits.linger_seconds)
+        if self.conn.their_state is h11.SEND_BODY:  # of a body that was refused, and does not end
+            self.transport.close()
         super().on_response_complete()
 
     def _await_header(self) -> None:

@@ -1,6 +1,6 @@
 """What the service carries, over loopback: appends rows to benchmarks/results/serving.csv. Let nothing else run.
 
-    python benchmarks/serving.py [MODEL | --architecture D] [--seconds N] [--rounds N]
+    python benchmarks/service.py [MODEL | --architecture D] [--seconds N] [--rounds N]
 
 Server and clients share the machine, so the figures are those of both together; they are for comparisons in one run.
 Three servers take turns: ours, ours with batches of one image, and a plain FastAPI handler around torch. Then ours
@@ -41,8 +41,9 @@ OURS = "verydeep serve"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("model", nargs="?")
-    parser.add_argument("--architecture", help="instead of a model: a network with random weights, such as D")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("model", nargs="?")
+    which.add_argument("--architecture", help="instead of a model: a network with random weights, such as D")
     parser.add_argument("--seconds", type=float, default=10.0, help="of a turn, and a third of the later measurements")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
@@ -51,10 +52,10 @@ def main() -> None:
             path = make_subject(Path(folder), architecture_named(given.architecture)).model
         else:
             path = find_model(given.model)
-        _measure(Service(path, "-" if given.architecture else model_label(path)), given.seconds, given.rounds)
+        _measure(Subject(path, "-" if given.architecture else model_label(path)), given.seconds, given.rounds)
 
 
-class Service:
+class Subject:
     """A model as it is served, and the rows of what is measured of it."""
 
     def __init__(self, model: Path, label: str) -> None:
@@ -92,17 +93,17 @@ class Service:
             self.add(f"{load}: p{share} of {status}, ms", [milliseconds], n=len(values))
 
 
-def _measure(service: Service, seconds: float, rounds: int) -> None:
+def _measure(subject: Subject, seconds: float, rounds: int) -> None:
     requests = [post("/predict", photo, "image/jpeg") for photo in _small(PHOTOS)]
-    capacity = _take_turns(service, requests, seconds, rounds)
-    with _server(service.command) as port:
-        _loads(service, port, requests, capacity, 3 * seconds)
-    _starts(service, requests[0])
+    capacity = _take_turns(subject, requests, seconds, rounds)
+    _starts(subject, requests[0])
+    with _server(subject.command) as port:
+        _loads(subject, port, requests, capacity, 3 * seconds)
 
 
-def _take_turns(service: Service, requests: Sequence[bytes], seconds: float, rounds: int) -> float:
+def _take_turns(subject: Subject, requests: Sequence[bytes], seconds: float, rounds: int) -> float:
     """The photos a second of ours."""
-    commands = {OURS: service.command, **service.rivals}
+    commands = {OURS: subject.command, **subject.rivals}
     rates: dict[str, list[float]] = {name: [] for name in commands}
     with ExitStack() as stack:
         ports = {name: stack.enter_context(_server(command)) for name, command in commands.items()}
@@ -113,13 +114,13 @@ def _take_turns(service: Service, requests: Sequence[bytes], seconds: float, rou
                 if round_number:  # the first warms up
                     rates[name].append(answers.statuses[200] / seconds)
     for name, values in rates.items():
-        service.add(f"{name}: photos a second, {CLIENTS} clients", values)
-    for name in service.rivals:
-        service.add(f"{OURS} over {name}: ratio", [a / b for a, b in zip(rates[OURS], rates[name], strict=True)])
+        subject.add(f"{name}: photos a second, {CLIENTS} clients", values)
+    for name in subject.rivals:
+        subject.add(f"{OURS} over {name}: ratio", [a / b for a, b in zip(rates[OURS], rates[name], strict=True)])
     return float(np.median(rates[OURS]))
 
 
-def _loads(service: Service, port: int, requests: Sequence[bytes], capacity: float, seconds: float) -> None:
+def _loads(subject: Subject, port: int, requests: Sequence[bytes], capacity: float, seconds: float) -> None:
     def at(times: float) -> Answers:
         rate = times * capacity
         return asyncio.run(ask_at_random(port, lambda n: requests[n % len(requests)], rate=rate, seconds=seconds))
@@ -127,21 +128,21 @@ def _loads(service: Service, port: int, requests: Sequence[bytes], capacity: flo
     at(0.7)  # warms up
     calm = at(0.7)
     for share in (50, 99):
-        service.add_share(f"{OURS} at 70 % load", calm, 200, share)
+        subject.add_share(f"{OURS} at 70 % load", calm, 200, share)
     flood = at(5)
-    service.add(f"{OURS} at five times the load: answered, of the peak", [flood.statuses[200] / seconds / capacity])
+    subject.add(f"{OURS} at five times the load: answered, of the peak", [flood.statuses[200] / seconds / capacity])
     for status in (200, 503):
-        service.add_share(f"{OURS} at five times the load", flood, status, 99)
+        subject.add_share(f"{OURS} at five times the load", flood, status, 99)
     others = flood.statuses.total() - flood.statuses[200] - flood.statuses[503]
-    service.add(f"{OURS} at five times the load: other answers", [float(others)], n=flood.statuses.total())
+    subject.add(f"{OURS} at five times the load: other answers", [float(others)], n=flood.statuses.total())
 
 
-def _starts(service: Service, request: bytes) -> None:
+def _starts(subject: Subject, request: bytes) -> None:
     """From the command's start until the page has come, and until a photo is classified."""
     page, answer = [], []
     for _ in range(STARTS + 1):
         start = time.perf_counter()
-        with _server(service.command) as port:
+        with _server(subject.command) as port:
             with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
                 connection.request("GET", "/")
                 assert connection.getresponse().status == 200
@@ -149,8 +150,8 @@ def _starts(service: Service, request: bytes) -> None:
             answers = asyncio.run(ask_in_turn(port, lambda n: request, clients=1, requests=1))
             assert answers.statuses[200] == 1
             answer.append(time.perf_counter() - start)
-    service.add(f"{OURS}: seconds from the command to the page", page[1:])  # the first brings files into memory
-    service.add(f"{OURS}: seconds from the command to the first answer", answer[1:])
+    subject.add(f"{OURS}: seconds from the command to the page", page[1:])  # the first brings files into memory
+    subject.add(f"{OURS}: seconds from the command to the first answer", answer[1:])
 
 
 def _small(paths: Sequence[Path]) -> list[bytes]:
