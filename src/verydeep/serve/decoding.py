@@ -22,7 +22,8 @@ from verydeep.serve.limits import Limits
 
 _PIECE = 1 << 18  # bytes
 _PACKAGE = str(Path(verydeep.__file__).parent.parent)
-_START_SECONDS = 20.0  # for a process to load NumPy and Pillow, on a machine that is busy; no photo's own time
+_TRIES = 4  # to start another process
+_START_SECONDS = 5.0  # for a process to load NumPy and Pillow, on a machine that is busy; no photo's own time
 
 
 class Decoders:
@@ -69,6 +70,26 @@ class Decoders:
         self, place: Process | None, data: bytes | bytearray | memoryview, name: str, preprocessing: Preprocessing
     ) -> np.ndarray:
         """In that place, which is free again afterwards, with a process or without."""
+        tries = 0
+        while (process := await self._ready(place)) is None and tries < _TRIES:
+            place, tries = None, tries + 1
+        if process is None:  # no photo's fault
+            self._free.put_nowait(None)
+            raise Refused(503, "no decoder could be started.", "Try again.", retry_after=1)
+        try:
+            answer = await asyncio.wait_for(_ask(process, data, name, preprocessing), self._limits.decode_seconds)
+        except Exception as error:  # whatever it was
+            await self._end(process)
+            self._free.put_nowait(None)
+            what = "took too long to decode" if isinstance(error, asyncio.TimeoutError) else "broke its decoder"
+            raise ImageError(f"{name} {what}.", "Save it anew as a JPEG or PNG.") from error
+        self._free.put_nowait(process)
+        if isinstance(answer, ImageError):
+            raise answer
+        return answer
+
+    async def _ready(self, place: Process | None) -> Process | None:
+        """Its process, a new one where it has none that lives; None where that does not get ready."""
         process = place if place is not None and place.returncode is None else None
         try:
             if place is not None and process is None:  # it was killed while it waited
@@ -77,25 +98,11 @@ class Decoders:
             if process in self._starting:
                 await asyncio.wait_for(_read(process), _START_SECONDS)
                 self._starting.discard(process)
-        except Exception as error:  # no photo's fault
-            await self._give_up(process)
-            raise Refused(503, "no decoder could be started.", "Try again.", retry_after=1) from error
-        try:
-            answer = await asyncio.wait_for(_ask(process, data, name, preprocessing), self._limits.decode_seconds)
-        except Exception as error:  # whatever it was
-            await self._give_up(process)
-            what = "took too long to decode" if isinstance(error, asyncio.TimeoutError) else "broke its decoder"
-            raise ImageError(f"{name} {what}.", "Save it anew as a JPEG or PNG.") from error
-        self._free.put_nowait(process)
-        if isinstance(answer, ImageError):
-            raise answer
-        return answer
-
-    async def _give_up(self, process: Process | None) -> None:
-        """Its place is free, and the next photo gets a new process."""
-        if process is not None:
-            await self._end(process)
-        self._free.put_nowait(None)
+        except Exception:  # whatever it was
+            if process is not None:
+                await self._end(process)
+            return None
+        return process
 
     def _finished(self, task: "asyncio.Task[np.ndarray]") -> None:
         self._tasks.discard(task)
