@@ -23,7 +23,7 @@ from verydeep.serve.limits import Limits
 _PIECE = 1 << 18  # bytes
 _PACKAGE = str(Path(verydeep.__file__).parent.parent)
 _TRIES = 4  # to start another process
-_START_SECONDS = 5.0  # for a process to load NumPy and Pillow, on a machine that is busy; no photo's own time
+_START_SECONDS = 10.0  # for a process to load NumPy and Pillow, on a machine that is busy; no photo's own time
 
 
 class Decoders:
