@@ -93,7 +93,8 @@ def test_of_many_clients_each_gets_its_own_answer_and_nothing_is_left(serve, toy
     predictor = Predictor(model, engine=engine)
     right = np.concatenate([predictor.predict_proba([photo]) for photo in photos])
     places = {name: place for place, name in enumerate(predictor.model.info.classes)}
-    server = serve(model=model, engine=engine, fault=fault, engine_seconds=amount(0.001, 0.0))
+    room = {"queued_batches": 16}  # for all of them
+    server = serve(model=model, engine=engine, fault=fault, engine_seconds=amount(0.001, 0.0), limits=room)
     memory, wrong = [], []
 
     def request(number: int) -> bytes:
