@@ -112,6 +112,7 @@ def test_an_answer_waits_for_no_layers_and_goes_without_them(page, photos):
     change(page, "#model", "other")
     expect(page, ".answer h3").to_have_text(["other"])
     expect(page, "#trouble").to_have_text("too slow")
+    expect(page, "#trouble").to_be_in_viewport()
     page.select_option("#method", "gradient")
     expect(page, "#explained").to_contain_text("small change")
     expect(page, "#trouble").to_have_text("too slow")
