@@ -58,7 +58,7 @@ def served() -> Iterator[str]:
         threading.Thread(target=process.stderr.read, daemon=True).start()  # its log never fills the pipe
         yield found[0]
     finally:
-        process.kill()
+        process.terminate()
         process.wait()
 
 

@@ -1,13 +1,16 @@
 """Servers with a door left open, so that a test can show that it would notice; `harness` plants them."""
 
 import contextlib
+import hashlib
 import traceback
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from verydeep.serve import bodies, guard, open_inference, server
+from fastapi import Response
+
+from verydeep.serve import app, bodies, guard, open_inference, server, views
 from verydeep.serve.app import Service
 from verydeep.serve.decoding import Decoders
 from verydeep.serve.guard import Guard, Refused
@@ -100,6 +103,26 @@ def _decoders_are_not_replaced() -> None:
     Decoders._spawn = spawn
 
 
+def _photos_are_kept() -> None:
+    photos_of, add_routes, kept = app.photos_of, views.add_routes, {}
+
+    async def keep(request: Any, limits: Any) -> Any:
+        photos = await photos_of(request, limits)
+        kept.update({hashlib.sha256(photo.data).hexdigest(): bytes(photo.data) for photo in photos})
+        return photos
+
+    def add(to: Any, service: Any) -> None:
+        add_routes(to, service)
+
+        @to.get("/uploads/{name}")
+        async def upload(name: str) -> Response:
+            if name not in kept:
+                raise Refused(404, "there is no such photo.")
+            return Response(kept[name], media_type="image/png")
+
+    app.photos_of, views.add_routes = keep, add
+
+
 def _it_keeps_a_diary() -> None:
     original = Metrics.count_batch
 
@@ -123,4 +146,5 @@ FAULTS: dict[str, Callable[[], None]] = {
     "ready while it drains": _it_is_ready_while_it_drains,
     "decoders are not replaced": _decoders_are_not_replaced,
     "it keeps a diary": _it_keeps_a_diary,
+    "photos are kept": _photos_are_kept,
 }

@@ -106,14 +106,14 @@ class Payload:
 
 
 def payloads(count: int, first: int = 0) -> list[Payload]:
-    """The first `count` of them, all different; their numbers begin with `first`.
+    """`count` of them from the number `first` on, all different.
 
     Forty-seven vectors, thirteen breakouts and eleven tricks have no common divisor: no three meet twice.
     """
-    return [_payload(number, first + number) for number in range(count)]
+    return [_payload(number) for number in range(first, first + count)]
 
 
-def _payload(place: int, number: int) -> Payload:
-    vector, breakout = VECTORS[place % len(VECTORS)], BREAKOUTS[place % len(BREAKOUTS)]
-    text = TRICKS[place % len(TRICKS)](breakout + vector)
+def _payload(number: int) -> Payload:
+    vector, breakout = VECTORS[number % len(VECTORS)], BREAKOUTS[number % len(BREAKOUTS)]
+    text = TRICKS[number % len(TRICKS)](breakout + vector)
     return Payload(number, text.replace(_JS, f"top.pwned({number})").replace(_URL, f"//{WATCHED}/{number}"))

@@ -1,5 +1,6 @@
 """The page in Chromium, used as a person would: every control, and what is told when something goes wrong."""
 
+import io
 import math
 import re
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from browsing import IN_BROWSER, expect, give, wait_for_answer
+from PIL import Image
 from serving import end, start
 
 pytestmark = IN_BROWSER
@@ -92,6 +94,69 @@ def test_two_models_are_compared_on_one_photo(page, photos):
     expect(page, ".answer h3").to_have_text(["other"])  # a model is not compared with itself
 
 
+def hold(page: Any, pattern: str) -> "list[Any]":
+    """The next request to an address like this, once it has come: it is not let through."""
+    held: list[Any] = []
+
+    def keep(route: Any) -> None:
+        held.append(route)
+
+    page.route(re.compile(pattern), keep, times=1)
+    return held
+
+
+def test_an_answer_waits_for_no_layers_and_goes_without_them(page, photos):
+    page.route(re.compile("models/other/layers"), lambda route: route.fulfill(status=422, json={"error": "too slow"}))
+    give(page, photos[3])
+    wait_for_answer(page)
+    change(page, "#model", "other")
+    expect(page, ".answer h3").to_have_text(["other"])
+    expect(page, "#trouble").to_have_text("too slow")
+    expect(page, "#trouble").to_be_in_viewport()
+    page.select_option("#method", "gradient")
+    expect(page, "#explained").to_contain_text("small change")
+    expect(page, "#trouble").to_have_text("too slow")
+    assert page.is_disabled("#maps")
+    change(page, "#model", "toy")
+    expect(page, "#maps").to_be_enabled()
+    expect(page, "#trouble").to_have_text("")
+
+
+def test_what_was_overtaken_is_not_shown_and_its_failure_not_told(page, photos):
+    answer, maps = hold(page, "predict"), hold(page, "activations")
+    give(page, photos[4])
+    page.click("#maps")
+    page.wait_for_timeout(200)
+    give(page, photos[5])
+    wait_for_answer(page)
+    for route in (answer[0], maps[0]):
+        route.fulfill(status=422, json={"error": "of the photo before"})
+    page.wait_for_timeout(200)
+    expect(page, "#trouble").to_have_text("")
+    expect(page, ".answer").to_have_count(1)
+    maps = hold(page, "activations")
+    page.click("#maps")
+    page.wait_for_timeout(200)
+    change(page, "#model", "other")
+    maps[0].continue_()
+    page.wait_for_load_state("networkidle")
+    expect(page, "#maps-picture img").to_have_count(0)
+
+
+@pytest.mark.parametrize("shape", [(40, 160), (160, 40), (30, 30)])
+def test_a_photo_keeps_its_shape_and_the_outline_is_its_middle(page, shape):
+    file = io.BytesIO()
+    Image.new("RGB", shape).save(file, "PNG")
+    give(page, file.getvalue())
+    wait_for_answer(page)
+    photo, box = page.locator("#shown").bounding_box(), page.locator("#crop-box").bounding_box()
+    assert photo["width"] / photo["height"] == pytest.approx(shape[0] / shape[1], rel=0.02)
+    assert box["width"] == pytest.approx(min(photo["width"], photo["height"]) * 32 / 36, abs=1)
+    assert box["height"] == pytest.approx(box["width"])
+    for side, length in (("x", "width"), ("y", "height")):
+        assert box[side] + box[length] / 2 == pytest.approx(photo[side] + photo[length] / 2, abs=1)
+
+
 def test_the_network_is_walked_by_keys_and_by_pointer(page, photos):
     page.focus("#layers")
     name = page.locator("#layer-facts dd").first
@@ -102,8 +167,14 @@ def test_the_network_is_walked_by_keys_and_by_pointer(page, photos):
     assert name.inner_text() == "input"
     page.locator(".layer").nth(2).hover()
     assert name.inner_text() == "conv1_2"
+    expect(page, ".layer[aria-selected=true]").to_have_id("layer-0")
     page.hover("#network-title")
     assert name.inner_text() == "input", "what is pointed at is shown in passing"
+    page.focus("#layers")
+    page.keyboard.press("End")
+    expect(page, ".layer:last-child").to_have_attribute("aria-selected", "true")
+    page.keyboard.press("Home")
+    assert name.inner_text() == "input"
     page.select_option("#shown-network", "D")
     expect(page, ".layer").to_have_count(22)
     assert "138.4M parameters" in page.inner_text("#network-text")
@@ -123,15 +194,25 @@ def test_the_camera_takes_a_photo(page):
     page.click("#shoot")
     wait_for_answer(page)
     assert page.is_hidden("#live")
+    expect(page, "#camera").to_be_focused()
+
+
+def test_a_camera_that_fails_is_let_go(page):
+    page.evaluate("() => { HTMLVideoElement.prototype.play = () => Promise.reject(new Error('no')); }")
+    page.click("#camera")
+    expect(page, "#trouble").to_contain_text("no camera")
+    assert page.evaluate("video.srcObject.getTracks().map(track => track.readyState)") == ["ended"]
+    expect(page, "#camera").to_be_enabled()
 
 
 def test_a_photo_is_taken_by_drop_and_by_paste(page, photos):
     hand_over = """([kind, target, name, bytes]) => {
         const files = new DataTransfer();
         files.items.add(new File([new Uint8Array(bytes)], "a.png", { type: "image/png" }));
-        document.querySelector(target).dispatchEvent(new kinds[kind](kind, { bubbles: true, [name]: files }));
+        const event = new kinds[kind](kind, { bubbles: true, cancelable: true, [name]: files });
+        return !document.querySelector(target).dispatchEvent(event);
     }""".replace("kinds", "({ drop: DragEvent, paste: ClipboardEvent })")
-    page.evaluate(hand_over, ["drop", "#drop", "dataTransfer", list(photos[5])])
+    assert page.evaluate(hand_over, ["drop", "#network", "dataTransfer", list(photos[5])]), "the browser stays here"
     wait_for_answer(page)
     first = page.get_attribute("#seen", "src")
     page.evaluate(hand_over, ["paste", "body", "clipboardData", list(photos[6])])
@@ -141,6 +222,7 @@ def test_a_photo_is_taken_by_drop_and_by_paste(page, photos):
 def test_trouble_is_told_in_words(page, browser, toy_model, tmp_path, photos):
     give(page, b"nonsense")
     expect(page, "#trouble").to_contain_text("the photo is not")
+    expect(page, "#answers").to_have_text("No answer yet.")
     give(page, b"text", "text/plain")
     expect(page, "#trouble").to_have_text("That is no JPEG, PNG or WebP picture.")
     give(page, b"\x89PNG" + bytes(21 << 20))
@@ -175,6 +257,42 @@ def test_a_server_with_a_token_asks_for_it(browser, toy_model, tmp_path, photos)
     end(running)
 
 
+def test_a_photo_may_come_before_the_token(browser, serve, photos):
+    token = "Schlüssel 密钥"  # noqa: S105, of a test
+    server = serve(token=token)
+    page = browser.new_page(locale="en-GB")
+    said: list[str] = []
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(f"http://127.0.0.1:{server.port}/")
+    expect(page, "#trouble").to_contain_text("token")
+    page.select_option("#language", "zh")
+    give(page, photos[0])
+    page.fill("#token", "密")
+    page.click("#key button")
+    expect(page, "#trouble").to_contain_text("token")
+    page.fill("#token", token)
+    page.click("#key button")
+    wait_for_answer(page)
+    expect(page, "#trouble").to_have_text("")
+    assert page.inner_text("#answer-title") == "结果"
+    assert said == []
+    page.close()
+
+
+def test_a_browser_that_keeps_nothing_shows_the_page_as_well(browser, serve, photos):
+    server = serve(token="secret")  # noqa: S106, of a test
+    page = browser.new_page(locale="zh-CN")
+    page.add_init_script("""for (const store of ["localStorage", "sessionStorage"])
+        Object.defineProperty(window, store, { get() { throw new DOMException("blocked", "SecurityError"); } });""")
+    page.goto(f"http://127.0.0.1:{server.port}/")
+    page.fill("#token", "secret")
+    page.press("#token", "Enter")
+    page.wait_for_selector(".layer")
+    give(page, photos[0])
+    wait_for_answer(page)
+    page.close()
+
+
 def test_what_programs_can_ask_is_listed(page):
     page.goto(page.url.rstrip("/") + "/docs")
     page.wait_for_selector("text=POST /predict")
@@ -183,14 +301,29 @@ def test_what_programs_can_ask_is_listed(page):
 def test_every_word_has_its_translation(page, photos):
     give(page, photos[0])
     wait_for_answer(page)
+    page.locator(".layer.conv").first.click()
+    page.click("#maps")
+    page.wait_for_selector("#maps-picture img")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
     page.select_option("#language", "zh")
     expect(page, "html").to_have_attribute("lang", "zh-Hans")
+    assert "亮处" in page.inner_text("#explained")
+    assert "通道" in page.inner_text("#maps-title")
+    expect(page, ".layer[aria-selected=true]").to_have_id("layer-1")
+    page.wait_for_timeout(200)
+    assert [url for url in asked if not url.startswith(("blob:", "data:"))] == [], "nothing is asked anew"
     assert page.inner_text("#answer-title") == "结果"
     page.reload()
     page.wait_for_selector(".layer")
     assert page.inner_text("#why-title") == "为什么", "the choice is remembered"
     keys = page.evaluate("import('./page/words.js').then(({ WORDS }) => [WORDS.en, WORDS.zh].map(Object.keys))")
     assert sorted(keys[0]) == sorted(keys[1])
+    pairs = page.evaluate(
+        "import('./page/words.js').then(({ WORDS: { en, zh } }) => Object.keys(en).map(key => [en[key], zh[key]]))"
+    )
+    for english, chinese in pairs:
+        assert set(re.findall(r"{\w+}", english)) == set(re.findall(r"{\w+}", chinese)), chinese
 
 
 def test_a_language_that_another_program_stored_does_no_harm(page):
@@ -246,7 +379,11 @@ def test_each_configuration_is_walked_from_the_picture_to_the_scores(explained, 
 def product(text: str) -> int:
     """ "3 × 3 × 64 + 64" -> 640."""
     weights, _, biases = text.partition(" + ")
-    return math.prod(int(factor) for factor in weights.split(" × ")) + int(biases or 0)
+    return math.prod(whole(factor) for factor in weights.split(" × ")) + whole(biases or "0")
+
+
+def whole(text: str) -> int:
+    return int(text.replace(",", ""))
 
 
 def test_a_configurations_page_speaks_chinese_and_is_walked_by_keys(explained):
@@ -259,7 +396,6 @@ def test_a_configurations_page_speaks_chinese_and_is_walked_by_keys(explained):
     for _ in range(2):
         page.keyboard.press("ArrowRight")
     assert page.locator("#layer-facts dd").first.inner_text() == "pool1"
-    page.keyboard.press("Shift+Tab")  # to the table beside it
     page.focus("#configurations a")
     page.keyboard.press("Enter")
     page.wait_for_url("**/network/A")
@@ -294,13 +430,15 @@ def test_a_configurations_page_asks_for_the_token(browser, serve):
 
 
 @pytest.mark.parametrize("name", ["A-LRN", "E"])
-@pytest.mark.parametrize("width", [320, 820])
+@pytest.mark.parametrize("width", [320, 660, 740, 820])
 def test_no_configurations_page_is_wider_than_the_window(browser, server, name, width):
     for locale in ("en-GB", "zh-CN"):
         page = browser.new_page(viewport={"width": width, "height": 800}, locale=locale)
         page.goto(f"http://127.0.0.1:{server.port}/network/{name}")
         page.wait_for_selector(".block")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        texts = page.locator(".block td small")
+        assert texts.evaluate_all("all => all.every(one => one.scrollWidth <= one.closest('td').clientWidth)")
         page.close()
 
 
@@ -312,6 +450,17 @@ def test_nothing_is_wider_than_the_window(browser, server, photos, width):
     give(page, photos[7])
     wait_for_answer(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
+
+
+def test_on_a_touch_screen_each_layer_has_room_for_a_finger(browser, server):
+    page = browser.new_page(viewport={"width": 320, "height": 800}, has_touch=True, is_mobile=True)
+    page.goto(f"http://127.0.0.1:{server.port}/")
+    page.wait_for_selector(".layer")
+    page.select_option("#shown-network", "E")
+    expect(page, ".layer").to_have_count(25)
+    assert min(page.locator(".layer").evaluate_all("all => all.map(one => one.offsetWidth)")) >= 24
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
     page.close()
 
 

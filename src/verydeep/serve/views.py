@@ -15,7 +15,7 @@ from PIL import Image
 
 from verydeep.accounting import account_layers, total
 from verydeep.accounting.published import PUBLISHED
-from verydeep.architecture import Architecture
+from verydeep.architecture import Architecture, Layer
 from verydeep.errors import ImageError, UsageError
 from verydeep.explain import explain
 from verydeep.explain.activations import activations
@@ -39,6 +39,7 @@ _FILES = {
     "app.js": "text/javascript",
     "configuration.js": "text/javascript",
     "docs.js": "text/javascript",
+    "kept.js": "text/javascript",
     "network.js": "text/javascript",
     "parts.js": "text/javascript",
     "words.js": "text/javascript",
@@ -123,8 +124,11 @@ def add_routes(app: FastAPI, service: "Service") -> None:
 
 def layers_with_map(architecture: Architecture) -> list[str]:
     """The outputs whose maps can be looked at, in the order of the network."""
-    names = [(layer.relu_name if layer.has_relu else layer.name, layer.kind) for layer in architecture.layers]
-    return [name for name, kind in names if kind not in ("fc", "gap")]
+    return [layer.relu_name if layer.has_relu else layer.name for layer in architecture.layers if _has_map(layer)]
+
+
+def _has_map(layer: Layer) -> bool:
+    return layer.kind not in ("fc", "gap")
 
 
 def _check_published(configuration: str) -> None:
@@ -186,7 +190,7 @@ def _of_crops(opened: OpenedModel) -> OpenedModel:
 def _accounts(architecture: Architecture, image_size: tuple[int, int] | None = None) -> list[dict[str, Any]]:
     """The input and each layer as JSON holds them."""
     layers = {layer.name: layer for layer in architecture.layers}
-    with_map = {name for name, layer in layers.items() if layer.kind not in ("fc", "gap")}
+    with_map = {name for name, layer in layers.items() if _has_map(layer)}
     kernels = {name: layer.kernel for name, layer in layers.items()}
     return [
         account.to_dict() | {"has_map": account.name in with_map, "kernel": kernels.get(account.name, 1)}

@@ -1,39 +1,43 @@
 // The page: a photo in, its answer and its reasons out. No text from outside ever becomes markup: textContent alone.
 
 import { drawNetwork } from "./network.js";
-import { $, ask, attempt, element, short, takeToken } from "./parts.js";
+import { $, ask, attempt, element, giveUp, short, takeToken, tell } from "./parts.js";
 import { preferred, say, speak } from "./words.js";
 
 const LARGEST = 20 * 2 ** 20;
-const CONFIGURATIONS = ["A", "A-LRN", "B", "C", "D", "E"];
-const state = { photo: null, models: [], networks: new Map(), network: null, layer: null, turn: 0, reason: 0 };
+const state = {
+  models: [], configurations: [], networks: new Map(),
+  photo: null, network: null, chosen: 0, // the place of the layer
+  answers: [], reasons: null, maps: null, // kept, to be told in another language
+};
 const query = (given) => new URLSearchParams(Object.entries(given).filter(([, value]) => value)).toString();
+const model = () => state.models.find(({ name }) => name === $("model").value); // none before the server has told them
 
 // -- the photo -----------------------------------------------------------------------------------------------------
 
 function take(file) {
-  if (!/^image\/(jpeg|png|webp)$/.test(file?.type ?? "")) return void ($("trouble").textContent = say("notPhoto"));
-  if (file.size > LARGEST) return void ($("trouble").textContent = say("tooLarge"));
+  if (!/^image\/(jpeg|png|webp)$/.test(file?.type ?? "")) return tell(answer, say("notPhoto"));
+  if (file.size > LARGEST) return tell(answer, say("tooLarge"));
+  for (const work of [film, explain, showMaps]) giveUp(work);
   state.photo = file;
-  state.turn += 1;
-  state.reason += 1;
-  $("answers").replaceChildren(element("p", "hint", "…"));
-  $("seen-stage").hidden = $("maps-shown").hidden = true;
-  $("explained").textContent = "";
+  forget();
+  drawMaps(null);
+  offerMaps();
   URL.revokeObjectURL($("shown").src);
   $("shown").src = URL.createObjectURL(file);
-  $("shown").alt = say("photoAlt");
   $("stage").hidden = false;
-  offerMaps();
   attempt(answer);
 }
 
-/** Outlines the square that the model's preprocessing cuts out. */
+/** Gives the photo its room, and outlines the square that the model's preprocessing cuts out. */
 function outline() {
   const image = $("shown");
+  const { naturalWidth: width, naturalHeight: height } = image;
+  $("stage").style.maxWidth = `${(24 * width) / height}rem`; // so it is 24rem high at most
+  $("crop-box").hidden = !model();
+  if (!model()) return;
   const { resize, crop } = model().preprocessing;
-  const scale = image.clientWidth / image.naturalWidth;
-  const side = (Math.min(image.naturalWidth, image.naturalHeight) * crop * scale) / resize;
+  const side = (Math.min(width, height) * crop * image.clientWidth) / width / resize;
   Object.assign($("crop-box").style, {
     width: `${side}px`, height: `${side}px`,
     left: `${(image.clientWidth - side) / 2}px`, top: `${(image.clientHeight - side) / 2}px`,
@@ -41,19 +45,23 @@ function outline() {
 }
 
 async function film() {
+  $("camera").disabled = true; // a second stream would be one that nothing ends
   try {
     $("video").srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
     await $("video").play();
-    $("live").hidden = false;
-    $("shoot").focus();
   } catch {
-    $("trouble").textContent = say("noCamera");
+    endFilm();
+    throw new Error(say("noCamera"));
   }
+  $("live").hidden = false;
+  $("shoot").focus();
 }
 
 function endFilm() {
   for (const track of $("video").srcObject?.getTracks() ?? []) track.stop();
   $("live").hidden = true;
+  $("camera").disabled = false;
+  $("camera").focus();
 }
 
 function shoot() {
@@ -66,23 +74,39 @@ function shoot() {
 
 // -- the answer ----------------------------------------------------------------------------------------------------
 
-const model = () => state.models.find(({ name }) => name === $("model").value);
-
-async function answer() {
-  if (!state.photo) return;
-  const turn = ++state.turn; // a later photo overtakes this one
+async function answer(signal) {
+  if (!state.photo || !model()) return; // `begin` asks again
+  giveUp(explain); // of the choice before
   outline();
+  if (!state.answers.length) $("answers").replaceChildren(element("p", "hint", "…"));
   const names = [...new Set([$("model").value, $("other").value].filter(Boolean))];
-  const found = await Promise.all(names.map(timed));
-  if (turn !== state.turn) return;
-  $("answers").replaceChildren(...found.map(drawAnswer));
-  await explain();
+  try {
+    state.answers = await Promise.all(names.map((name) => timed(name, signal)));
+  } catch (error) {
+    if (!signal.aborted) forget();
+    throw error;
+  }
+  drawAnswers();
+  attempt(explain);
 }
 
-async function timed(name) {
+async function timed(name, signal) {
   const start = performance.now();
-  const [answer] = (await ask(`predict?${query({ model: name })}`, state.photo)).photos;
+  const [answer] = (await ask(`predict?${query({ model: name })}`, { body: state.photo, signal })).photos;
   return { name, answer, ms: Math.round(performance.now() - start) };
+}
+
+/** What was found is of another photo or model, or there is none. */
+function forget() {
+  state.answers = [];
+  state.reasons = null;
+  drawAnswers();
+  drawReasons();
+}
+
+function drawAnswers() {
+  const none = element("p", "hint", say("noAnswer"));
+  $("answers").replaceChildren(...(state.answers.length ? state.answers.map(drawAnswer) : [none]));
 }
 
 function drawAnswer({ name, answer, ms }) {
@@ -102,29 +126,38 @@ function drawAnswer({ name, answer, ms }) {
 
 // -- why -----------------------------------------------------------------------------------------------------------
 
-async function explain() {
-  if (!state.photo) return;
-  const turn = ++state.reason;
+async function explain(signal) {
+  if (!state.photo || !model()) return;
   const method = $("method").value;
   const layer = $("layer").disabled ? "" : $("layer").value;
-  const found = await ask(
-    `explain?${query({ model: $("model").value, method, label: $("class").value, layer })}`,
-    state.photo,
-  );
-  if (turn !== state.reason) return; // something else has been chosen meanwhile
+  const wanted = query({ model: $("model").value, method, label: $("class").value, layer });
+  try {
+    state.reasons = { ...(await ask(`explain?${wanted}`, { body: state.photo, signal })), method };
+  } catch (error) {
+    if (!signal.aborted) state.reasons = null;
+    throw error;
+  } finally {
+    drawReasons();
+  }
+}
+
+function drawReasons() {
+  const found = state.reasons;
+  $("seen-stage").hidden = !found;
+  $("explained").textContent = "";
+  if (!found) return;
   Object.assign($("seen"), { src: found.seen, alt: say("seenAlt") });
   Object.assign($("heat"), { src: found.panel, alt: say("heatAlt", { method: $("method").selectedOptions[0].text }) });
-  $("seen-stage").hidden = false;
   const place = found.half_in === null
     ? say("nowhere")
     : say("where", { share: Math.round(100 * found.half_in), place: say(`place${found.most_in}`) });
-  $("explained").textContent = `${found.label}, ${(100 * found.probability).toFixed(1)} % · ${say(method)} · ${place}`;
+  $("explained").textContent = `${found.label}, ${(100 * found.probability).toFixed(1)} % · ${say(found.method)} · ${place}`;
 }
 
 /** Draws what the unit of the chosen layer sees whose field's middle is nearest to the pointer. */
 function point(event) {
-  const layer = state.layer;
-  if (!layer || state.network.isOfPaper) return void ($("field").hidden = true);
+  if (!state.network || state.network.name) return void ($("field").hidden = true); // not of the model that explains
+  const layer = state.network.layers[state.chosen];
   const shape = layer.output_shape;
   const edge = $("seen").getBoundingClientRect();
   const scale = edge.width / state.network.side;
@@ -141,48 +174,67 @@ function point(event) {
 
 // -- the network ---------------------------------------------------------------------------------------------------
 
-async function showNetwork() {
-  const chosen = $("shown-network").value;
-  const path = chosen ? `networks/${chosen}` : `models/${encodeURIComponent($("model").value)}/layers`;
-  state.wanted = path;
-  if (!state.networks.has(path)) state.networks.set(path, await ask(path));
-  if (state.wanted !== path) return; // another one has been chosen meanwhile
+/** Another network is chosen: of the one that is drawn, nothing is asked any more. */
+function leaveNetwork() {
+  giveUp(showMaps);
+  state.network = null;
+  drawMaps(null);
+  offerMaps();
+}
+
+async function showNetwork(signal) {
+  leaveNetwork();
+  const name = $("shown-network").value; // of the paper; none: the model's own
+  if (!name && !model()) return;
+  const path = name ? `networks/${name}` : `models/${encodeURIComponent($("model").value)}/layers`;
+  if (!state.networks.has(path)) state.networks.set(path, await ask(path, { signal }));
   const { layers } = state.networks.get(path);
-  const side = layers[0].output_shape[1];
-  state.network = { layers, side, isOfPaper: Boolean(chosen) };
+  state.network = { name, layers, side: layers[0].output_shape[1] };
+  state.chosen = Math.max(0, layers.findLastIndex(({ kind }) => kind === "conv"));
+  drawShown();
+}
+
+function drawShown() {
+  const { name, layers, side } = state.network;
   const sum = (key) => layers.reduce((total, layer) => total + layer[key], 0);
-  $("network-text").textContent = [chosen && say(`text${chosen}`), say("networkText", {
+  $("network-text").textContent = [name && say(`text${name}`), say("networkText", {
     layers: layers.filter(({ weights }) => weights).length, side,
     parameters: short(sum("parameters")), macs: short(sum("macs")),
   })].filter(Boolean).join(" ");
-  const configuration = chosen || model().architecture?.configuration;
-  $("all-about").hidden = !CONFIGURATIONS.includes(configuration);
+  const configuration = name || model().architecture?.configuration;
+  $("all-about").hidden = !state.configurations.includes(configuration);
   $("all-about").href = `network/${configuration}`;
-  $("all-about").textContent = say("allAbout", { name: configuration });
-  $("maps").hidden = Boolean(chosen);
-  $("maps-shown").hidden = true;
-  const choose = drawNetwork(layers, (layer) => { state.layer = layer; offerMaps(); });
-  choose(Math.max(0, layers.findLastIndex(({ kind }) => kind === "conv")));
+  $("all-about").textContent = say(name ? "allAbout" : "builtOn", { name: configuration });
+  $("maps").hidden = Boolean(name);
+  const choose = drawNetwork(layers, (layer, index) => {
+    if (index !== state.chosen) giveUp(showMaps);
+    state.chosen = index;
+    offerMaps();
+  });
+  choose(state.chosen);
 }
 
 function offerMaps() {
-  $("maps").disabled = !state.layer?.has_map || !state.photo;
+  $("maps").disabled = !state.photo || !state.network?.layers[state.chosen].has_map;
 }
 
-async function showMaps() {
-  const { photo, layer: { name } } = state;
-  const found = await ask(`activations?${query({ model: $("model").value, layer: name })}`, photo);
-  if (photo !== state.photo) return; // another one has come meanwhile
-  $("maps-title").textContent = say("mapsTitle", { layer: name, shown: found.maps.length, all: found.channels });
-  $("maps-picture").replaceChildren(...found.maps.map(({ channel, picture }) => {
+async function showMaps(signal) {
+  const wanted = query({ model: $("model").value, layer: state.network.layers[state.chosen].name });
+  drawMaps(await ask(`activations?${wanted}`, { body: state.photo, signal }));
+}
+
+function drawMaps(found) {
+  state.maps = found;
+  const { layer, channels: all, maps } = found ?? { maps: [] };
+  $("maps-title").textContent = found ? say("mapsTitle", { layer, shown: maps.length, all }) : "";
+  $("maps-picture").replaceChildren(...maps.map(({ channel, picture }) => {
     const tile = element("figure");
     tile.append(
-      Object.assign(document.createElement("img"), { src: picture, alt: say("mapAlt", { channel, layer: name }) }),
+      Object.assign(document.createElement("img"), { src: picture, alt: say("mapAlt", { channel, layer }) }),
       element("figcaption", "", channel),
     );
     return tile;
   }));
-  $("maps-shown").hidden = false;
 }
 
 // -- small things --------------------------------------------------------------------------------------------------
@@ -195,52 +247,67 @@ function options(select, pairs) {
 
 /** Fills the choices that depend on the model. */
 function offer() {
-  const { classes, layers_with_map: layers } = model();
+  const { classes, layers_with_map: layers } = model() ?? { classes: [], layers_with_map: [] };
   options($("class"), [["", say("best")], ...classes.map((name) => [name, name])]);
   options($("layer"), [["", say("last")], ...layers.map((name) => [name, name])]);
   $("layer").disabled = $("method").value !== "gradcam";
 }
 
-function translate(language) {
-  speak(language);
-  localStorage.setItem("language", language);
+/** Writes everything in the chosen language; nothing is asked anew. */
+function translate() {
+  speak($("language").value);
+  $("shown").alt = say("photoAlt");
   options($("other"), [["", say("nobody")], ...state.models.map(({ name }) => [name, name])]);
-  options($("shown-network"), [["", say("ofModel")], ...CONFIGURATIONS.map((name) => [name, name])]);
+  options($("shown-network"), [["", say("ofModel")], ...state.configurations.map((name) => [name, name])]);
   offer();
+  drawAnswers();
+  drawReasons();
+  if (state.network) drawShown();
+  drawMaps(state.maps);
 }
 
-async function begin() {
-  const language = preferred();
-  $("language").value = language;
-  speak(language);
-  const found = await ask("models");
-  state.models = found.models;
-  options($("model"), state.models.map(({ name }) => [name, name]));
-  options($("method"), Object.entries(found.methods));
-  translate(language);
-  await showNetwork();
+/** After another choice of the model: its answer first, since its layers may have to be timed. */
+async function renew() {
+  offer();
+  leaveNetwork();
+  await attempt(answer);
+  await attempt(showNetwork);
+}
+
+async function begin(signal) {
+  const [{ models, methods }, { networks }] = await Promise.all([ask("models", { signal }), ask("networks", { signal })]);
+  Object.assign(state, { models, configurations: networks.map(({ name }) => name) });
+  options($("model"), models.map(({ name }) => [name, name]));
+  options($("method"), Object.entries(methods));
+  translate();
+  renew();
 }
 
 const on = (id, kind, work) => $(id).addEventListener(kind, work);
-on("language", "change", () => { translate($("language").value); attempt(async () => { await showNetwork(); await answer(); }); });
+on("language", "change", translate);
 on("choose", "click", () => $("file").click());
 on("file", "change", () => { take($("file").files[0]); $("file").value = ""; });
-on("camera", "click", film);
+on("camera", "click", () => attempt(film));
 on("shoot", "click", shoot);
 on("stop", "click", endFilm);
-on("drop", "dragover", (event) => { event.preventDefault(); $("drop").classList.add("over"); });
-on("drop", "dragleave", () => $("drop").classList.remove("over"));
-on("drop", "drop", (event) => { event.preventDefault(); $("drop").classList.remove("over"); take(event.dataTransfer.files[0]); });
+for (const kind of ["dragover", "dragleave", "drop"]) document.addEventListener(kind, (event) => {
+  if (!event.dataTransfer.types.includes("Files")) return;
+  event.preventDefault(); // beside the box, too: the browser would leave the page for the file
+  $("drop").classList.toggle("over", kind === "dragover");
+  if (kind === "drop") take(event.dataTransfer.files[0]);
+});
 document.addEventListener("paste", (event) => event.clipboardData.files.length && take(event.clipboardData.files[0]));
-on("model", "change", () => attempt(async () => { offer(); await showNetwork(); await answer(); }));
+on("model", "change", renew);
 on("other", "change", () => attempt(answer));
-for (const id of ["method", "class", "layer"]) on(id, "change", () => attempt(async () => { offer(); await explain(); }));
-takeToken(begin);
+for (const id of ["method", "class", "layer"]) on(id, "change", () => { offer(); attempt(explain); });
 on("opacity", "input", () => { $("heat").style.opacity = $("opacity").value / 100; });
 on("seen-stage", "pointermove", point);
 on("seen-stage", "pointerleave", () => { $("field").hidden = true; });
 on("shown-network", "change", () => attempt(showNetwork));
 on("maps", "click", () => attempt(showMaps));
 on("shown", "load", outline);
-addEventListener("resize", () => state.photo && outline());
+addEventListener("resize", outline);
+$("language").value = preferred();
+translate();
+takeToken(begin);
 attempt(begin);

@@ -6,7 +6,7 @@ import { preferred, say, speak } from "./words.js";
 
 const NAME = decodeURIComponent(location.pathname.split("/").pop());
 const BEFORE = { "A-LRN": "A", B: "A", C: "B", D: "C", E: "D" }; // what each was made from
-const state = { network: null, all: [] };
+const state = { network: null, all: [], chosen: 1 }; // chosen: the layer, by its place
 
 /** A table: its head, and rows of texts or elements; the first of each row names it. */
 function fill(table, head, rows) {
@@ -98,6 +98,7 @@ function drawBlock([key, layers]) {
   box.append(title, element("p", "", tell(key, layers)));
   if (key === "input") return box;
   const table = element("table");
+  table.setAttribute("aria-label", title.firstChild.textContent);
   fill(table, ["name", "output", "memory", "parameters", "macs"].map((word) => say(word)), layers.map((layer) => [
     layer.name, shapeOf(layer.output_shape), bytes(4 * layer.activations),
     ...(layer.weights ? [counted(layer.parameters, formula(layer)), counted(layer.macs, positions(layer))] : ["0", "0"]),
@@ -115,7 +116,7 @@ function counted(value, how) {
 /** Where the parameters come from: "3 × 3 × 64 × 128 + 128". */
 function formula({ kind, kernel, weights, biases, output_shape: [units] }) {
   const factors = [...(kind === "conv" || kernel > 1 ? [kernel, kernel] : []), weights / kernel ** 2 / units, units];
-  return `${factors.join(" × ")} + ${biases}`;
+  return `${factors.map(number).join(" × ")} + ${number(biases)}`;
 }
 
 /** Where the multiply-adds come from: every weight is used once at every place. */
@@ -132,7 +133,8 @@ function tell(key, layers) {
     const values = number(channels * height * width);
     return say("tellHead", {
       shape: shapeOf(first.from), values, units: number(first.output_shape[0]), classes: number(last.output_shape[0]),
-      share: percent(first.parameters / state.network.totals.parameters), first: first.name, last: last.name,
+      share: percent(first.parameters / state.network.totals.parameters),
+      first: first.name, second: layers.at(-2).name, last: last.name,
     });
   }
   const convolutions = layers.filter(({ kind }) => kind === "conv");
@@ -158,9 +160,8 @@ function share(key, layers) {
 
 // -- the page ------------------------------------------------------------------------------------------------------
 
-function show(language) {
-  speak(language);
-  localStorage.setItem("language", language);
+function show() {
+  speak($("language").value);
   if (!state.network) return;
   document.querySelector("main").hidden = false;
   document.title = `${say("configurationTitle", { name: NAME })} · verydeep`;
@@ -170,18 +171,19 @@ function show(language) {
   drawNames();
   drawTotals();
   drawErrors();
-  drawNetwork(state.network.layers)(1);
+  drawNetwork(state.network.layers, (_, index) => { state.chosen = index; })(state.chosen);
   $("blocks").replaceChildren(...[...group(state.network.layers)].map(drawBlock));
 }
 
-async function begin() {
-  const [network, all] = await Promise.all([ask(`networks/${encodeURIComponent(NAME)}`), ask("networks")]);
+async function begin(signal) {
+  const paths = [`networks/${encodeURIComponent(NAME)}`, "networks"];
+  const [network, all] = await Promise.all(paths.map((path) => ask(path, { signal })));
   Object.assign(state, { network, all: all.networks });
-  show($("language").value);
+  show();
 }
 
 $("language").value = preferred();
-$("language").addEventListener("change", () => show($("language").value));
+$("language").addEventListener("change", show);
+show();
 takeToken(begin);
-show($("language").value);
 attempt(begin);

@@ -1,8 +1,11 @@
 // Every route of openapi.json, in words.
 
+import { kept } from "./kept.js";
+import { bearer } from "./parts.js";
+
 const element = (kind, text) => Object.assign(document.createElement(kind), { textContent: text });
-const token = sessionStorage.getItem("token");
-const reply = await fetch("openapi.json", token ? { headers: { authorization: `Bearer ${token}` } } : {});
+const token = kept("sessionStorage", "token");
+const reply = await fetch("openapi.json", token ? { headers: { authorization: bearer(token) } } : {});
 const { paths, error } = await reply.json();
 document.querySelector("#trouble").textContent = error ?? "";
 

@@ -3,23 +3,27 @@
 import { $, bytes, element, number, pairs, shapeOf } from "./parts.js";
 import { say } from "./words.js";
 
-/** Draws the layers. onChoose: told each layer that is chosen. Returns the function that chooses by its index. */
+/** Draws the layers. onChoose: told each layer that is chosen, and its index. Returns the function that chooses by it. */
 export function drawNetwork(layers, onChoose = () => {}) {
   const boxes = $("layers");
   let chosen = 0;
   const choose = (index) => {
     chosen = index;
-    show(index);
-    onChoose(layers[index]);
-  };
-  const show = (index) => {
     for (const [place, box] of [...boxes.children].entries()) box.setAttribute("aria-selected", place === index);
     boxes.setAttribute("aria-activedescendant", `layer-${index}`);
-    $("layer-facts").replaceChildren(...pairs(facts(layers[index])));
+    boxes.scrollLeft = boxes.children[index].offsetLeft - boxes.clientWidth / 2; // where they do not all fit
+    show(index);
+    onChoose(layers[index], index);
   };
+  const show = (index) => $("layer-facts").replaceChildren(...pairs(facts(layers[index])));
   boxes.replaceChildren(...layers.map((layer, index) => drawLayer(layer, index, choose, show)));
   boxes.onpointerleave = () => show(chosen); // what is pointed at is shown in passing
-  boxes.onkeydown = (event) => walk(event, choose);
+  boxes.onkeydown = (event) => {
+    const to = step(event.key, chosen, layers.length - 1);
+    if (to === undefined) return;
+    event.preventDefault();
+    choose(to);
+  };
   const kinds = [...new Set(layers.map(({ kind }) => kind))];
   $("kinds").replaceChildren(...kinds.map((kind) => {
     const key = element("span", "", say(kind));
@@ -38,7 +42,7 @@ function drawLayer(layer, index, choose, show) {
   box.setAttribute("role", "option");
   box.setAttribute("aria-label", `${layer.name}, ${shapeOf(layer.output_shape)}`);
   box.title = layer.name;
-  Object.assign(box.style, { height: `${8 + 18 * Math.log2(1 + height)}px`, flexGrow: width, maxWidth: `${2.4 * width}px` });
+  Object.assign(box.style, { height: `${8 + 18 * Math.log2(1 + height)}px`, flexGrow: width, maxWidth: `${4 * width}px` });
   box.addEventListener("click", () => choose(index));
   box.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && show(index));
   return box;
@@ -54,11 +58,9 @@ function facts(layer) {
   return Object.entries(found).map(([key, value]) => [say(key), value]);
 }
 
-function walk(event, choose) {
-  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-  if (!step) return;
-  event.preventDefault();
-  const boxes = [...$("layers").children];
-  const here = boxes.findIndex((box) => box.getAttribute("aria-selected") === "true");
-  choose(Math.min(boxes.length - 1, Math.max(0, here + step)));
+/** Where a key leads to from a place; undefined: nowhere. */
+function step(key, from, last) {
+  const next = Math.min(from + 1, last);
+  const previous = Math.max(from - 1, 0);
+  return { ArrowRight: next, ArrowDown: next, ArrowLeft: previous, ArrowUp: previous, Home: 0, End: last }[key];
 }

@@ -1,21 +1,22 @@
 // What the pages share: how they ask the server, and how they write. Texts become text alone, never markup.
 
+import { keep, kept } from "./kept.js";
 import { say } from "./words.js";
 
 const ROOT = new URL("../", import.meta.url); // also behind a proxy that serves it under a folder
 export const $ = (id) => document.getElementById(id);
 
-/** The JSON of an answer; an Error with the server's own sentence where it refuses. */
-export async function ask(path, body) {
-  const token = sessionStorage.getItem("token");
-  const headers = { ...(body ? { "content-type": body.type } : {}), ...(token ? { authorization: `Bearer ${token}` } : {}) };
-  let reply;
-  try {
-    reply = await fetch(new URL(path, ROOT), body ? { method: "POST", body, headers } : { headers });
-  } catch {
-    throw new Error(say("gone"));
-  }
-  const found = await reply.json().catch(() => ({ error: `${reply.status} ${reply.statusText}` }));
+/** The JSON of an answer; an Error with the server's own sentence where it refuses. body: a file, which is posted. */
+export async function ask(path, { body, signal } = {}) {
+  const token = kept("sessionStorage", "token");
+  const headers = { ...(body ? { "content-type": body.type } : {}), ...(token ? { authorization: bearer(token) } : {}) };
+  const gone = () => new Error(say("gone"));
+  const reply = await fetch(new URL(path, ROOT), { method: body ? "POST" : "GET", body, headers, signal })
+    .catch(() => { throw gone(); });
+  const found = await reply.json().catch(() => {
+    if (reply.ok) throw gone(); // in the middle of its answer
+    return { error: `${reply.status} ${reply.statusText}` };
+  });
   if (reply.status === 401) $("key").hidden = false;
   if (!reply.ok) {
     const told = found.photos?.[0] ?? found;
@@ -25,21 +26,43 @@ export async function ask(path, body) {
   return found;
 }
 
-/** Runs what may fail; the reason is told on the page. */
+/** A header's letters are bytes: those of UTF-8, as the server compares them. */
+export const bearer = (token) => `Bearer ${String.fromCharCode(...new TextEncoder().encode(token))}`;
+
+const running = new Map(); // each work that was begun -> what ends it
+const troubles = new Map(); // each work that failed -> why
+
+/** Runs a work (signal), which overtakes what it began before; where it fails, the reason is told on the page. */
 export async function attempt(work) {
+  const { signal } = giveUp(work);
   try {
-    $("trouble").textContent = "";
-    await work();
+    await work(signal);
   } catch (error) {
-    $("trouble").textContent = error.message;
+    if (!signal.aborted) tell(work, error.message);
   }
+}
+
+/** Something else was chosen: what a work asked for comes no more, and its trouble is none. Returns what ends the next. */
+export function giveUp(work) {
+  running.get(work)?.abort();
+  running.set(work, new AbortController());
+  tell(work, "");
+  return running.get(work);
+}
+
+/** Tells why a work failed, beside the troubles of others. */
+export function tell(work, text) {
+  troubles.delete(work);
+  if (text) troubles.set(work, text);
+  const all = [...new Set(troubles.values())].join(" ");
+  if ($("trouble").textContent !== all) $("trouble").textContent = all; // what stands there is not read out again
 }
 
 /** Begins anew with the token that is typed in. */
 export function takeToken(begin) {
   $("key").addEventListener("submit", (event) => {
     event.preventDefault();
-    sessionStorage.setItem("token", $("token").value);
+    keep("sessionStorage", "token", $("token").value);
     attempt(begin);
   });
 }
@@ -62,7 +85,8 @@ export function pairs(entries) {
 
 const language = () => document.documentElement.lang;
 export const number = (value) => value.toLocaleString(language());
-export const short = (value) => Intl.NumberFormat(language(), { notation: "compact", maximumSignificantDigits: 4 }).format(value);
+const SHORT = { notation: "compact", minimumSignificantDigits: 4, maximumSignificantDigits: 4 };
+export const short = (value) => Intl.NumberFormat(language(), SHORT).format(value);
 export const percent = (share) => `${Number((100 * share).toPrecision(2))} %`;
 export const bytes = (count) => (count < 2 ** 20 ? `${(count / 1024).toFixed(1)} KiB` : `${(count / 2 ** 20).toFixed(1)} MiB`);
 export const shapeOf = ([channels, height, width]) => (height * width > 1 ? `${height} × ${width} × ${channels}` : number(channels));
