@@ -30,7 +30,7 @@ test-fast: $(READY)
 test-kills: $(READY)
 	VERYDEEP_KILLS=60 $(BIN)/python -m pytest tests/train/test_kills.py
 
-# What is promised of the service and of photos that nobody vouches for, at length: about an hour, alone on the machine.
+# What is promised of the service and of photos that nobody vouches for, at length: three quarters of an hour, alone.
 # Rows of benchmarks/results/soak.csv; `make test` runs a little of each.
 soak: $(READY)
 	VERYDEEP_SOAK=benchmarks/results/soak.csv $(BIN)/python -m pytest -m soak
