@@ -30,6 +30,9 @@ async def predict(request: Request) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.socket(
+        proto=socket.IPPROTO_TCP
+    )  # with which asyncio sets TCP_NODELAY, as for uvicorn's own sockets
+    listener.bind(("127.0.0.1", 0))
     print(f"http://127.0.0.1:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
     uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False)).run(sockets=[listener])

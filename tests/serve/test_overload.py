@@ -29,7 +29,7 @@ STAY = 16 / CAPACITY + 3 * 4 / CAPACITY  # seconds: a full queue and three batch
 )
 @pytest.mark.parametrize("fault", ["", "unbounded"])
 def test_what_is_too_much_is_told_at_once_and_the_rest_is_answered(serve, photos, amount, measured, fault):
-    server = serve(**SLOW, fault=fault)
+    server = serve(**SLOW, engine=amount("reference", "auto"), fault=fault)
     requests = [post("/predict", photo, "image/png") for photo in photos]
     live: list[float] = []
 

@@ -5,10 +5,12 @@ import base64
 import hashlib
 import json
 import re
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from verydeep.image import decode
 from verydeep.image.preprocess import fit, preprocess
 from verydeep.predict import Predictor
 from verydeep.runtime import find_model
+from verydeep.serve.server import listen
 
 Serve = Callable[..., "object"]
 
@@ -243,6 +246,12 @@ def test_an_answer_comes_with_its_reasons(server, photos):
     assert {one["name"]: one["totals"]["weight_layers"] for one in networks} == {
         "A": 11, "A-LRN": 11, "B": 13, "C": 16, "D": 16, "E": 19
     }  # fmt: skip
+
+
+def test_an_answer_does_not_wait_for_the_clients_acknowledgement_of_its_header():
+    """asyncio sets TCP_NODELAY where the socket names its protocol; without, each answer took 44 ms."""
+    with closing(listen("127.0.0.1", 0)) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
 
 
 def test_the_example_of_the_docs_runs(server, photos, tmp_path):

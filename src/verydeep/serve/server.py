@@ -66,7 +66,7 @@ def serve(service: Service, access: Access, listener: socket.socket) -> None:
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens; port 0: a free one. Raises UsageError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # else asyncio sets no TCP_NODELAY
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
