@@ -30,9 +30,8 @@ async def predict(request: Request) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    listener = socket.socket(
-        proto=socket.IPPROTO_TCP
-    )  # with which asyncio sets TCP_NODELAY, as for uvicorn's own sockets
+    listener = socket.socket(proto=socket.IPPROTO_TCP)  # with which asyncio sets TCP_NODELAY, as on uvicorn's own
     listener.bind(("127.0.0.1", 0))
+    listener.listen()
     print(f"http://127.0.0.1:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
     uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False)).run(sockets=[listener])

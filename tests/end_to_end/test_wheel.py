@@ -13,9 +13,7 @@ REPOSITORY = Path(__file__).parents[2]
 MODEL_LIMIT = 10_000_000  # bytes
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
+def build_wheel(folder: Path) -> Path:
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(REPOSITORY)]
     subprocess.run(command, check=True, capture_output=True)
     (path,) = folder.glob("*.whl")
@@ -23,7 +21,15 @@ def wheel(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_the_package_its_models_and_nothing_else(wheel):
+def test_the_wheel_is_whole_and_predicts_where_torch_is_not_installed(tmp_path):
+    """One test, for the building takes minutes."""
+    wheel = build_wheel(tmp_path)
+    check_contents(wheel)
+    check_prediction(wheel, tmp_path / "unpacked")
+
+
+def check_contents(wheel: Path) -> None:
+    """The package, its models, and nothing else."""
     with zipfile.ZipFile(wheel) as archive:
         sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
     outside = [name for name in sizes if not name.startswith(("verydeep/", "verydeep-"))]
@@ -38,22 +44,21 @@ def test_the_wheel_holds_the_package_its_models_and_nothing_else(wheel):
     assert sources <= set(sizes)
 
 
-@pytest.mark.slow
-def test_the_wheel_predicts_where_torch_is_not_installed(wheel, tmp_path):
+def check_prediction(wheel: Path, folder: Path) -> None:
     """In a process that finds the unpacked wheel first, and no torch."""
     import skimage
 
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path)  # our own archive
+        archive.extractall(folder)  # our own archive
     photo = Path(skimage.data_dir) / "chelsea.png"
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "import verydeep\n"
-        f"assert verydeep.__file__.startswith({str(tmp_path)!r}), verydeep.__file__\n"
+        f"assert verydeep.__file__.startswith({str(folder)!r}), verydeep.__file__\n"
         "from verydeep.cli.main import main\n"
         f"sys.argv = ['verydeep', 'predict', {str(photo)!r}, '--model', 'cifar10']\n"
         "main()\n"
     )
-    done = run_with(tmp_path, code)
+    done = run_with(folder, code)
     assert done.returncode == 0, done.stderr
     assert "cat" in done.stdout
