@@ -94,6 +94,9 @@ class Asker(threading.Thread):
         while not self.is_over:
             photos = self._chance.sample(self._photos, self._chance.choice((1, 3)))
             reply = self._server.predict(*photos)
+            if reply.status == 503:  # several decoders in a row were killed while they started
+                self.found["told"] += 1
+                continue
             if reply.status not in (200, 422):
                 self.found[f"status {reply.status}"] += 1
                 continue
@@ -151,7 +154,7 @@ def test_a_decoder_that_is_killed_costs_its_own_photo_and_is_replaced(serve, amo
         client.join(PATIENCE)
     found = sum((client.found for client in clients), Counter())
     assert is_replaced == (not fault)
-    assert set(found) <= {"right", "told", *(["status 503"] if fault else [])}
+    assert set(found) <= {"right", "told"}
     if not fault:
         assert found["told"] <= kills
         assert len(children(server.process.pid)) == 2

@@ -196,7 +196,7 @@ class _Body:
         self._guard = guard
         self._limits = limits
         self._deadline = time.monotonic() + limits.body_seconds
-        self._is_empty = is_empty
+        self._has_more = not is_empty  # that may still come
         self._whole = asyncio.Event()
         self.held_bytes = 0
 
@@ -213,7 +213,7 @@ class _Body:
 
     async def read_rest(self) -> None:
         """Reads and throws away, for a while, what nobody wants: a connection closed before resets the answer."""
-        if not self._is_empty and not self._whole.is_set():
+        if self._has_more:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._until_read(), self._limits.linger_seconds)
 
@@ -226,6 +226,7 @@ class _Body:
         try:
             message = await asyncio.wait_for(self._receive(), max(0, self._deadline - time.monotonic()))
         except asyncio.TimeoutError as error:
+            self._has_more = False
             raise Refused(
                 408, f"the body took longer than {self._limits.body_seconds:g} s.", "Send it again."
             ) from error
@@ -237,6 +238,7 @@ class _Body:
         self._guard.hold(size)
         self.held_bytes += size
         if not message.get("more_body", False):
+            self._has_more = False
             self._whole.set()
         return message
 
