@@ -1,5 +1,6 @@
 """`verydeep serve`: models over HTTP, on this machine."""
 
+import gc
 import ipaddress
 import os
 import sys
@@ -59,6 +60,7 @@ def serve(
     _check_installed()
     if selftest:
         return _selftest(models, settings, batch_size)
+    gc.disable()  # what is loaded makes a million objects and no garbage: looking for it takes a twelfth of the start
     from dataclasses import replace
 
     from verydeep.serve.app import Service
@@ -75,6 +77,8 @@ def serve(
     address = f"[{host}]" if ":" in host else host
     names = ", ".join(f"{name} ({model.opened.engine_name}, {precision})" for name, model in opened.items())
     _log(f"serving {names} at http://{address}:{listener.getsockname()[1]} - Ctrl-C stops it")
+    gc.freeze()
+    gc.enable()
     run(service, access, listener)
     sys.stderr.flush()
     os._exit(0)  # an explanation whose client has gone may still compute; nobody waits for it
