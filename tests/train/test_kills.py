@@ -22,7 +22,7 @@ from verydeep.train.checkpoint import load_state
 from verydeep.train.loop import begin
 
 HERE = Path(__file__).parent
-KILLS = int(os.environ.get("VERYDEEP_KILLS", "8"))
+KILLS = int(os.environ.get("VERYDEEP_KILLS", "4"))
 
 pytestmark = [
     pytest.mark.slow,
