@@ -34,10 +34,17 @@ class Answers:
 
     statuses: Counter[int] = field(default_factory=Counter)
     seconds: dict[int, list[float]] = field(default_factory=dict)  # status -> of each answer
+    start: float = field(default_factory=time.perf_counter)
+    end: float = 0.0  # when the last answer came: those that came late count, and so does their time
+
+    def rate(self, status: int) -> float:
+        """Such answers a second."""
+        return self.statuses[status] / (self.end - self.start)
 
     def add(self, answer: Answer) -> None:
         self.statuses[answer.status] += 1
         self.seconds.setdefault(answer.status, []).append(answer.seconds)
+        self.end = time.perf_counter()
 
 
 def post(path: str, body: bytes, content_type: str, request_id: str = "") -> bytes:

@@ -115,7 +115,7 @@ def _take_turns(subject: Subject, requests: Sequence[bytes], seconds: float, rou
                 turn = ask_in_turn(port, lambda n: requests[n % len(requests)], clients=clients, seconds=seconds)
                 answers = asyncio.run(turn)
                 if round_number:  # the first warms up
-                    rates[name].append(answers.statuses[200] / seconds)
+                    rates[name].append(answers.rate(200))
     for name, values in rates.items():
         clients = FEW_CLIENTS if name == ONE_BY_ONE else CLIENTS
         subject.add(f"{name}: photos a second, {clients} clients", values)
@@ -134,7 +134,7 @@ def _loads(subject: Subject, port: int, requests: Sequence[bytes], capacity: flo
     for share in (50, 99):
         subject.add_share(f"{OURS} at 70 % load", calm, 200, share)
     flood = at(5)
-    subject.add(f"{OURS} at five times the load: answered, of the peak", [flood.statuses[200] / seconds / capacity])
+    subject.add(f"{OURS} at five times the load: answered, of the peak", [flood.rate(200) / capacity])
     for status in (200, 503):
         subject.add_share(f"{OURS} at five times the load", flood, status, 99)
     others = flood.statuses.total() - flood.statuses[200] - flood.statuses[503]
