@@ -42,7 +42,7 @@ Yours to try:
 docs/tutorial/first-classifier.md goes on from here."""
 
 
-def main(folder: Path = Path("demo"), models: Sequence[str] = ("cifar10", "imagenette"), epochs: int = 10) -> None:
+def main(folder: Path = Path("demo"), models: Sequence[str] = ("cifar10", "imagenette"), epochs: int = 6) -> None:
     """models: names or files of those that look at the photos. epochs: of the training."""
     classify_photos(folder, models)
     read_digits(folder, epochs)

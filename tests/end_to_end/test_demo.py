@@ -31,7 +31,7 @@ def test_the_digits_are_1437_to_train_on_and_360_others(demo, tmp_path):
 @pytest.mark.slow
 def test_the_demo_runs_again_and_again_and_shows_its_pictures(demo, toy_model, capfd, tmp_path):
     for _ in range(2):
-        demo.main(models=(str(toy_model),), epochs=2)
+        demo.main(models=(str(toy_model),), epochs=1)
     out, _ = capfd.readouterr()
     assert "verydeep predict demo/photos --model" in out
     assert "verydeep train YOUR-FOLDER" in out

@@ -28,7 +28,7 @@ def test_the_readmes_commands_run(tmp_path):
 @pytest.mark.slow
 def test_the_tutorials_commands_run_in_order(tmp_path):
     printed = run_blocks(TUTORIAL, tmp_path)
-    assert set(re.findall(r"top-1 (\d+)\.\d% ", printed)) <= {"97", "98", "99", "100"}
+    assert {95 <= float(share) <= 100 for share in re.findall(r"top-1 ([\d.]+)% ", printed)} == {True}
     for figure in re.findall(r"\d{1,3}(?:,\d{3})+", section(TUTORIAL, "## 2. Choose a network")):
         assert figure in printed
     for name in re.findall(r"`(\S+)`", "".join(re.findall(r"^\| (`.*) \|", section(TUTORIAL, "## 3. Train"), re.M))):

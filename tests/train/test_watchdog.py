@@ -33,6 +33,7 @@ LOADER = """
 def read_photo_from_a_dead_disk(queue):
     faulthandler.register(signal.SIGUSR1, (run / STACKS_FILE).open("a"))
     queue.put("a batch")
+    queue.put("another")  # two steps tell how long one takes
     time.sleep(1000)
 
 if __name__ == "__main__":

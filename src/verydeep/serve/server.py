@@ -12,7 +12,7 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -27,9 +27,16 @@ from verydeep.serve.guard import NO_ROUTE, SAFE_HEADERS, Access, Guard
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SHELL_BASE = 128
 _BACKLOG = 128  # connections that the system accepts before the server does
-_SO_ATTACH_FILTER, _BPF_RETURN = 26, 0x06  # linux/bpf_common.h, asm-generic/socket.h
+_SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+_ONLY_ACK = (  # code, jump if true, jump if false, operand: linux/filter.h
+    (0x30, 0, 0, 13),  # load the byte of TCP's flags
+    (0x45, 0, 1, 0x10),  # is ACK among them?
+    (0x06, 0, 0, 0xFFFFFFFF),  # the whole packet
+    (0x06, 0, 0, 0),  # nothing of it
+)
 _OTHER_FILES = 64  # beside connections
 _LAST_REQUESTS_SECONDS = 0.3  # from the signal: what clients have sent by then is answered
+_TICK_SECONDS = 0.02
 _FIRST_REQUESTS_SECONDS = 2.0  # after that, where a connection has not had a request yet: it was made to send one
 
 
@@ -79,15 +86,17 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _ignore_newcomers(listener: socket.socket) -> None:
-    """Between the last accept and the close nobody gets in: who asks hears nothing, asks again, and is refused.
+    """Nobody begins a connection any more; who is half way in gets in, and who has got in is accepted as ever.
 
-    By a filter of one instruction, which passes no packet on. Linux has it; elsewhere the moment stays, and everywhere
-    for who is half way in.
+    By a filter that passes on what has TCP's flag ACK, which the first packet of a connection lacks: who asks hears
+    nothing, asks again, and is refused once the listener is closed. Without it, who gets in between the last accept
+    and the close would be reset. Linux has it; elsewhere that moment stays.
     """
     if sys.platform != "linux":
         return
-    instruction = ctypes.create_string_buffer(struct.pack("HBBI", _BPF_RETURN, 0, 0, 0))
-    program = struct.pack("HP", 1, ctypes.addressof(instruction))
+    code = struct.pack("HBBI" * len(_ONLY_ACK), *(value for instruction in _ONLY_ACK for value in instruction))
+    instructions = ctypes.create_string_buffer(code)
+    program = struct.pack("HP", len(_ONLY_ACK), ctypes.addressof(instructions))
     with contextlib.suppress(OSError):
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
@@ -118,48 +127,27 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Connections first end their requests, those that are on their way included; then all of them close."""
-        loop = asyncio.get_running_loop()
-        for accepted in self._stop_listening(sockets or []):
-            await loop.connect_accepted_socket(self._make_connection, accepted)
-        for connection in self._connections():
-            connection.is_last = True
-        await asyncio.sleep(_LAST_REQUESTS_SECONDS)
-        end = loop.time() + _FIRST_REQUESTS_SECONDS
-        while loop.time() < end and any(connection.cycle is None for connection in self._connections()):
-            await asyncio.sleep(0.02)
-        await super().shutdown(sockets)
-
-    def _stop_listening(self, listeners: Sequence[socket.socket]) -> list[socket.socket]:
-        """The connections that the system has accepted for the server: closing a listener resets them."""
-        found = []
-        for listener in listeners:
+        for listener in sockets or []:
             _ignore_newcomers(listener)
-            with contextlib.suppress(OSError):  # there is none any more
-                for _ in range(self._service.limits.connections):
-                    connection, _address = listener.accept()
-                    connection.setblocking(False)
-                    found.append(connection)
+        await asyncio.sleep(_LAST_REQUESTS_SECONDS)
         for listening in self.servers:
             listening.close()
-        return found
+        end = asyncio.get_running_loop().time() + _FIRST_REQUESTS_SECONDS
+        await asyncio.sleep(_TICK_SECONDS)  # for those that were accepted last
+        while asyncio.get_running_loop().time() < end and any(made.cycle is None for made in self._connections()):
+            await asyncio.sleep(_TICK_SECONDS)
+        await super().shutdown(sockets)
 
     def _connections(self) -> "list[_Deadlines]":
         connections = list(self.server_state.connections)
         assert all(isinstance(connection, _Deadlines) for connection in connections)
         return connections  # type: ignore[return-value]  # as asserted
 
-    def _make_connection(self) -> asyncio.Protocol:
-        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn calls it
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )
-        return made
-
 
 class _Deadlines(H11Protocol):
     """A connection that is closed where its client keeps it waiting."""
 
     service: Service
-    is_last = False  # after the answer to its next request it closes
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in H11Protocol
         super().connection_made(transport)
@@ -184,7 +172,6 @@ class _Deadlines(H11Protocol):
         super().handle_events()
         if self.cycle is not before:  # a header has come
             self._forget()
-            self.cycle.keep_alive = not self.is_last
 
     def pause_writing(self) -> None:
         super().pause_writing()
