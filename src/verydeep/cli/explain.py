@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 import click
 
-from verydeep.cli.options import single_photo_options
+from verydeep.cli.options import formats_option, model_option, photos_argument, single_photo_options
 from verydeep.errors import DataError, UsageError
 
 # As explain/methods.py has them, which would import numpy: --help does without. LAYER_VIEWS look at no answer.
@@ -18,8 +18,8 @@ SHOWS_PROGRESS_FROM = 10  # photos
     "`verydeep explain cat.jpg --method gradient,guided,deconvnet`, `verydeep explain photos --grid why.html`, "
     "`verydeep explain photos --method patches --layer relu4_2`."
 )
-@click.argument("photos", nargs=-1, metavar="PHOTO|FOLDER|PATTERN|-...")
-@click.option("-m", "--model", metavar="MODEL", help="A model file, a folder with one, or a name.  [the built-in one]")
+@photos_argument
+@model_option
 @click.option(
     "--method",
     "names",
@@ -45,7 +45,7 @@ SHOWS_PROGRESS_FROM = 10  # photos
 @click.option("--out", metavar="FOLDER", help="Write a picture of each photo into FOLDER.  [.]")
 @click.option("--svg", is_flag=True, help="Pictures as SVG, not PNG.")
 @click.option("--grid", metavar="FILE.html", help="Write all pictures as one page, which opens without a network.")
-@click.option("--formats", "wanted", metavar="NAMES", help="Picture formats, or all.  [jpeg,png,webp]")
+@formats_option
 @single_photo_options
 def explain(
     photos: tuple[str, ...],

@@ -1,4 +1,4 @@
-"""The options that every command has which runs a network over photos."""
+"""The arguments and options that several commands have."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +9,12 @@ import click
 ENGINES = ("auto", "native", "torch", "reference")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("float32", "bfloat16", "fast", "int8")
+
+photos_argument = click.argument("photos", nargs=-1, metavar="PHOTO|FOLDER|PATTERN|-...")
+model_option = click.option(
+    "-m", "--model", metavar="MODEL", help="A model file, a folder with one, or a name.  [the built-in one]"
+)
+formats_option = click.option("--formats", "wanted", metavar="NAMES", help="Picture formats, or all.  [jpeg,png,webp]")
 
 _OPTIONS = (
     click.option("--engine", type=click.Choice(ENGINES), default="auto", help="What runs the network.  [auto]"),

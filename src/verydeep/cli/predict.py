@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from verydeep.cli.options import engine_options
+from verydeep.cli.options import engine_options, formats_option, model_option, photos_argument
 from verydeep.errors import DataError, ImageError, UsageError
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ TABLES_UP_TO = 10  # photos; more get one line each
     epilog="Examples: `verydeep predict cat.jpg`, `verydeep predict photos --csv > answers.csv`, "
     "`verydeep predict 'photos/**/*.png' --out annotated`."
 )
-@click.argument("photos", nargs=-1, metavar="PHOTO|FOLDER|PATTERN|-...")
-@click.option("-m", "--model", metavar="MODEL", help="A model file, a folder with one, or a name.  [the built-in one]")
+@photos_argument
+@model_option
 @click.option("-k", "--top", type=click.IntRange(min=1), default=5, metavar="K", help="How many classes to show.  [5]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option(
@@ -34,7 +34,7 @@ TABLES_UP_TO = 10  # photos; more get one line each
     help="Print a table for spreadsheets; a cell that begins with = + - @ or ' gets a ' before it.",
 )
 @click.option("--out", metavar="FOLDER", help="Also write each photo with its classes drawn on it into FOLDER.")
-@click.option("--formats", "wanted", metavar="NAMES", help="Picture formats, or all.  [jpeg,png,webp]")
+@formats_option
 @engine_options
 def predict(
     photos: tuple[str, ...],
