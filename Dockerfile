@@ -2,8 +2,9 @@
 #
 #   docker build -t verydeep .
 #   docker run --read-only --tmpfs /tmp --tmpfs /cache:uid=10001 --cap-drop ALL --security-opt no-new-privileges \
-#     -e VERYDEEP_TOKEN=a-long-secret -p 127.0.0.1:8000:8000 verydeep
+#     --stop-timeout 70 -e VERYDEEP_TOKEN=a-long-secret -p 127.0.0.1:8000:8000 verydeep
 #
+# It answers what it has accepted before it stops, which may take a minute: hence --stop-timeout.
 # The file system may be read-only: packed weights go to /cache, and without it they are made anew at each start.
 
 FROM python:3.12-slim AS build

@@ -8,6 +8,7 @@ swap          gives each image of a batch the answer of its neighbour
 leak          keeps each batch, and an open file
 unbounded     lets everybody in
 no drain      stops at once
+no grace      closes connections that have not asked yet
 no deadlines  waits for ever
 hoard         keeps what it refuses
 greedy        takes bodies in a second copy
@@ -72,6 +73,8 @@ def plant(fault: str) -> None:
         Batcher.__init__ = unbounded  # type: ignore[method-assign]
     elif fault == "no drain":
         server._Server.handle_exit = lambda self, sig, frame: os._exit(0)  # type: ignore[method-assign]
+    elif fault == "no grace":
+        server._FIRST_REQUESTS_SECONDS = 0.0
     elif fault == "no deadlines":
         server._Deadlines._close_in = lambda self, seconds: None  # type: ignore[method-assign]
     elif fault == "hoard":

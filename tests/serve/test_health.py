@@ -148,6 +148,7 @@ def test_a_decoder_that_is_killed_costs_its_own_photo_and_is_replaced(serve, amo
         answered = right_answers() + 4  # of it and the other one
         if not (is_replaced and becomes(lambda wanted=answered: right_answers() >= wanted)):
             break
+    assert len(delays) == kills or fault
     for client in clients:
         client.is_over = True
     for client in clients:

@@ -54,11 +54,11 @@ def test_what_is_too_much_is_told_at_once_and_the_rest_is_answered(serve, photos
         answers = asyncio.run(load(times, seconds))
         floods.append(answers)
         took = {status: np.percentile(answers.seconds[status], 99) for status in answers.statuses}
-        measured(**{f"goodput_{times}x": f"{answers.statuses[200] / seconds / CAPACITY:.3f}"})
+        measured(**{f"goodput_{times}x": f"{answers.rate(200) / CAPACITY:.3f}"})
         measured(**{f"p99_of_{status}_{times}x_ms": f"{1000 * value:.0f}" for status, value in took.items()})
         calm = asyncio.run(load(0.5, 5)) if amount(False, True) else answers
         if amount(False, True):
-            assert answers.statuses[200] / seconds / CAPACITY >= 0.9
+            assert answers.rate(200) / CAPACITY >= 0.9
             assert took[503] <= 0.02
             assert np.percentile(calm.seconds[200], 99) <= STAY
     measured(live_p99_ms=f"{1000 * np.percentile(live, 99):.0f}")
@@ -129,7 +129,7 @@ def test_clients_that_stall_are_closed_and_fresh_ones_are_served_meanwhile(serve
         return float(np.percentile(answers.seconds[200], 99))
 
     def stall(number: int, connection: socket.socket) -> None:
-        if number < 2:  # asks for 5 MB, and never reads
+        if number % 10 == 9:  # asks for 5 MB, and never reads
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.setblocking(False)
             with suppress(BlockingIOError):

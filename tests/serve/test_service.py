@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -23,8 +23,6 @@ from verydeep.image.preprocess import fit, preprocess
 from verydeep.predict import Predictor
 from verydeep.runtime import find_model
 from verydeep.serve.server import listen
-
-Serve = Callable[..., "object"]
 
 
 def form(*photos: bytes) -> tuple[bytes, dict[str, str]]:
@@ -198,6 +196,9 @@ def test_the_protocols_misuse_is_refused_with_a_sentence(server):
 
 
 HOSTILE = [
+    {"inputs": [{"name": "pixels", "datatype": "UINT8", "shape": [1], "data": [*[""] * 200_000, "a" * 100_000]}]},
+    {"inputs": [{"name": "pixels", "datatype": "UINT8", "shape": [1, 1, 1, 3], "data": [0, 0.5, 256]}]},
+    {"inputs": [{"name": "photos", "datatype": "BYTES", "shape": [1], "data": [""] * 1_000_000}]},
     {"inputs": [{"name": [], "datatype": "FP32", "shape": [1], "data": [1]}]},
     {"inputs": [{"name": "photos", "datatype": "BYTES", "shape": [1048575] * 100_000, "data": ["AAAA"]}]},
     {"inputs": [{"name": "photos", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": "\ud800"}}]},
@@ -214,6 +215,24 @@ def test_hostile_questions_are_refused_and_never_break_the_server(server):
     pixels = {"name": "pixels", "datatype": "UINT8", "shape": [1, 1, 1, 3], "data": [0, 0, 0]}
     reply = infer(server, {"id": "\ud800", "inputs": [pixels]})
     assert (reply.status, reply.json["id"]) == (200, "\ud800")
+
+
+def test_a_body_of_empty_photos_is_not_counted_to_its_end(server):
+    zeros = bytes(4 << 20)
+    tensor = {"name": "photos", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(zeros)}}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    headers = {"inference-header-content-length": str(len(head))}
+    assert server.ask("POST", "/v2/models/toy/infer", head + zeros, headers).status == 400
+
+
+def test_explanations_have_so_many_places_and_what_finds_none_is_not_decoded(serve, photos):
+    server = serve(engine_seconds=1, limits={"explanations": 1})
+    decoded = server.metric("verydeep_photos_total")
+    with ThreadPoolExecutor(4) as clients:
+        png = {"content-type": "image/png"}
+        replies = list(clients.map(lambda n: server.ask("POST", "/explain", photos[n], png), range(4)))
+    assert sorted(reply.status for reply in replies) == [200, 503, 503, 503]
+    assert server.metric("verydeep_photos_total") == decoded + 1
 
 
 def test_an_answer_comes_with_its_reasons(server, photos):

@@ -3,6 +3,8 @@
 import http.client
 import random
 import signal
+import socket
+import sys
 import threading
 import time
 from contextlib import closing
@@ -11,20 +13,22 @@ import pytest
 from processes import are_gone, children
 from serving import PATIENCE, wait_until
 
+from verydeep.serve.server import _ignore_newcomers, listen
+
 PNG = {"content-type": "image/png"}
 
 
 class Load(threading.Thread):
-    """A client that asks until the server is gone. lost: requests that were read and never answered."""
+    """A client that asks until the server is gone, or once. lost: requests that were read and never answered."""
 
-    def __init__(self, server, photo: bytes) -> None:
+    def __init__(self, server, photo: bytes, *, once: bool = False) -> None:
         super().__init__()
-        self._server, self._photo = server, photo
+        self._server, self._photo, self._once = server, photo, once
         self.answered = self.lost = 0
         self.statuses: set[int] = set()
 
     def run(self) -> None:
-        while True:
+        while not (self._once and self.answered):
             with closing(http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=PATIENCE)) as connection:
                 try:
                     connection.connect()
@@ -72,12 +76,48 @@ def test_a_signal_at_a_random_moment_loses_no_request(serve, photos, amount, mea
     assert (lost == 0) == (not fault)
 
 
+ASK = b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize("fault", ["", "no grace"])
+@pytest.mark.parametrize("sent", [b"", ASK[:20], ASK + ASK[:20]], ids=["nothing", "half", "one and a half"])
+def test_a_connection_made_before_the_signal_may_still_ask(serve, sent, fault):
+    server = serve(fault=fault)
+    with server.connect() as connection:
+        connection.sendall(sent)
+        if len(sent) > len(ASK):
+            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200")
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(1)
+        connection.sendall((2 * ASK)[len(sent) :] if len(sent) > len(ASK) else ASK[len(sent) :])
+        try:
+            answer = connection.recv(1 << 16)
+        except ConnectionError:
+            answer = b""
+    assert answer.startswith(b"HTTP/1.1 200") == (not fault)
+    assert server.process.wait(PATIENCE) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such filters")
+def test_while_it_stops_nobody_new_gets_in():
+    """Else there were always somebody between the last accept and the close."""
+    with closing(listen("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        with closing(socket.create_connection(address)):
+            _ignore_newcomers(listener)
+            with pytest.raises(TimeoutError):
+                socket.create_connection(address, timeout=0.3)
+            listener.settimeout(PATIENCE)
+            accepted, _ = listener.accept()
+            accepted.close()
+
+
 def test_it_is_not_ready_from_the_signal_on_and_answers_what_is_on_its_way(serve, photos):
-    server = serve(engine_seconds=0.5)
+    server = serve(engine_seconds=2)
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)) as idle:
         idle.request("GET", "/health/ready")
         assert idle.getresponse().read() == b'{"ready":true}'
-        slow = Load(server, photos[0])
+        slow = Load(server, photos[0], once=True)
         slow.start()
         wait_until(lambda: server.metric("verydeep_requests_in_flight") == 2)
         server.process.send_signal(signal.SIGTERM)

@@ -79,6 +79,8 @@ def explain(
         raise UsageError(
             "no photo was given.", "verydeep explain PHOTO, or a folder, a pattern, or - for standard input"
         )
+    if photos and methods == ("filters",):
+        raise UsageError("filters shows the network and looks at no photo.", "Leave the photos out.")
     from verydeep.cli.explain_answers import Request, answers, check_request, read_sources
     from verydeep.cli.explain_output import Outputs
     from verydeep.cli.failures import tell_failures

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from verydeep.cli.options import engine_options
+from verydeep.cli.options import single_photo_options
 from verydeep.errors import MissingExtraError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 @click.option(
     "--selftest", is_flag=True, help="Start a server, ask it, misuse it, stop it; exit code 1 where it fails."
 )
-@engine_options
+@click.option("--batch-size", type=click.IntRange(min=1), default=16, metavar="N", help="Photos at once.  [16]")
+@single_photo_options
 def serve(
     *,
     models: tuple[str, ...],
@@ -76,10 +77,9 @@ def serve(
     service = Service(opened, limits, metrics, _log, precision)
     address = f"[{host}]" if ":" in host else host
     names = ", ".join(f"{name} ({model.opened.engine_name}, {precision})" for name, model in opened.items())
-    _log(f"serving {names} at http://{address}:{listener.getsockname()[1]} - Ctrl-C stops it")
     gc.freeze()
     gc.enable()
-    run(service, access, listener)
+    run(service, access, listener, f"serving {names} at http://{address}:{listener.getsockname()[1]} - Ctrl-C stops it")
     sys.stderr.flush()
     os._exit(0)  # an explanation whose client has gone may still compute; nobody waits for it
 
@@ -101,7 +101,7 @@ def _access(host: str, allowed: tuple[str, ...]) -> "Access":
             f"Set the variable {TOKEN} to a long secret, or leave --host out.",
         )
     own = f"[{host}]" if ":" in host else host
-    return Access({*_LOOPBACK, own, *(name.lower() for name in allowed)}, token)
+    return Access({*_LOOPBACK, own.lower(), *(name.lower() for name in allowed)}, token)
 
 
 def _check_installed() -> None:

@@ -12,9 +12,9 @@ GET  /openapi.json         all of these, for programs
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -36,6 +36,7 @@ from verydeep.serve.models import NOISE, ServedModel
 
 T = TypeVar("T")
 MOST_SCORES = 1000  # of a photo
+_CHECK_AGAIN_SECONDS = 1.0
 
 
 @dataclass
@@ -76,18 +77,23 @@ class Service:
         """What the network gets of each photo: (h, w, 3) uint8, or the ImageError."""
         return await together(self._picture(model, photo) for photo in photos)
 
-    async def in_turn(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Work that takes all cores for a while, in a thread of its own, one after the other. Raises Overloaded.
-
-        What has begun goes on to its end, also where the client has gone; what waits does not begin then.
-        """
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Among the requests that take all cores for a while, for their whole stay. Raises Overloaded at once."""
         if self._slow_work == self.limits.explanations:
             raise Overloaded(1)
         self._slow_work += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._slow, work, *arguments)
+            yield
         finally:
             self._slow_work -= 1
+
+    async def in_turn(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Such work, in a thread of its own, one after the other.
+
+        What has begun goes on to its end, also where the client has gone; what waits does not begin then.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._slow, work, *arguments)
 
     async def close(self) -> None:
         """Ends what runs for it; work that has begun is not waited for."""
@@ -203,15 +209,20 @@ def _described(model: ServedModel, precision: str) -> dict[str, Any]:
 async def _check_models(service: Service) -> None:
     """One after the other, beside the first requests. A model that answers wrongly never gets ready, and says so."""
     for model in service.models.values():
-        try:
-            photo = Photo(NOISE, "the photo of the check")
-            (picture,) = await service.pictures(model, [photo])
-            if isinstance(picture, ImageError):
-                raise picture
-            await service.in_turn(model.check_golden, service.precision)
-            model.is_ready = True
-        except Exception as error:  # whatever it was: it is not ready
-            service.log(f"error: model {model.name} is not ready: {error or type(error).__name__}")
+        while not model.is_ready:
+            try:
+                photo = Photo(NOISE, "the photo of the check")
+                (picture,) = await service.pictures(model, [photo])
+                if isinstance(picture, ImageError):
+                    raise picture
+                await service.in_turn(model.check_golden, service.precision)
+                model.is_ready = True
+            except Refused as refused:  # no decoder just now: that passes
+                service.log(f"model {model.name} is not ready yet: {refused}")
+                await asyncio.sleep(_CHECK_AGAIN_SECONDS)
+            except Exception as error:  # whatever it was: it is not ready
+                service.log(f"error: model {model.name} is not ready: {error or type(error).__name__}")
+                break
 
 
 async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

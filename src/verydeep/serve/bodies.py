@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it would log what clients wrote
 _TEXTS = re.compile(rb'"[^"]*"')
+_FILE_NAME = re.compile(rb";\s*filename\*?=", re.IGNORECASE)
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
@@ -112,7 +113,7 @@ async def _files_of_form(request: Request, limits: Limits) -> list[bytearray]:
         raise Refused(422, "the form cannot be read.", "Send it as curl -F does.") from error
     if not form.is_whole:
         raise Refused(422, "the form is cut off.", "Send it as curl -F does.")
-    return [data for head, data in form.parts if b"filename" in head]
+    return [data for head, data in form.parts if _FILE_NAME.search(head)]
 
 
 class _Form:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import math
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -21,6 +22,7 @@ from verydeep.serve.guard import TOKEN, Refused
 from verydeep.serve.limits import Limits
 
 _PIECE = 1 << 18  # bytes
+_HEAD_BYTES = 1 << 16  # of an answer
 _PACKAGE = str(Path(verydeep.__file__).parent.parent)
 _TRIES = 4  # to start another process
 _START_SECONDS = 10.0  # for a process to load NumPy and Pillow, on a machine that is busy; no photo's own time
@@ -96,7 +98,7 @@ class Decoders:
                 await self._end(place)
             process = process or await self._spawn()
             if process in self._starting:
-                await asyncio.wait_for(_read(process), _START_SECONDS)
+                await asyncio.wait_for(_read(process, 0), _START_SECONDS)
                 self._starting.discard(process)
         except Exception:  # whatever it was
             if process is not None:
@@ -140,22 +142,25 @@ class Decoders:
 async def _ask(
     process: Process, data: bytes | bytearray | memoryview, name: str, preprocessing: Preprocessing
 ) -> np.ndarray | ImageError:
-    """Raises EOFError or OSError where the process has ended."""
+    """Raises EOFError or OSError where the process has ended, and ValueError where it answers what it never should."""
     assert process.stdin is not None  # a pipe
     process.stdin.write(start_of_frame({**asdict(preprocessing), "name": name}, len(data)))
     for start in range(0, len(data), _PIECE):  # what the pipe does not take at once is kept a second time
         process.stdin.write(memoryview(data)[start : start + _PIECE])
         await process.stdin.drain()
-    found, pixels = await _read(process)
+    shape = (preprocessing.crop, preprocessing.crop, 3)
+    found, pixels = await _read(process, math.prod(shape))
     if "error" in found:
         return ImageError(found["error"], found["hint"])
-    picture: np.ndarray = np.frombuffer(pixels, np.uint8).reshape(found["shape"])
+    picture: np.ndarray = np.frombuffer(pixels, np.uint8).reshape(shape)
     return picture
 
 
-async def _read(process: Process) -> tuple[dict[str, Any], bytes]:
-    """A frame."""
+async def _read(process: Process, most: int) -> tuple[dict[str, Any], bytes]:
+    """A frame with so much data at most: a photo may have made the process its own. Raises ValueError."""
     assert process.stdout is not None  # a pipe
     lengths = LENGTHS.unpack(await process.stdout.readexactly(LENGTHS.size))
+    if lengths[0] > _HEAD_BYTES or lengths[1] > most:
+        raise ValueError("a frame of no answer")
     head, data = [await process.stdout.readexactly(length) for length in lengths]
     return json.loads(head), data

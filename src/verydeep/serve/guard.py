@@ -132,9 +132,8 @@ class Guard:
             self._check(scope, headers)
             await self._run(scope, body, answer)
         except Refused as refused:
-            if answer.status:  # it has begun: nothing else can be said
-                raise
-            await answer.refuse(refused)
+            if not answer.status:  # else it has begun, and nothing else can be said
+                await answer.refuse(refused)
 
     async def _run(self, scope: Scope, body: "_Body", answer: "_Answer") -> None:
         """The app, for as long as the client waits for its answer and may wait for it."""
@@ -142,6 +141,8 @@ class Guard:
         gone, late = asyncio.ensure_future(body.until_gone()), asyncio.ensure_future(body.until_late())
         try:
             await asyncio.wait({work, gone, late}, return_when=asyncio.FIRST_COMPLETED)
+            if answer.status:  # it has begun: how fast the client reads is the connection's matter
+                await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 work.cancel()
                 await asyncio.wait({work})
@@ -208,7 +209,8 @@ class _Body:
 
     async def until_late(self) -> None:
         """Returns when an answer to the whole body has taken too long."""
-        await self._whole.wait()
+        if self._has_more:
+            await self._whole.wait()
         await asyncio.sleep(self._limits.request_seconds)
 
     async def read_rest(self) -> None:

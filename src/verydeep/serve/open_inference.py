@@ -149,27 +149,33 @@ async def _images(service: "Service", model: ServedModel, kind: str, data: Any, 
 
 def _photos(data: Any, shape: list[int]) -> Sequence[bytes | memoryview]:
     """The files in a BYTES tensor, which has as many as its shape says. Raises Refused."""
+    found: Sequence[bytes | memoryview]
     try:
-        found = _framed(data) if isinstance(data, bytearray) else [base64.b64decode(one, validate=True) for one in data]
+        if not isinstance(data, bytearray) and len(data) != shape[0]:
+            raise ValueError("more or fewer")
+        binary = isinstance(data, bytearray)
+        found = _framed(data, shape[0]) if binary else [base64.b64decode(one, validate=True) for one in data]
     except (binascii.Error, ValueError, TypeError) as error:
         raise Refused(
-            400, "the photos are no list of base64 texts, or no framed bytes.", "See the protocol."
+            400, f"the photos are not {shape[0]} base64 texts, or so many framed by their lengths.", "See the protocol."
         ) from error
-    if len(found) != math.prod(shape) or len(found) != shape[0]:
-        raise Refused(400, f"{len(found)} photos, but the shape is {shape}.", "They must agree.")
+    if math.prod(shape) != shape[0]:
+        raise Refused(400, f"photos of shape {shape}; expected (n,) or (n, 1).", "One text for each.")
     return found
 
 
-def _framed(data: bytearray) -> list[memoryview]:
+def _framed(data: bytearray, count: int) -> list[memoryview]:
     """Length (4 bytes, little-endian) and content of each, one after the other, in their place. Raises ValueError."""
     found, place = [], 0
     view = memoryview(data)
-    while place < len(data):
+    for _ in range(count):
         start = place + 4
         place = start + int.from_bytes(data[place:start], "little")
         if place > len(data):
             raise ValueError("cut off")
         found.append(view[start:place])
+    if place < len(data):
+        raise ValueError("more than these")
     return found
 
 
@@ -178,10 +184,8 @@ def _tensor(data: Any, shape: list[int], dtype: np.dtype[Any]) -> np.ndarray:
     try:
         if isinstance(data, bytearray):
             return np.frombuffer(data, dtype).reshape(shape)
-        array = np.array(data)
-        if array.dtype.kind not in "iuf":
-            raise ValueError("no numbers")
-        if dtype.kind == "u" and (array.dtype.kind == "f" or array.min() < 0 or array.max() > 255):
+        array = np.array(data, np.float64)  # a table of texts would be as wide as the longest of them
+        if dtype.kind == "u" and not ((array >= 0) & (array <= 255) & (array % 1 == 0)).all():
             raise ValueError("no bytes")
         with np.errstate(over="ignore"):  # what is too large becomes infinity, which is refused
             return array.astype(dtype).reshape(shape)

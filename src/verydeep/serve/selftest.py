@@ -22,6 +22,7 @@ from PIL import Image
 
 from verydeep.errors import VerydeepError
 from verydeep.predict import Predictor
+from verydeep.serve.guard import TOKEN
 
 _START_SECONDS = 120.0  # until it is ready: the reference checks a full-size network first
 _STOP_SECONDS = 30.0
@@ -104,7 +105,7 @@ class _Client:
 def _server(arguments: Sequence[str]) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
     """A server on a free port, which is ended in any case."""
     command = [sys.executable, "-m", "verydeep", "serve", *arguments, "--port", "0"]
-    environment = {name: value for name, value in os.environ.items() if name != "VERYDEEP_TOKEN"}
+    environment = {name: value for name, value in os.environ.items() if name != TOKEN}
     with (
         tempfile.TemporaryDirectory() as folder,
         (log := Path(folder) / "log").open("wb") as file,  # a pipe that nobody reads would stop the server

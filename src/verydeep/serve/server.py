@@ -28,20 +28,20 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SHELL_BASE = 128
 _BACKLOG = 128  # connections that the system accepts before the server does
 _SO_ATTACH_FILTER = 26  # asm-generic/socket.h
-_ONLY_ACK = (  # code, jump if true, jump if false, operand: linux/filter.h
+_NO_NEWCOMERS = (  # code, jump if true, jump if false, operand: linux/filter.h
     (0x30, 0, 0, 13),  # load the byte of TCP's flags
-    (0x45, 0, 1, 0x10),  # is ACK among them?
+    (0x45, 0, 1, 0x14),  # is ACK or RST among them?
     (0x06, 0, 0, 0xFFFFFFFF),  # the whole packet
     (0x06, 0, 0, 0),  # nothing of it
 )
 _OTHER_FILES = 64  # beside connections
 _LAST_REQUESTS_SECONDS = 0.3  # from the signal: what clients have sent by then is answered
 _TICK_SECONDS = 0.02
-_FIRST_REQUESTS_SECONDS = 2.0  # after that, where a connection has not had a request yet: it was made to send one
+_FIRST_REQUESTS_SECONDS = 2.0  # after that, where a connection has sent no request yet, or the beginning of one
 
 
-def serve(service: Service, access: Access, listener: socket.socket) -> None:
-    """Serves until a signal stops it."""
+def serve(service: Service, access: Access, listener: socket.socket, greeting: str = "") -> None:
+    """Serves until a signal stops it. greeting: for the log, once a signal would."""
     limits = service.limits
     _allow_files(limits.connections + _OTHER_FILES)
     guarded = Guard(
@@ -67,7 +67,7 @@ def serve(service: Service, access: Access, listener: socket.socket) -> None:
         timeout_graceful_shutdown=int(limits.body_seconds + limits.request_seconds),
         h11_max_incomplete_event_size=limits.header_bytes,
     )
-    _Server(config, service).run(sockets=[listener])
+    _Server(config, service, greeting).run(sockets=[listener])
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -88,15 +88,15 @@ def listen(host: str, port: int) -> socket.socket:
 def _ignore_newcomers(listener: socket.socket) -> None:
     """Nobody begins a connection any more; who is half way in gets in, and who has got in is accepted as ever.
 
-    By a filter that passes on what has TCP's flag ACK, which the first packet of a connection lacks: who asks hears
+    By a filter that drops what has neither TCP's flag ACK nor RST, the first packet of a connection: who asks hears
     nothing, asks again, and is refused once the listener is closed. Without it, who gets in between the last accept
     and the close would be reset. Linux has it; elsewhere that moment stays.
     """
     if sys.platform != "linux":
         return
-    code = struct.pack("HBBI" * len(_ONLY_ACK), *(value for instruction in _ONLY_ACK for value in instruction))
+    code = b"".join(struct.pack("HBBI", *instruction) for instruction in _NO_NEWCOMERS)
     instructions = ctypes.create_string_buffer(code)
-    program = struct.pack("HP", len(_ONLY_ACK), ctypes.addressof(instructions))
+    program = struct.pack("HP", len(_NO_NEWCOMERS), ctypes.addressof(instructions))
     with contextlib.suppress(OSError):
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
@@ -104,9 +104,15 @@ def _ignore_newcomers(listener: socket.socket) -> None:
 class _Server(uvicorn.Server):
     """Stops as said above."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, greeting: str) -> None:
         super().__init__(config)
         self._service = service
+        self._greeting = greeting
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._greeting:
+            self._service.log(self._greeting)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -134,7 +140,7 @@ class _Server(uvicorn.Server):
             listening.close()
         end = asyncio.get_running_loop().time() + _FIRST_REQUESTS_SECONDS
         await asyncio.sleep(_TICK_SECONDS)  # for those that were accepted last
-        while asyncio.get_running_loop().time() < end and any(made.cycle is None for made in self._connections()):
+        while asyncio.get_running_loop().time() < end and any(made.is_asking for made in self._connections()):
             await asyncio.sleep(_TICK_SECONDS)
         await super().shutdown(sockets)
 
@@ -166,6 +172,11 @@ class _Deadlines(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget()
         super().connection_lost(exc)
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether a request may be on its way: the first, or one whose header has begun."""
+        return self.cycle is None or (self.cycle.response_complete and bool(self.conn.trailing_data[0]))
 
     def handle_events(self) -> None:
         before = self.cycle

@@ -24,7 +24,7 @@ from verydeep.explain.picture import caption, cut_out, panel, title
 from verydeep.explain.sheets import map_tiles
 from verydeep.image.draw import data_uri
 from verydeep.runtime import OpenedModel
-from verydeep.serve.bodies import photos_of
+from verydeep.serve.bodies import Photo, photos_of
 from verydeep.serve.guard import Refused
 from verydeep.serve.models import ServedModel
 
@@ -51,11 +51,15 @@ def add_routes(app: FastAPI, service: "Service") -> None:
     """Adds the page and what it asks for."""
     files = {name: _file(name) for name in _FILES}
 
-    async def picture_of(request: Request, model: ServedModel) -> np.ndarray:
-        """The one photo of a request as the network gets it. Raises Refused."""
+    async def photo_of(request: Request) -> Photo:
+        """The one photo of a request. Raises Refused."""
         photo, *others = await photos_of(request, service.limits)
         if others:
             raise Refused(422, f"{1 + len(others)} photos; expected one.", "Ask for each by itself.")
+        return photo
+
+    async def picture_of(photo: Photo, model: ServedModel) -> np.ndarray:
+        """The photo as the network gets it. Raises Refused."""
         (picture,) = await service.pictures(model, [photo])
         if isinstance(picture, ImageError):
             raise Refused(422, picture.message, picture.hint)
@@ -91,15 +95,19 @@ def add_routes(app: FastAPI, service: "Service") -> None:
     ) -> dict[str, Any]:
         """Where in a photo the answer comes from: numbers in words, and two pictures as data addresses."""
         chosen = service.model(model)
-        picture = await picture_of(request, chosen)
-        return await service.in_turn(_explained, chosen.opened, picture, method, label, layer)
+        photo = await photo_of(request)
+        with service.place():
+            picture = await picture_of(photo, chosen)
+            return await service.in_turn(_explained, chosen.opened, picture, method, label, layer)
 
     @app.post("/activations")
     async def maps(request: Request, layer: str, model: str | None = None) -> dict[str, Any]:
         """The maps that a layer makes of a photo, the most excited first, as pictures in data addresses."""
         chosen = service.model(model)
-        picture = await picture_of(request, chosen)
-        return await service.in_turn(_maps, chosen.opened, picture, layer)
+        photo = await photo_of(request)
+        with service.place():
+            picture = await picture_of(photo, chosen)
+            return await service.in_turn(_maps, chosen.opened, picture, layer)
 
     @app.get("/networks")
     async def networks() -> dict[str, Any]:
@@ -110,7 +118,8 @@ def add_routes(app: FastAPI, service: "Service") -> None:
     async def layers(name: str) -> dict[str, Any]:
         """The layers of a model, with their accounts and the share of the time that each takes on this machine."""
         chosen = service.model(name)
-        shares = await service.in_turn(_time_shares, chosen)
+        with service.place():
+            shares = await service.in_turn(_time_shares, chosen)
         preprocessing, architecture = chosen.opened.info.preprocessing, chosen.opened.info.architecture
         found = _accounts(architecture, (preprocessing.crop, preprocessing.crop))
         return {"layers": [{**layer, **shares.get(layer["name"], {})} for layer in found]}
