@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -179,7 +180,7 @@ def _server(command: Sequence[str]) -> Iterator[int]:
             assert process.stderr is not None  # a pipe
             while not (found := re.search(r"http://127\.0\.0\.1:(\d+)", process.stderr.readline())):
                 assert process.poll() is None, command
-            threading.Thread(target=process.stderr.read, daemon=True).start()
+            threading.Thread(target=deque, args=(process.stderr, 0), daemon=True).start()
             yield int(found[1])
         finally:
             process.terminate()

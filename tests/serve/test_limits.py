@@ -221,7 +221,7 @@ def test_refusals_leave_memory_as_it_was(serve, amount, measured, fault):
 )
 @pytest.mark.parametrize("fault", ["", "greedy"])
 def test_a_body_takes_no_more_memory_than_its_limit(serve, amount, measured, fault):
-    server, limit = serve(fault=fault), Limits().body_bytes
+    limit = Limits().body_bytes
     form = (
         b'--cut\r\ncontent-disposition: form-data; name="a"; filename="b"\r\n\r\n'
         + b"x" * (limit - 100)
@@ -244,7 +244,8 @@ def test_a_body_takes_no_more_memory_than_its_limit(serve, amount, measured, fau
         "wide_json": (wide, JSON, 422),
     }
     more = {}
-    for name, (body, headers, status) in bodies.items():
+    for name, (body, headers, status) in [*bodies.items()][: 1 if fault else None]:
+        server = serve(fault=fault)  # one that has kept no memory of other bodies
         for _ in range(amount(1, 10)):
             before = server.memory()
             server.forget_peak()
@@ -254,7 +255,7 @@ def test_a_body_takes_no_more_memory_than_its_limit(serve, amount, measured, fau
             assert reply.status == status, (name, reply.body)
             more[name] = max(more.get(name, 0), server.memory("VmHWM") - before)
     measured(**{f"{name}_mib": f"{value / (1 << 20):.1f}" for name, value in more.items()})
-    of_json, of_wide_json = more.pop("json"), more.pop("wide_json")
+    of_json, of_wide_json = more.pop("json", 0), more.pop("wide_json", 0)
     if not fault:
         assert of_json <= 3.2 * limit, "as bytes, as text, and as what it says"
         assert of_wide_json <= 10.2 * limit, "with four bytes a letter"
