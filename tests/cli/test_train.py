@@ -99,6 +99,18 @@ def test_the_folder_of_the_run_is_named_after_photos_and_recipe(
     assert open_run(Path("trained/photos-small")).data == photos
 
 
+def test_a_run_below_its_own_photos_is_no_class_of_them(
+    run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos)
+    short = (*QUICK, "--set", "epochs=1")
+    assert run("train", ".", *short).code == 0
+    assert run("train", "--resume", "trained/photos-modern").code == 0
+    assert run("train", ".", *short, "--out", "again").code == 0
+    assert read_info(Path("again")).classes == ("blue", "red")
+    assert json.loads(run("evaluate", "trained/photos-modern", ".", "--json").out)["n"] == 6
+
+
 def test_show_recipe_prints_every_field_as_set_and_does_nothing(run: Run, tmp_path: Path) -> None:
     arguments = ("--recipe", "paper", "--set", "epochs=3", "--set", "train_scales=none", "--set", "flip=no")
     fields = json.loads(run("train", "--show-recipe", *arguments).out)

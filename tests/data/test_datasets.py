@@ -158,6 +158,12 @@ def test_a_path_that_is_no_folder_is_refused(tmp_path):
         open_splits(tmp_path / "nowhere")
 
 
+def test_a_class_that_holds_a_recipe_beside_its_photos_is_no_training(tmp_path):
+    make(tmp_path, {"pancake": 2, "waffle": 2})
+    (tmp_path / "waffle" / "recipe.json").touch()
+    assert open_folder(tmp_path).classes == ("pancake", "waffle")
+
+
 def test_a_class_folder_of_other_files_only_is_named_not_left_out(tmp_path):
     """Photos of a phone, say: the network would never hear of that class."""
     make(tmp_path, {"cat": 3, "dog": 3, "cow": 0})

@@ -27,6 +27,7 @@ PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 VALIDATION_FOLDERS = ("val", "valid", "validation", "test")
 VALIDATION_SHARE = 0.2
 _WORDNET_ID = re.compile(r"n\d{8}_")
+_RECIPE, _MADE_BY_A_RUN = "recipe.json", ("training", "model.safetensors")  # what the folder of a training holds
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,9 @@ def inputs_of_some(photos: Dataset, preprocessing: Preprocessing, count: int) ->
 def open_folder(folder: str | Path) -> Dataset:
     """Every photo in the class folders of `folder`, in the order of their names. Raises DatasetError.
 
-    Photos are found by their suffix, at any depth of a class folder; hidden files and empty folders are passed over. A
-    WordNet id before the name of a class is dropped: "n02102040_English_springer" becomes "English springer".
+    Photos are found by their suffix, at any depth of a class folder; hidden files, empty folders and the folders of
+    trainings are passed over. A WordNet id before the name of a class is dropped: "n02102040_English_springer" becomes
+    "English springer".
     """
     folder = _existing(folder)
     found = {child: photos for child in _folders(folder) if (photos := _photos(child))}
@@ -246,6 +248,9 @@ def _photos(folder: Path) -> list[Path]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
+        if _RECIPE in files and any(name in folders or name in files for name in _MADE_BY_A_RUN):
+            folders.clear()  # `verydeep train .` writes its run below the photos
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(name for name in files if not name.startswith(".")):
             if name.lower().endswith(PHOTO_SUFFIXES):
