@@ -67,8 +67,10 @@ def test_a_folder_of_photos_becomes_a_model_that_predicts_and_evaluates(run: Run
 def test_what_is_printed_says_what_is_trained_how_it_goes_and_what_to_do_next(
     run: Run, photos: Path, tmp_path: Path
 ) -> None:
+    (photos / "red" / "phone.heic").touch()
     done = run("train", photos, *QUICK, "--out", tmp_path / "run")
-    first, second, *epochs, report, use = done.err.splitlines()
+    others, first, second, *epochs, report, use = done.err.splitlines()
+    assert others.startswith("passed over, since a photo is a .jpg, .jpeg, .png or .webp: 1 .heic. Convert ")
     assert first == "24 photos to train on, of 2 classes: blue 12, red 12; 6 to validate on"
     assert second == "toy-bn-gap-0.5x at 16 pixels, 2 epochs; cpu, float32, batch 8"
     assert re.fullmatch(

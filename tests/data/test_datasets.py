@@ -158,6 +158,22 @@ def test_a_path_that_is_no_folder_is_refused(tmp_path):
         open_splits(tmp_path / "nowhere")
 
 
+def test_files_that_are_no_photos_by_their_suffix_are_counted_and_told(tmp_path):
+    make(tmp_path / "drawn", {"cat": 5, "dog/phone": 5})
+    for name in ("1.HEIC", "2.heic", "notes.txt", "origin"):
+        (tmp_path / "drawn" / "dog" / "phone" / name).touch()
+    assert open_splits(tmp_path / "drawn").passed_over() == (
+        "passed over, since a photo is a .jpg, .jpeg, .png or .webp: 2 .heic, 1 .txt, 1 without a suffix. "
+        "Convert those that are pictures."
+    )
+    make(tmp_path / "two" / "train", {"cat": 2, "dog": 2})
+    make(tmp_path / "two" / "val", {"cat": 1})
+    assert open_splits(tmp_path / "two").passed_over() is None
+    for side in ("train", "val"):
+        (tmp_path / "two" / side / "cat" / "1.jfif").touch()
+    assert "webp: 2 .jfif." in open_splits(tmp_path / "two").passed_over()
+
+
 def test_a_class_that_holds_a_recipe_beside_its_photos_is_no_training(tmp_path):
     make(tmp_path, {"pancake": 2, "waffle": 2})
     (tmp_path / "waffle" / "recipe.json").touch()

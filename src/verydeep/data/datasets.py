@@ -11,8 +11,8 @@ import re
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,6 +26,7 @@ from verydeep.nouns import Preprocessing
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 VALIDATION_FOLDERS = ("val", "valid", "validation", "test")
 VALIDATION_SHARE = 0.2
+_MOST_SUFFIXES = 5  # that are named, of the files passed over
 _WORDNET_ID = re.compile(r"n\d{8}_")
 _RECIPE, _MADE_BY_A_RUN = "recipe.json", ("training", "model.safetensors")  # what the folder of a training holds
 
@@ -37,6 +38,7 @@ class Dataset:
     classes: tuple[str, ...]  # sorted by the name of their folder
     paths: tuple[Path, ...]
     labels: tuple[int, ...]  # positions in `classes`, one a photo
+    others: Mapping[str, int] = field(default_factory=dict, compare=False)  # passed-over files beside them, by suffix
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -49,7 +51,7 @@ class Dataset:
     def take(self, positions: Iterable[int]) -> "Dataset":
         """The photos at these positions, the classes unchanged."""
         chosen = list(positions)
-        return Dataset(self.classes, tuple(self.paths[i] for i in chosen), tuple(self.labels[i] for i in chosen))
+        return replace(self, paths=tuple(self.paths[i] for i in chosen), labels=tuple(self.labels[i] for i in chosen))
 
     def relabeled(self, classes: tuple[str, ...]) -> "Dataset":
         """The same photos labelled by position in `classes`, a model's: classes are matched by name.
@@ -63,7 +65,7 @@ class Dataset:
                 "Rename the folders, or leave those classes out.",
             )
         positions = [classes.index(name) for name in self.classes]
-        return Dataset(classes, self.paths, tuple(positions[label] for label in self.labels))
+        return replace(self, classes=classes, labels=tuple(positions[label] for label in self.labels))
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,19 @@ class Splits:
     training: Dataset
     validation: Dataset
     is_drawn: bool  # whether the validation photos were drawn from the others, for want of a folder of their own
+
+    def passed_over(self) -> str | None:
+        """What to tell of the files in the class folders that are no photos by their suffix; None where all are."""
+        sides = (self.training,) if self.is_drawn else (self.training, self.validation)
+        others = sum((Counter(side.others) for side in sides), Counter[str]())
+        if not others:
+            return None
+        named = [f"{count} {suffix or 'without a suffix'}" for suffix, count in others.most_common(_MOST_SUFFIXES)]
+        more = ", ..." if len(others) > _MOST_SUFFIXES else ""
+        return (
+            f"passed over, since a photo is a {', '.join(PHOTO_SUFFIXES[:-1])} or {PHOTO_SUFFIXES[-1]}: "
+            f"{', '.join(named)}{more}. Convert those that are pictures."
+        )
 
     def fingerprint(self) -> str:
         """Changes with any photo's name, class or side; not where the folder moves or a photo's content changes."""
@@ -149,7 +164,8 @@ def open_folder(folder: str | Path) -> Dataset:
     "English springer".
     """
     folder = _existing(folder)
-    found = {child: photos for child in _folders(folder) if (photos := _photos(child))}
+    others = Counter[str]()
+    found = {child: photos for child in _folders(folder) if (photos := _photos(child, others))}
     if not found:
         raise DatasetError(
             f"{folder} has no folder with photos in it ({', '.join(PHOTO_SUFFIXES)}).",
@@ -159,6 +175,7 @@ def open_folder(folder: str | Path) -> Dataset:
         _class_names(list(found)),
         tuple(path for photos in found.values() for path in photos),
         tuple(label for label, photos in enumerate(found.values()) for _ in photos),
+        others,
     )
 
 
@@ -237,10 +254,13 @@ def _folders(folder: Path) -> list[Path]:
         _cannot_read(error)
 
 
-def _photos(folder: Path) -> list[Path]:
-    """The photos below a class folder. Raises DatasetError where it has other files only: a class would be missing."""
+def _photos(folder: Path, others: Counter[str]) -> list[Path]:
+    """The photos below a class folder; counts in `others` what else is there, by suffix.
+
+    Raises DatasetError where it has other files only: a class would be missing.
+    """
     paths: list[Path] = []
-    others: list[str] = []
+    other: str | None = None
     seen: set[tuple[int, int]] = set()  # a link to a folder above would lead round in circles
     for root, folders, files in os.walk(folder, onerror=_cannot_read, followlinks=True):
         status = os.stat(root)  # noqa: PTH116
@@ -256,10 +276,11 @@ def _photos(folder: Path) -> list[Path]:
             if name.lower().endswith(PHOTO_SUFFIXES):
                 paths.append(Path(root) / name)
             else:
-                others.append(name)
-    if others and not paths:
+                other = other or name
+                others[Path(name).suffix.lower()] += 1
+    if other and not paths:
         raise DatasetError(
-            f"{folder} has no photo ({', '.join(PHOTO_SUFFIXES)}), but other files such as {others[0]}.",
+            f"{folder} has no photo ({', '.join(PHOTO_SUFFIXES)}), but other files such as {other}.",
             "Convert them if they are pictures; move the folder elsewhere if it is no class.",
         )
     return paths

@@ -92,6 +92,8 @@ def train(
     lock = sole_use(run.folder / STATE_FOLDER / "lock", f"the run in {run.folder}")
     with lock, dead_process_as_training_error(), Interruption() as interruption, Watchdog(run.folder) as watchdog:
         check_readable(splits.validation)
+        if others := splits.passed_over():
+            display.note(others)
         state = begin(recipe, splits, device)
         for sentence in load_state(run.folder, state, splits):
             display.note(sentence)
