@@ -355,6 +355,33 @@ def test_what_computes_otherwise_than_when_a_run_began_is_told_in_one_line(began
     )
 
 
+def test_what_was_chosen_for_the_machine_holds_when_a_run_goes_on(start, photos, tmp_path, monkeypatch):
+    """From before the photos are decoded, which may take long."""
+    run = start(tmp_path / "run", epochs=1)
+    threads = torch.get_num_threads()
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    try:
+        with monkeypatch.context() as patched:
+            torch.set_num_threads(1)
+            patched.setattr(loop, "fitting_micro_batch", lambda *arguments: 4)
+            patched.setattr(loop, "open_training_cache", stop)
+            with pytest.raises(KeyboardInterrupt):
+                go(run)
+        torch.set_num_threads(2)
+        monkeypatch.setattr(loop, "choose_precision", lambda *arguments: "bfloat16")
+        monkeypatch.setattr(loop, "fitting_micro_batch", lambda *arguments: 8)
+        go(open_run(run.folder))
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)
+    state = begin(run.recipe, open_splits(photos), torch.device("cpu"))
+    load_state(run.folder, state, open_splits(photos))
+    assert (state.progress.precision, state.progress.micro_batch, state.progress.threads) == ("float32", 4, 1)
+
+
 @pytest.mark.slow
 def test_a_state_from_before_processor_and_device_were_kept_is_gone_on_with(start, tmp_path, monkeypatch):
     run = start(tmp_path / "run", epochs=1)

@@ -73,7 +73,7 @@ class Session:
     state: State
     unreadable: Unreadable  # of the training photos
     unreadable_validation: Unreadable
-    cache: PhotoCache | None
+    cache: PhotoCache | None = None
     saved: float = 0.0  # when the state was last saved, by time.monotonic
     seconds_between_saves: float = 0.0
 
@@ -101,8 +101,6 @@ def train(
             display.note(change)
         torch.set_num_threads(state.progress.threads)
         run.forget_after(state.progress.epoch)
-        with watchdog.phase("reading the photos"):
-            cache = open_training_cache(recipe, splits, display, watchdog.alive)
         session = Session(
             run=run,
             splits=splits,
@@ -113,9 +111,10 @@ def train(
             state=state,
             unreadable=Unreadable(len(splits.training), state.progress.unreadable),
             unreadable_validation=Unreadable(len(splits.validation), state.progress.unreadable_validation),
-            cache=cache,
         )
-        _save(session)  # a disk that is full is better noticed now than in an hour
+        _save(session)  # what was chosen holds from now on; and a full disk is better noticed now than in an hour
+        with watchdog.phase("reading the photos"):
+            session.cache = open_training_cache(recipe, splits, display, watchdog.alive)
         steps = steps_per_epoch(len(splits.training), recipe.batch_size)
         epochs_done = state.progress.epoch + state.progress.batch / steps
         costs = [(size / recipe.input_size) ** 2 for size in recipe.sizes]
