@@ -1,5 +1,6 @@
 """The file of decoded photos: it holds what reading them gives, notices every change, and is never in anybody's way."""
 
+import errno
 import multiprocessing
 import os
 import pickle
@@ -275,7 +276,26 @@ def test_a_decoder_without_memory_is_no_damaged_photo(photos, folder, monkeypatc
     monkeypatch.setattr(cache_module, "training_photo", decode)
     notes = []
     assert open_cache(photos, SIDE, folder=folder, note=notes.append) is None
-    assert "the memory does not suffice to decode" in notes[0]
+    assert "no memory; that may pass, and says nothing about the photo" in notes[0]
+
+
+def test_a_disk_that_fails_for_a_moment_makes_no_cache_without_the_photo(photos, folder, monkeypatch):
+    monkeypatch.setattr(Path, "open", failing(Path.open, photos.paths[3]))
+    notes = []
+    assert open_cache(photos, SIDE, folder=folder, note=notes.append) is None
+    assert f"{photos.paths[3]} cannot be read: Input/output error; that may pass" in notes[0]
+    assert not folder.exists()
+
+
+def failing(open_file, path: Path):
+    """`Path.open`, but for one path, at which the disk fails."""
+
+    def open_or_fail(self, *arguments, **named):
+        if self == path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return open_file(self, *arguments, **named)
+
+    return open_or_fail
 
 
 def test_what_progress_raises_ends_the_build_and_leaves_nothing(photos, folder):

@@ -1,5 +1,6 @@
 """The batches: the same to the bit for any number of processes, with a cache and without, and from any start."""
 
+import errno
 import hashlib
 import multiprocessing
 import os
@@ -17,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
+from verydeep.data import loader
 from verydeep.data.augment import Augmentation
 from verydeep.data.cache import open_cache
 from verydeep.data.datasets import Dataset
@@ -28,7 +30,7 @@ from verydeep.data.loader import (
     load_batches,
     steps_per_epoch,
 )
-from verydeep.errors import DatasetError, TrainingError
+from verydeep.errors import DatasetError, ImageError, StorageError, TrainingError
 
 SPEC = Augmentation(16, areas=(0.3, 1.0))
 STEPS = 5  # of an epoch of 37 photos, 8 at once
@@ -280,6 +282,25 @@ def test_a_photo_that_cannot_be_read_is_replaced_by_its_neighbour_and_named(phot
     assert len(messages) == 1
     assert "4.png" in messages[0]
     assert sum(len(batch.labels) for batch in loaded) == 37
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cause", [MemoryError(), OSError(errno.EMFILE, "Too many open files")])
+def test_a_photo_that_cannot_be_read_at_the_moment_stops_the_run_and_is_not_replaced(
+    photos, workers, cause, monkeypatch
+):
+    """A run that goes on with a neighbour ends otherwise than one that reads the photo later."""
+    read = loader.read_training_photo
+
+    def fail(path, side):
+        if path == photos.paths[4]:
+            raise ImageError(f"{path} cannot be read: {cause}.") from cause
+        return read(path, side)
+
+    monkeypatch.setattr(loader, "read_training_photo", fail)
+    with pytest.raises(StorageError, match=r"4\.png cannot be read: .*; that may pass") as caught:
+        load(photos, epochs=1, workers=workers)
+    assert "open files" in caught.value.hint
 
 
 def test_a_folder_of_nothing_but_damaged_photos_stops_the_run(photos):

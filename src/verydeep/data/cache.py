@@ -31,7 +31,7 @@ from PIL import features
 
 from verydeep import machine
 from verydeep.data.datasets import Dataset
-from verydeep.data.reading import READING_RULES, training_bytes, training_photo
+from verydeep.data.reading import READING_RULES, check_lasting, training_bytes, training_photo
 from verydeep.errors import ImageError, StorageError, printable
 from verydeep.files import cache_folder, hold, make_folder, make_room, replacing
 from verydeep.image.decode import read_file
@@ -198,10 +198,11 @@ def _key(digests: Iterable[bytes], side: int) -> bytes:
 
 
 def _load(path: Path) -> tuple[bytes | ImageError, bytes]:
-    """A photo's bytes, or why there are none, and a digest of which."""
+    """A photo's bytes, or why there are none, and a digest of which. Raises StorageError where the reason may pass."""
     try:
         data = read_file(path)
     except ImageError as error:
+        check_lasting(error)
         reason = _without_name(error, path).encode("utf-8", "surrogatepass")
         return error, hashlib.blake2b(reason, digest_size=16, person=b"unreadable").digest()
     return data, hashlib.blake2b(data, digest_size=16).digest()
@@ -244,8 +245,7 @@ def _decode(path: Path, side: int, digest: bytes) -> np.ndarray | ImageError:
     try:
         return training_photo(data, os.fspath(path), side)
     except ImageError as error:
-        if isinstance(error.__cause__, MemoryError):  # says nothing about the photo
-            raise StorageError(f"the memory does not suffice to decode {path}.") from error
+        check_lasting(error)
         return error
 
 

@@ -27,8 +27,8 @@ from verydeep import machine
 from verydeep.data.augment import Augmentation, augment, picture_numbers, random_generator
 from verydeep.data.cache import PhotoCache
 from verydeep.data.datasets import Dataset
-from verydeep.data.reading import read_training_photo
-from verydeep.errors import DatasetError, DeadProcessError, ImageError
+from verydeep.data.reading import check_lasting, read_training_photo
+from verydeep.errors import DatasetError, DeadProcessError, ImageError, StorageError
 
 _SIGNS_OF_A_DEAD_PROCESS = ("is killed by signal", "exited unexpectedly", "bootstrapping phase")
 _MOST_NEIGHBOURS = 100  # photos tried in place of one that cannot be read, before the run is stopped
@@ -91,7 +91,8 @@ def load_batches(
     each core but one, at most 8. stacks: a file to which a process appends where it is when it gets SIGUSR1; standard
     error unless given.
     A photo that cannot be read is replaced by its next neighbour in the data set that can, and named in the batch.
-    Raises DatasetError where a hundred neighbours cannot be read either, and DeadProcessError where a process ends.
+    Raises DatasetError where a hundred neighbours cannot be read either, StorageError where the reason may pass, and
+    DeadProcessError where a process ends.
     """
     loader = DataLoader(
         _Batches(dataset, augmentations, batch_size, seed, cache),
@@ -106,7 +107,7 @@ def load_batches(
         with _sigterm_blocked():
             loading = iter(loader)  # starts the processes
         for batch in loading:
-            if isinstance(batch, DatasetError):
+            if isinstance(batch, _NoBatch):
                 raise batch
             yield batch
 
@@ -148,6 +149,7 @@ def _worker_count(photos: int) -> int:
 
 
 _Key = tuple[int, int]  # epoch, step
+_NoBatch = DatasetError | StorageError
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ class _Steps:
         return max(0, (self.epochs - self.start[0]) * self.steps - self.start[1])
 
 
-class _Batches(TorchDataset[Batch | DatasetError]):
+class _Batches(TorchDataset[Batch | _NoBatch]):
     """The batch of a key, or why there is none: raised in a process of its own, it would come with a traceback."""
 
     def __init__(
@@ -183,7 +185,7 @@ class _Batches(TorchDataset[Batch | DatasetError]):
         self.cache = cache
         self.reading_side = max(augmentation.reading_side for augmentation in set(augmentations))
 
-    def __getitem__(self, key: _Key) -> Batch | DatasetError:
+    def __getitem__(self, key: _Key) -> Batch | _NoBatch:
         epoch, step = key
         places = batch_places(len(self.dataset), self.batch_size, step)
         positions = epoch_order(len(self.dataset), self.seed, epoch)[places.start : places.stop].tolist()
@@ -194,20 +196,22 @@ class _Batches(TorchDataset[Batch | DatasetError]):
         numbers = picture_numbers(self.seed, epoch, places)
         for position, row, image in zip(positions, numbers, images, strict=True):
             found = self._readable(position, failures)
-            if isinstance(found, DatasetError):
+            if isinstance(found, _NoBatch):
                 return found
             photo, chosen = found
             augment(photo, augmentation, row, out=image)
             labels.append(self.dataset.labels[chosen])
         return Batch(torch.from_numpy(images), torch.tensor(labels), tuple(failures))
 
-    def _readable(self, position: int, failures: list[str]) -> tuple[np.ndarray, int] | DatasetError:
+    def _readable(self, position: int, failures: list[str]) -> tuple[np.ndarray, int] | _NoBatch:
         """The photo at a position or its next neighbour that can be read, and where that is; notes the others."""
         known = len(failures)
         for neighbour in range(min(len(self.dataset), _MOST_NEIGHBOURS)):
             chosen = (position + neighbour) % len(self.dataset)
             try:
                 return self._read(chosen), chosen
+            except StorageError as error:
+                return error
             except ImageError as error:
                 failures.append(str(error))
         return DatasetError(
@@ -218,7 +222,11 @@ class _Batches(TorchDataset[Batch | DatasetError]):
         path = self.dataset.paths[position]
         if self.cache is not None:
             return self.cache.read(position, path)
-        return read_training_photo(path, self.reading_side)
+        try:
+            return read_training_photo(path, self.reading_side)
+        except ImageError as error:
+            check_lasting(error)
+            raise
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -4,13 +4,18 @@
 returned: a run is the same to the bit with a cache and without. Validation and prediction read photos as they are.
 """
 
+import errno
 import os
 
 import numpy as np
 
+from verydeep.errors import ImageError, StorageError
 from verydeep.image.decode import decode, read_file, stored_size
 
 READING_RULES = 1  # raised with every change of the pixels that `training_photo` returns: older caches are of no use
+
+# What memory, open files, a disk or a server may lack for a moment.
+_PASSING = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 
 
 def read_training_photo(path: str | os.PathLike[str], side: int) -> np.ndarray:
@@ -31,3 +36,16 @@ def training_bytes(data: bytes, name: str, side: int) -> int:
     width, height = stored_size(data, name)
     share = min(1, side / max(1, min(width, height)))
     return round(3 * width * share * height * share)
+
+
+def check_lasting(error: ImageError) -> None:
+    """Raises StorageError where that a photo cannot be read may pass, so that it says nothing about the photo.
+
+    With a neighbour in its place a run would end with other weights than where it is gone on with later.
+    """
+    cause = error.__cause__
+    if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno in _PASSING):
+        raise StorageError(
+            f"{error.message.rstrip('.')}; that may pass, and says nothing about the photo.",
+            "Free memory or open files; where a disk fails again and again, replace the photo under the same name.",
+        ) from error
