@@ -246,10 +246,11 @@ def learn_batch(
         parts = list(zip(images.split(progress.micro_batch), targets.split(progress.micro_batch), strict=True))
         optimizer.zero_grad()
         _seed_dropout(recipe, progress)
-        loss = torch.zeros((), device=device)
+        loss, logits = torch.zeros((), device=device), []
         for part in parts:
-            part_loss, logits = _backward(network, part, len(part[0]) / len(images), recipe, progress)
+            part_loss, part_logits = _backward(network, part, len(part[0]) / len(images), recipe, progress)
             loss += part_loss
+            logits.append(part_logits)
         if not math.isfinite(value := checked_loss(loss, network)):
             kept.restore()
             _seed_dropout(recipe, progress)
@@ -269,7 +270,7 @@ def learn_batch(
         if is_out_of_memory(error):
             raise explain_memory(recipe, network.architecture, progress, device) from error
         raise
-    return float(spread_of(logits))
+    return float(spread_of(torch.cat(logits)))
 
 
 def _seed_dropout(recipe: Recipe, progress: Progress) -> None:
