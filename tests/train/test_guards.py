@@ -459,6 +459,15 @@ def test_unreadable_photos_are_told_once_also_after_a_restart() -> None:
     assert resumed.note(["a.jpg is empty.", "c.jpg is empty."]) == ["c.jpg is empty."]
 
 
+def test_one_unreadable_photo_of_a_few_is_borne_and_a_second_stops() -> None:
+    unreadable = Unreadable(12, what="validation photos")
+    unreadable.note(["1.jpg is empty."])
+    unreadable.check()
+    unreadable.note(["2.jpg is empty."])
+    with pytest.raises(DatasetError, match="2 of 12 validation photos cannot be read, more than 5%"):
+        unreadable.check()
+
+
 def test_five_per_cent_of_unreadable_photos_are_borne_and_one_more_stops_with_their_names() -> None:
     unreadable = Unreadable(400)
     unreadable.note(f"{number:03}.jpg is empty." for number in range(20))

@@ -614,12 +614,38 @@ def test_damaged_measurements_are_told_with_the_way_round_them(line, start, tmp_
     go(run)
 
 
-def test_damaged_validation_photos_are_named_once(start, photos, tmp_path, capsys):
-    validation = open_splits(photos).validation
+def test_a_damaged_validation_photo_is_named_once_and_many_stop_the_run(small_recipe, make_photos, tmp_path, capsys):
+    data = make_photos(tmp_path / "many", each=50)
+    validation = open_splits(data).validation
     validation.paths[0].write_bytes(b"damaged")
-    report = go(start(tmp_path / "run", epochs=2))
-    assert report.n == len(validation) - 1
+    report = go(create_run(tmp_path / "run", small_recipe.with_fields({"epochs": 2}), data, ("test",), {}))
+    assert report.n == len(validation) - 1 == 19
     assert capsys.readouterr().err.count(f"left out: {validation.paths[0]}") == 1
+
+    broken = create_run(tmp_path / "broken", small_recipe, data, ("test",), {})
+    content = validation.paths[1].read_bytes()
+    validation.paths[1].write_bytes(b"damaged")
+    with pytest.raises(DatasetError, match="2 of 20 validation photos cannot be read, more than 5%") as caught:
+        go(broken)
+    assert "under the same names" in caught.value.hint
+    validation.paths[1].write_bytes(content)
+    go(open_run(broken.folder))
+    assert [row["epoch"] for row in broken.metrics()] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("micro_batch", [None, 3])
+def test_the_spread_of_a_step_is_that_of_all_its_photos(micro_batch, photos, small_recipe):
+    recipe = small_recipe.with_fields({"micro_batch": micro_batch, "batch_norm": False, "learning_rate": 0.01})
+    splits = open_splits(photos)
+    state = begin(recipe, splits, torch.device("cpu"))
+    batch = next(load_batches(splits.training, [recipe.augmentation], batch_size=8, seed=0, start=(0, 0)))
+    images, _ = _prepare(batch, recipe, 2, torch.device("cpu"))
+    recipe = recipe.with_fields({"cutmix": 0.0})
+    with torch.no_grad():
+        expected = float(state.network(images).std(dim=0, correction=0).mean())
+    random = np.random.default_rng(0)
+    spread = learn_batch(state, batch, recipe, rate=0.1, random=random, interruption=Interruption())
+    assert spread == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_class_may_be_named_by_a_folder_whose_name_is_no_text(start, photos, tmp_path):

@@ -18,6 +18,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from verydeep.data.reading import REPLACE
 from verydeep.errors import DatasetError, ImageError
 from verydeep.files import is_folder
 from verydeep.image import preprocess, read_image
@@ -141,7 +142,7 @@ def check_readable(photos: Dataset) -> None:
             errors.append(str(error))
         else:
             return
-    raise DatasetError(f"none of the {len(photos)} photos to validate on can be read: {errors[0]}", "Replace them.")
+    raise DatasetError(f"none of the {len(photos)} photos to validate on can be read: {errors[0]}", REPLACE)
 
 
 def inputs_of_some(photos: Dataset, preprocessing: Preprocessing, count: int) -> list[np.ndarray]:

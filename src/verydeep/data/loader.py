@@ -27,7 +27,7 @@ from verydeep import machine
 from verydeep.data.augment import Augmentation, augment, picture_numbers, random_generator
 from verydeep.data.cache import PhotoCache
 from verydeep.data.datasets import Dataset
-from verydeep.data.reading import check_lasting, read_training_photo
+from verydeep.data.reading import REPLACE, check_lasting, read_training_photo
 from verydeep.errors import DatasetError, DeadProcessError, ImageError, StorageError
 
 _SIGNS_OF_A_DEAD_PROCESS = ("is killed by signal", "exited unexpectedly", "bootstrapping phase")
@@ -214,9 +214,7 @@ class _Batches(TorchDataset[Batch | _NoBatch]):
                 return error
             except ImageError as error:
                 failures.append(str(error))
-        return DatasetError(
-            f"{len(failures) - known} photos in a row cannot be read: {failures[known]}", "Replace them."
-        )
+        return DatasetError(f"{len(failures) - known} photos in a row cannot be read: {failures[known]}", REPLACE)
 
     def _read(self, position: int) -> np.ndarray:
         path = self.dataset.paths[position]

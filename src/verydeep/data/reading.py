@@ -13,7 +13,10 @@ from verydeep.errors import ImageError, StorageError
 from verydeep.image.decode import decode, read_file, stored_size
 
 READING_RULES = 1  # raised with every change of the pixels that `training_photo` returns: older caches are of no use
-
+REPLACE = (
+    "Replace them under the same names and go on with --resume, or remove them and train into another folder, "
+    "--out FOLDER."
+)
 # What memory, open files, a disk or a server may lack for a moment.
 _PASSING = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 

@@ -113,7 +113,9 @@ def load_state(run: Path, state: State, splits: Splits) -> list[str]:
             damaged.replace(damaged.with_suffix(".damaged"))
         return [f"{sentence}; going on from the state before it." for sentence in told]
     if told:
-        raise CheckpointError(f"{'; '.join(told)}; no other is there.", "Start the training anew in another folder.")
+        raise CheckpointError(
+            f"{'; '.join(told)}; no other is there.", "Start the training anew in another folder, --out FOLDER."
+        )
     return []
 
 
@@ -152,7 +154,8 @@ def _restore(path: Path, state: State, progress: Progress, arrays: Mapping[str, 
             state.average.network.load_state_dict(_part(arrays, "average."))
     except RuntimeError as error:  # whole, but of another network
         raise CheckpointError(
-            f"{path} cannot be resumed from: {_reason(error)}.", "Start the training anew in another folder."
+            f"{path} cannot be resumed from: {_reason(error)}.",
+            "Start the training anew in another folder, --out FOLDER.",
         ) from error
     momentum = _part(arrays, "momentum.")
     state.optimizer.state.clear()
@@ -168,12 +171,12 @@ def _check_photos(path: Path, progress: Progress, splits: Splits) -> None:
         changed = ", ".join(sorted(set(expected) ^ set(got))) or "their order"
         raise CheckpointError(
             f"{path} was trained on other classes than the photos have now: {changed} differs.",
-            "Put the class folders back as they were, or start the training anew in another folder.",
+            "Put the class folders back as they were, or start the training anew in another folder, --out FOLDER.",
         )
     if progress.photos != splits.fingerprint():
         raise CheckpointError(
             f"{path} was trained on other photos than are there now: some were added, removed or renamed.",
-            "Put them back as they were, or start the training anew in another folder.",
+            "Put them back as they were, or start the training anew in another folder, --out FOLDER.",
         )
 
 

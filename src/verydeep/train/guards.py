@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from verydeep.data.reading import REPLACE
 from verydeep.errors import DatasetError, NonFiniteError, printable
 from verydeep.network import Network
 from verydeep.train.precision import autocast
@@ -316,11 +317,11 @@ def robust_statistics(values: np.ndarray) -> tuple[float, float]:
 
 
 class Unreadable:
-    """The photos that could not be read, each told once. More than MOST_UNREADABLE of them are too many."""
+    """The photos that could not be read, each told once. Two or more are too many above the share MOST_UNREADABLE."""
 
-    def __init__(self, photos: int, messages: Iterable[str] = ()) -> None:
-        """photos: how many there are in all. messages: those known from before a restart."""
-        self._photos = photos
+    def __init__(self, photos: int, messages: Iterable[str] = (), *, what: str = "photos") -> None:
+        """photos: how many there are in all. messages: those known from before a restart. what: to call them."""
+        self._photos, self._what = photos, what
         self._known = set(messages)
 
     @property
@@ -336,12 +337,12 @@ class Unreadable:
 
     def check(self) -> None:
         """Raises DatasetError where they are too many."""
-        if len(self._known) <= MOST_UNREADABLE * self._photos:
+        if len(self._known) <= max(1, MOST_UNREADABLE * self._photos):  # one of a dozen photos is no sign of anything
             return
         named = [f"({number}) {text}" for number, text in enumerate(self.messages[:_MOST_NAMED], start=1)]
         more = len(self._known) - len(named)
         raise DatasetError(
-            f"{len(self._known)} of {self._photos} photos cannot be read, more than {MOST_UNREADABLE:.0%}: "
+            f"{len(self._known)} of {self._photos} {self._what} cannot be read, more than {MOST_UNREADABLE:.0%}: "
             f"{printable(' '.join(named))}{f' and {more} more.' if more else ''}",
-            "Replace or remove them.",
+            REPLACE,
         )

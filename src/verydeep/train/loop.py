@@ -110,7 +110,9 @@ def train(
             watchdog=watchdog,
             state=state,
             unreadable=Unreadable(len(splits.training), state.progress.unreadable),
-            unreadable_validation=Unreadable(len(splits.validation), state.progress.unreadable_validation),
+            unreadable_validation=Unreadable(
+                len(splits.validation), state.progress.unreadable_validation, what="validation photos"
+            ),
         )
         _save(session)  # what was chosen holds from now on; and a full disk is better noticed now than in an hour
         with watchdog.phase("reading the photos"):
@@ -305,6 +307,7 @@ def _end_epoch(session: Session, log: Log) -> None:
         )
     for message in session.unreadable_validation.note(failure.reason for failure in report.failures):
         session.display.note(f"left out: {message}")
+    session.unreadable_validation.check()
     top1 = report.top1.successes / report.n
     row = {
         "epoch": progress.epoch + 1,

@@ -97,5 +97,5 @@ def open_run(folder: Path) -> Run:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         reason = error.message if isinstance(error, VerydeepError) else str(error)
         raise CheckpointError(
-            f"{path} is damaged: {reason.rstrip('.')}.", "Start the training anew in another folder."
+            f"{path} is damaged: {reason.rstrip('.')}.", "Start the training anew in another folder, --out FOLDER."
         ) from error
