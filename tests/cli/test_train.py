@@ -1,5 +1,6 @@
 """`verydeep train`: from a folder of photos to a model by the command line, stopped half-way and gone on with."""
 
+import importlib.util
 import json
 import os
 import re
@@ -16,6 +17,10 @@ import pytest
 
 pytest.importorskip("torch")
 
+import torch
+
+from verydeep import machine
+from verydeep.cli.train import _set_threads
 from verydeep.data.loader import dead_process_as_training_error
 from verydeep.train import loop
 from verydeep.train.recipe import Recipe
@@ -260,6 +265,29 @@ def test_a_log_that_there_is_not_is_told_before_a_folder_is_made(run: Run, photo
     assert done.code == 2
     assert "no log 'diary'; there are tensorboard, wandb, mlflow." in done.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_library_of_the_report_is_missed_before_the_training(
+    run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find_spec(name))
+    done = run("train", photos, *QUICK, "--out", tmp_path / "run")
+    assert done.code == 1
+    assert "training needs matplotlib, which is not installed." in done.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 2), (7, 7)])
+def test_a_container_with_a_quota_gets_a_thread_for_each_core_of_it_unless_told(
+    asked: int | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr(machine, "cores", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)  # torch sees the machine's
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    _set_threads(asked)
+    assert chosen == [expected]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`verydeep train`: a folder of class folders becomes a model."""
 
+import importlib.util
 import json
 import shlex
 import sys
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from verydeep import machine
 from verydeep.cli.train_plan import make_plan, search_rate, show_plan, show_rates
 from verydeep.errors import (
     CheckpointError,
@@ -73,7 +75,7 @@ def train(
     run and stops it; --resume goes on with it to the same weights, and takes DATA where the photos have moved.
     """
     started = time.monotonic()
-    _require_torch()
+    _require_extra()
     from verydeep.data.datasets import open_splits
     from verydeep.recipes import load_recipe
     from verydeep.runtime.torch_engine import find_device
@@ -136,14 +138,17 @@ def _check_purpose(show_recipe: bool, is_planned: bool, finds_rate: bool, minute
 
 
 def _set_threads(threads: int | None) -> None:
-    if threads is not None:
-        import torch
+    """As many as were asked for, or one a core: torch itself does not know the quota of a container."""
+    import torch
 
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads or min(torch.get_num_threads(), machine.cores()))
 
 
-def _require_torch() -> None:
+def _require_extra() -> None:
+    """What is needed at the end only is better missed now than after a night."""
     try:
+        if importlib.util.find_spec("matplotlib") is None:
+            raise ModuleNotFoundError(name="matplotlib")
         import verydeep.network  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(
