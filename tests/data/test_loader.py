@@ -235,12 +235,12 @@ def test_no_process_stays_behind_where_the_main_one_is_killed(photos):
 @pytest.mark.slow
 @CAN_FORK
 @pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="signals do not tell here who sent them")
-def test_loader_processes_leave_ctrl_c_and_sigterm_to_the_main_one(photos):
+def test_loader_processes_leave_signals_that_end_a_run_to_the_main_one(photos):
     plain = digests(photos, epochs=4)
     loading = batches(photos, epochs=4, workers=1)
     seen = [digest(batch) for batch in islice(loading, 3)]
     (child,) = multiprocessing.active_children()
-    for name in ("INT", "TERM", "TERM"):
+    for name in ("INT", "HUP", "TERM", "TERM"):
         subprocess.run(["kill", f"-{name}", str(child.pid)], check=True)  # by another process, as of a whole job
     assert seen + [digest(batch) for batch in loading] == plain
 

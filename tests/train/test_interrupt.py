@@ -16,8 +16,11 @@ from verydeep.errors import InterruptedRun
 from verydeep.train.interrupt import Interruption, Stopped
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_raises_where_it_arrives_and_leaves_as_an_interrupted_run(number, code):
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129), ("SIGUSR1", 138)])
+def test_a_signal_raises_where_it_arrives_and_leaves_as_an_interrupted_run(name, code, hangup):
+    if not hasattr(signal, name):
+        pytest.skip(f"this system has no {name}")
+    number = signal.Signals[name]
     before = signal.getsignal(number)
     reached = []
 
@@ -35,6 +38,41 @@ def test_a_signal_raises_where_it_arrives_and_leaves_as_an_interrupted_run(numbe
     assert reached == []
     assert caught.value.exit_code == code
     assert signal.getsignal(number) is before
+
+
+@pytest.fixture
+def hangup():
+    """SIGHUP as in a terminal, also where the tests run under nohup."""
+    if hasattr(signal, "SIGHUP"):
+        before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        yield
+        signal.signal(signal.SIGHUP, before)
+    else:
+        yield
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+def test_a_hangup_that_nohup_has_switched_off_stays_so(hangup):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Interruption() as interruption:
+        signal.raise_signal(signal.SIGHUP)
+        interruption.check()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+def test_a_closed_terminal_may_send_two_hangups(hangup):
+    """The shell and the system each send one: the second must not end what saves the state."""
+    reached = []
+
+    def work():
+        with Interruption() as interruption, interruption.deferred():
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
+            reached.append("the rest of the block")
+
+    with pytest.raises(InterruptedRun, match="stopped by SIGHUP"):
+        work()
+    assert reached == ["the rest of the block"]
 
 
 def test_what_is_deferred_is_finished_first():

@@ -234,10 +234,12 @@ def _as_it_is(batch: Any) -> Any:
 def _prepare_process(stacks: Path | None, _number: int) -> None:
     """A process that loads leaves all decisions to the main one, and ends with it.
 
-    Ctrl-C reaches all processes of a terminal, and a SIGTERM often all of a job. If one of them died of it, torch would
-    interrupt the main process in the middle of a step.
+    Ctrl-C and the SIGHUP of a closed terminal reach all of its processes, and a SIGTERM often all of a job. If one of
+    them died of it, torch would interrupt the main process in the middle of a step.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     if hasattr(signal, "sigtimedwait"):  # Linux, where SIGTERM is blocked; elsewhere torch's handler ends the process
         threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     if hasattr(faulthandler, "register"):  # not on Windows

@@ -1,4 +1,8 @@
-"""Ctrl-C and SIGTERM while a training runs: the first one stops it where its state is whole, the second at once."""
+"""Signals that end a training: the first one stops it where its state is whole, the second at once.
+
+Ctrl-C and SIGTERM; where they exist also SIGHUP, of a terminal that was closed, and SIGUSR1, by which batch schedulers
+warn of the end of the time. The loader's processes, which the watchdog sends SIGUSR1, have handlers of their own.
+"""
 
 import contextlib
 import multiprocessing
@@ -12,7 +16,7 @@ from typing import Any
 
 from verydeep.errors import InterruptedRun
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = [signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 _SHELL_BASE = 128  # shells count a command that a signal ended as 128 and its number
 _SHOW_CURSOR = "\x1b[?25h"  # a progress bar hides it
 
@@ -37,7 +41,9 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+            for number in _SIGNALS:
+                if number.name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN:  # set by nohup
+                    self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
@@ -72,6 +78,8 @@ class Interruption:
             raise Stopped
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._arrived == number == getattr(signal, "SIGHUP", None):  # the system and the shell send one each
+            return
         if self._arrived is not None:  # whatever it is doing: it was asked twice
             for child in multiprocessing.active_children():  # the loader's, which would notice only seconds later
                 child.kill()

@@ -84,8 +84,8 @@ def train(
     """Trains until the recipe's end, from where the run's folder stands, and writes the model into it.
 
     logs: names of `train.logs` besides metrics.jsonl. Returns the validation of the model as written.
-    Raises InterruptedRun at Ctrl-C or SIGTERM, the state saved; UsageError where another process trains this run;
-    TrainingError where it cannot go on; DatasetError where too many photos are unreadable; CheckpointError and
+    Raises InterruptedRun at Ctrl-C or another signal of interrupt.py, the state saved; UsageError where another
+    process trains this run; TrainingError where it cannot go on; DatasetError where too many photos are unreadable; CheckpointError and
     StorageError.
     """
     recipe, device = run.recipe, find_device(device_name)
