@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verydeep.data.datasets import Dataset, Splits, open_splits
@@ -210,6 +210,7 @@ def test_less_than_an_epoch_is_refused_with_what_it_takes_and_what_there_is(minu
 
 
 @pytest.mark.slow
+@settings(deadline=None)  # the first example may wait for an import, any for another program
 @given(minutes=st.floats(0, 1e5), epoch_seconds=st.floats(1e-3, 1e5), validation_seconds=st.floats(0, 1e4))
 def test_the_whole_training_is_within_the_time_and_one_more_epoch_is_not(minutes, epoch_seconds, validation_seconds):
     rate = PLAN.photos / epoch_seconds
@@ -226,6 +227,7 @@ def test_the_whole_training_is_within_the_time_and_one_more_epoch_is_not(minutes
         assert plan.seconds_of([32] * (epochs + 1)) * (1 + 1e-9) >= 60 * minutes
 
 
+@settings(deadline=None)  # the first example may wait for an import, any for another program
 @given(minutes=st.floats(1, 200), share=st.floats(0.2, 1))
 def test_of_pictures_that_grow_as_many_epochs_fit_as_have_the_time_with_their_own_sizes(minutes, share):
     full = PLAN.paces[0]

@@ -83,27 +83,31 @@ with watchdog() as dog:
 HEALTHY = """
 (run / STACKS_FILE).parent.mkdir(parents=True)
 (run / STACKS_FILE).touch()  # as the loader's processes do
-with watchdog() as dog:
-    time.sleep(1.5)  # the first step may take longer
+with watchdog(shortest_s=0.5) as dog:
+    time.sleep(0.8)  # the first step may take longer
     for _ in range(5):
-        time.sleep(0.3)
+        time.sleep(0.1)
         dog.step()
-    time.sleep(2.0)  # more than the second, less than ten times the median
+    time.sleep(0.7)  # more than half a second, less than ten times the median
+    dog.step()
+    for _ in range(4):  # the parts of a step
+        time.sleep(0.4)
+        dog.alive()
     dog.step()
     with dog.phase("validation", longest_s=60.0):
-        time.sleep(4.0)
+        time.sleep(1.5)
     with dog.phase("saving", longest_s=1.0):
-        for _ in range(5):
-            time.sleep(0.4)
+        for _ in range(4):
+            time.sleep(0.3)
             dog.alive()
     dog.step()
-time.sleep(4.0)  # no longer watched
+time.sleep(1.5)  # no longer watched
 """
 
 ONE_LONG_STEP = """
-with watchdog(first_s=6.0) as dog:
+with watchdog(first_s=3.0) as dog:
     print("started", flush=True)
-    for _ in range(40):
+    for _ in range(20):
         time.sleep(0.05)
     dog.step()
 """
@@ -217,7 +221,7 @@ def test_a_process_that_was_stopped_for_longer_than_the_limit_goes_on(tmp_path: 
     for _ in range(2):
         time.sleep(0.4)  # some ticks, so that a clock would be seen to jump
         process.send_signal(signal.SIGSTOP)
-        time.sleep(4)
+        time.sleep(2)
         process.send_signal(signal.SIGCONT)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, b"")
