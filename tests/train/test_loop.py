@@ -634,7 +634,9 @@ def test_a_damaged_validation_photo_is_named_once_and_many_stop_the_run(small_re
 
 
 @pytest.mark.parametrize("micro_batch", [None, 3])
-def test_the_spread_of_a_step_is_that_of_all_its_photos(micro_batch, photos, small_recipe):
+def test_the_spread_of_a_step_is_that_of_all_its_photos_and_each_part_shows_a_sign_of_life(
+    micro_batch, photos, small_recipe
+):
     recipe = small_recipe.with_fields({"micro_batch": micro_batch, "batch_norm": False, "learning_rate": 0.01})
     splits = open_splits(photos)
     state = begin(recipe, splits, torch.device("cpu"))
@@ -644,8 +646,12 @@ def test_the_spread_of_a_step_is_that_of_all_its_photos(micro_batch, photos, sma
     with torch.no_grad():
         expected = float(state.network(images).std(dim=0, correction=0).mean())
     random = np.random.default_rng(0)
-    spread = learn_batch(state, batch, recipe, rate=0.1, random=random, interruption=Interruption())
+    signs = []
+    spread = learn_batch(
+        state, batch, recipe, rate=0.1, random=random, interruption=Interruption(), alive=lambda: signs.append("alive")
+    )
     assert spread == pytest.approx(expected, rel=1e-4)
+    assert len(signs) == (3 if micro_batch else 1)  # for the watchdog: each part shows that the step goes on
 
 
 def test_a_class_may_be_named_by_a_folder_whose_name_is_no_text(start, photos, tmp_path):

@@ -85,8 +85,8 @@ def train(
 
     logs: names of `train.logs` besides metrics.jsonl. Returns the validation of the model as written.
     Raises InterruptedRun at Ctrl-C or another signal of interrupt.py, the state saved; UsageError where another
-    process trains this run; TrainingError where it cannot go on; DatasetError where too many photos are unreadable; CheckpointError and
-    StorageError.
+    process trains this run; TrainingError where it cannot go on; DatasetError where too many photos are unreadable;
+    CheckpointError and StorageError.
     """
     recipe, device = run.recipe, find_device(device_name)
     lock = sole_use(run.folder / STATE_FOLDER / "lock", f"the run in {run.folder}")
@@ -202,6 +202,7 @@ def _learn_epoch(session: Session, batches: Iterator[Batch], stuck: StuckLoss, s
         start = time.perf_counter()
         batch = next(batches)
         waited = time.perf_counter() - start
+        session.watchdog.alive()
         for message in session.unreadable.note(batch.failures):
             display.note(f"left out: {message}")
         state.progress = progress = replace(progress, unreadable=session.unreadable.messages)
@@ -209,7 +210,15 @@ def _learn_epoch(session: Session, batches: Iterator[Batch], stuck: StuckLoss, s
 
         random = batch_random(recipe.seed, progress.epoch, progress.batch)
         rate = _rate(recipe, progress, steps)
-        spread = learn_batch(state, batch, recipe, rate=rate, random=random, interruption=session.interruption)
+        spread = learn_batch(
+            state,
+            batch,
+            recipe,
+            rate=rate,
+            random=random,
+            interruption=session.interruption,
+            alive=session.watchdog.alive,
+        )
         session.watchdog.step()
 
         seconds = time.perf_counter() - start
@@ -229,14 +238,21 @@ def _learn_epoch(session: Session, batches: Iterator[Batch], stuck: StuckLoss, s
 
 
 def learn_batch(
-    state: State, batch: Batch, recipe: Recipe, *, rate: float, random: np.random.Generator, interruption: Interruption
+    state: State,
+    batch: Batch,
+    recipe: Recipe,
+    *,
+    rate: float,
+    random: np.random.Generator,
+    interruption: Interruption,
+    alive: Callable[[], None] = lambda: None,
 ) -> float:
     """One step: forward and backward, in parts where the batch does not fit into memory, then update and average.
 
-    rate: the learning rate. random: for mixing the photos. Returns `guards.spread_of` the answers. The step is taken
-    whole or not at all: where it raises, the state is as before. Only an error in the midst of the update leaves it
-    half done; the interruption raises no Stopped after that, so that it is not saved. Raises NonFiniteError where the
-    loss or a gradient is not finite, TrainingError where memory is short.
+    rate: the learning rate. random: for mixing the photos. alive: is called after each part. Returns
+    `guards.spread_of` the answers. The step is taken whole or not at all: where it raises, the state is as before. Only
+    an error in the midst of the update leaves it half done; the interruption raises no Stopped after that, so that it
+    is not saved. Raises NonFiniteError where the loss or a gradient is not finite, TrainingError where memory is short.
     """
     network, optimizer, progress = state.network, state.optimizer, state.progress
     device = next(network.parameters()).device
@@ -253,6 +269,7 @@ def learn_batch(
             part_loss, part_logits = _backward(network, part, len(part[0]) / len(images), recipe, progress)
             loss += part_loss
             logits.append(part_logits)
+            alive()
         if not math.isfinite(value := checked_loss(loss, network)):
             kept.restore()
             _seed_dropout(recipe, progress)

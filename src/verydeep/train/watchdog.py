@@ -24,7 +24,7 @@ from verydeep.errors import HungRun, printable
 STACKS_FILE = Path("training") / "stacks.txt"
 SHORTEST_S = 60.0  # a step may take that long whatever the others took: a disk wakes up, a machine is shared
 MEDIANS = 10.0  # times the median step
-FIRST_S = 600.0  # until the first step: loader processes start, torch may compile
+FIRST_S = 600.0  # until the first step: loader processes start, a GPU loads its kernels
 PHASE_S = 3600.0  # without a sign of life in what is not a step, for example a save to a slow disk
 _PACKAGE = str(Path(__file__).parents[1])
 _REMEMBERED = 200  # steps that the median is of
@@ -79,7 +79,7 @@ class Watchdog:
             self._waits_for = "a step"
 
     def alive(self) -> None:
-        """A sign of life within a phase."""
+        """A sign of life within a step or a phase."""
         with self._lock:
             self._silent_s = 0.0
 
