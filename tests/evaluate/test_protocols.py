@@ -11,7 +11,7 @@ import pytest
 
 from verydeep.architecture import Architecture
 from verydeep.data.datasets import Dataset, open_folder
-from verydeep.errors import ArchitectureError, DatasetError, UsageError, VerydeepError
+from verydeep.errors import ArchitectureError, DatasetError, NonFiniteError, UsageError
 from verydeep.evaluate import PROTOCOLS, Report, evaluate
 from verydeep.image import preprocess, read_image
 from verydeep.nouns import Preprocessing
@@ -188,7 +188,7 @@ def test_a_network_that_gives_no_number_is_not_scored(model: OpenedModel, class_
         def run(self, images: np.ndarray, outputs: Sequence[str] = ("logits",)) -> dict[str, np.ndarray]:
             return {"logits": np.full((len(images), 3), value, np.float32)}
 
-    with pytest.raises(VerydeepError, match=r"NaN or infinity for .*cat/0\.png"):
+    with pytest.raises(NonFiniteError, match=r"NaN or infinity for .*cat/0\.png"):
         evaluate(Diverged(), model.info, open_folder(class_folders))
 
 

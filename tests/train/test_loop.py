@@ -474,6 +474,26 @@ def test_rolling_back_halves_the_learning_rate_and_goes_on(start, photos, tmp_pa
     assert Predictor(run.folder).classes == ("blue", "red")
 
 
+def test_a_validation_that_overflows_rolls_back_like_a_step(start, tmp_path, monkeypatch):
+    run = start(tmp_path / "run", on_nonfinite="roll back", checkpoint_minutes=1000)
+    overflowed, notes = [], []
+
+    def overflow_once(recipe, weights, *arguments, **named):
+        if not overflowed:
+            overflowed.append("once")
+            weights = dict(weights) | {"fc8.bias": np.float32([np.inf, 0])}
+        return finish.validate(recipe, weights, *arguments, **named)
+
+    class Listen(Display):
+        def note(self, message):
+            notes.append(message)
+
+    monkeypatch.setattr(loop, "validate", overflow_once)
+    train(run, open_splits(run.data), Listen(), "cpu")
+    assert sum("NaN or infinity" in note and "at half the learning rate" in note for note in notes) == 1
+    assert [row["epoch"] for row in run.metrics()] == [1, 2, 3]
+
+
 @pytest.mark.slow
 def test_a_run_that_rolls_back_for_ever_stops(start, photos, tmp_path, monkeypatch):
     run = start(tmp_path / "run", on_nonfinite="roll back")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from verydeep.data.datasets import Dataset
-from verydeep.errors import DatasetError, ImageError, UsageError, VerydeepError
+from verydeep.errors import DatasetError, ImageError, NonFiniteError, UsageError
 from verydeep.evaluate.report import Report
 from verydeep.image.stream import batches, stream
 from verydeep.nouns import Engine, Failure, Preprocessing
@@ -67,7 +67,7 @@ def evaluate(
     photos are matched to the model's by name. conditions: what else the report's protocol should say, such as
     "float32, engine torch". threads: for decoding. on_progress is told after each batch how many photos are done.
     Raises UsageError on an unknown protocol, DatasetError where classes differ or no photo can be read, and
-    VerydeepError where the network gives NaN or infinity.
+    NonFiniteError where the network gives NaN or infinity.
     """
     chosen = protocol_named(protocol)
     dataset = dataset.relabeled(info.classes)
@@ -115,7 +115,7 @@ def _logits(engine: Engine, images: np.ndarray) -> np.ndarray:
 def _check_finite(views: list[np.ndarray], dataset: Dataset, positions: list[int]) -> None:
     for view in views:
         if not (is_finite := np.isfinite(view).all(axis=1)).all():
-            raise VerydeepError(
+            raise NonFiniteError(
                 f"the network gives NaN or infinity for {dataset.paths[positions[int(is_finite.argmin())]]}.",
                 "In training: it diverged, lower the learning rate. Otherwise: run it with precision float32.",
             )
