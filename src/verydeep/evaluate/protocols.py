@@ -4,18 +4,23 @@ A protocol is what a photo goes through on its way to one row of posteriors. The
 of accuracy between protocols, so no figure is shown without its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from verydeep.data.datasets import Dataset
 from verydeep.errors import DatasetError, ImageError, NonFiniteError, UsageError
 from verydeep.evaluate.report import Report
-from verydeep.image.stream import batches, stream
+from verydeep.image.stream import Item, batches, stream
 from verydeep.nouns import Engine, Failure, Preprocessing
 from verydeep.outputs.classify import posteriors
 from verydeep.weights.files import ModelInfo
+
+Inputs: TypeAlias = Callable[[Sequence[Path], Preprocessing], Iterator[Item]]
+"""Gives what `stream` gives of these photos."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +64,15 @@ def evaluate(
     batch_size: int = 32,
     conditions: str = "",
     threads: int | None = None,
+    inputs: Inputs | None = None,
     on_progress: Callable[[int], None] = lambda photos: None,
 ) -> Report:
     """How well the engine recognises the photos. Photos that cannot be read are listed in the report, not scored.
 
     protocol: a name of `PROTOCOLS`; "dense" with an fc head needs an engine of the dense view. The classes of the
     photos are matched to the model's by name. conditions: what else the report's protocol should say, such as
-    "float32, engine torch". threads: for decoding. on_progress is told after each batch how many photos are done.
+    "float32, engine torch". threads: for decoding. inputs: reads the photos in place of `stream`, for the
+    protocol "center". on_progress is told after each batch how many photos are done.
     Raises UsageError on an unknown protocol, DatasetError where classes differ or no photo can be read, and
     NonFiniteError where the network gives NaN or infinity.
     """
@@ -74,7 +81,10 @@ def evaluate(
     logits = np.zeros((len(dataset), len(info.classes)), np.float32)
     scores = np.zeros(logits.shape)  # float64, as in a prediction: the two agree to the last digit
     errors: dict[int, ImageError] = {}
-    items = stream(dataset.paths, info.preprocessing, chosen.is_dense, threads, ahead=2 * batch_size)
+    if inputs is None:
+        items = stream(dataset.paths, info.preprocessing, chosen.is_dense, threads, ahead=2 * batch_size)
+    else:
+        items = inputs(dataset.paths, info.preprocessing)
     for batch in batches(items, batch_size):
         errors |= {position: loaded for position, loaded in batch if isinstance(loaded, ImageError)}
         if positions := [position for position, _ in batch if position not in errors]:

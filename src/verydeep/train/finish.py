@@ -19,6 +19,7 @@ from verydeep.runtime.ranges import measure_ranges
 from verydeep.runtime.torch_engine import TorchEngine
 from verydeep.train.card import model_card
 from verydeep.train.checkpoint import Progress
+from verydeep.train.inputs import KeptInputs
 from verydeep.train.recipe import Recipe
 from verydeep.train.report import write_report
 from verydeep.train.run import RECIPE_FILE, Run
@@ -34,13 +35,15 @@ def validate(
     weights: Weights,
     photos: Dataset,
     device: str,
+    *,
+    inputs: KeptInputs | None = None,
     on_progress: Callable[[int], None] = lambda photos: None,
 ) -> Report:
     """What `verydeep evaluate` would say of these weights: the same engine, preprocessing and protocol."""
     architecture = recipe.architecture(len(photos.classes))
     engine = TorchEngine(architecture, weights, device=device)
     info = ModelInfo(architecture, photos.classes, recipe.preprocessing)
-    return evaluate(engine, info, photos, conditions="float32, engine torch", on_progress=on_progress)
+    return evaluate(engine, info, photos, conditions="float32, engine torch", inputs=inputs, on_progress=on_progress)
 
 
 def finish(
@@ -50,6 +53,7 @@ def finish(
     progress: Progress,
     device: str,
     *,
+    inputs: KeptInputs | None = None,
     on_progress: Callable[[int], None] = lambda photos: None,
 ) -> Report:
     """Writes the model, its card and its report; returns the validation of the very numbers that are in the file.
@@ -58,7 +62,7 @@ def finish(
     """
     recipe, classes = run.recipe, splits.training.classes
     kept = _as_saved(run, weights)
-    report = _calibrated(validate(recipe, kept, splits.validation, device, on_progress))
+    report = _calibrated(validate(recipe, kept, splits.validation, device, inputs=inputs, on_progress=on_progress))
     origin = {
         "program": f"verydeep {verydeep.__version__}, {machine.commit()}",
         "command": shlex.join(run.command),

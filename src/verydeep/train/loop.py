@@ -45,6 +45,7 @@ from verydeep.train.guards import (
     rate_factor,
     spread_of,
 )
+from verydeep.train.inputs import KeptInputs
 from verydeep.train.interrupt import Interruption, Stopped
 from verydeep.train.logs import Log, open_logs
 from verydeep.train.memory import explain_memory, fitting_micro_batch, has_room_to_keep, is_out_of_memory
@@ -73,6 +74,7 @@ class Session:
     state: State
     unreadable: Unreadable  # of the training photos
     unreadable_validation: Unreadable
+    validation_inputs: KeptInputs
     cache: PhotoCache | None = None
     saved: float = 0.0  # when the state was last saved, by time.monotonic
     seconds_between_saves: float = 0.0
@@ -113,6 +115,7 @@ def train(
             unreadable_validation=Unreadable(
                 len(splits.validation), state.progress.unreadable_validation, what="validation photos"
             ),
+            validation_inputs=KeptInputs(),
         )
         _save(session)  # what was chosen holds from now on; and a full disk is better noticed now than in an hour
         with watchdog.phase("reading the photos"):
@@ -139,6 +142,7 @@ def train(
                 splits,
                 state.progress,
                 device.type,
+                inputs=session.validation_inputs,
                 on_progress=lambda _: watchdog.alive(),
             )
 
@@ -320,6 +324,7 @@ def _end_epoch(session: Session, log: Log) -> None:
             weights_of(state.average.network),
             session.splits.validation,
             session.device.type,
+            inputs=session.validation_inputs,
             on_progress=lambda _: session.watchdog.alive(),
         )
     for message in session.unreadable_validation.note(failure.reason for failure in report.failures):

@@ -37,7 +37,7 @@ class Pace:
     size: int  # pixels, the side of the pictures
     photos_per_second: float
     waiting_share: float  # of the time of a step, for photos
-    validation_seconds: float  # after each epoch
+    validation_seconds: float  # after an epoch, the photos decoded: later ones may be faster
     photo_macs: int  # multiply-adds: of the forward pass, and twice as many of the backward
 
 
