@@ -60,17 +60,17 @@ def test_a_hangup_that_nohup_has_switched_off_stays_so(hangup):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
-def test_a_closed_terminal_may_send_two_hangups(hangup):
-    """The shell and the system each send one: the second must not end what saves the state."""
+@pytest.mark.parametrize("names", ["SIGHUP SIGHUP", "SIGTERM SIGHUP", "SIGHUP SIGTERM", "SIGUSR1 SIGTERM"])
+def test_the_several_signals_of_a_logout_or_a_scheduler_do_not_end_what_saves_the_state(names, hangup):
     reached = []
 
     def work():
         with Interruption() as interruption, interruption.deferred():
-            signal.raise_signal(signal.SIGHUP)
-            signal.raise_signal(signal.SIGHUP)
+            for name in names.split():
+                signal.raise_signal(signal.Signals[name])
             reached.append("the rest of the block")
 
-    with pytest.raises(InterruptedRun, match="stopped by SIGHUP"):
+    with pytest.raises(InterruptedRun, match="stopped by SIGTERM" if "TERM" in names else "stopped by SIGHUP"):
         work()
     assert reached == ["the rest of the block"]
 

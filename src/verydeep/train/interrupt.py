@@ -1,7 +1,8 @@
-"""Signals that end a training: the first one stops it where its state is whole, the second at once.
+"""Signals that end a training: the first one stops it where its state is whole, a second Ctrl-C or SIGTERM at once.
 
-Ctrl-C and SIGTERM; where they exist also SIGHUP, of a terminal that was closed, and SIGUSR1, by which batch schedulers
-warn of the end of the time. The loader's processes, which the watchdog sends SIGUSR1, have handlers of their own.
+SIGHUP, of a terminal that was closed, and SIGUSR1, by which batch schedulers warn of the end of the time, stop it, too,
+but never at once: a logout sends two or three signals, and nobody is impatient. The loader's processes, which get
+SIGUSR1 from the watchdog, have handlers of their own.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ from typing import Any
 from verydeep.errors import InterruptedRun
 
 _SIGNALS = [signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+_ASKING = (signal.SIGINT, signal.SIGTERM)  # by which a person asks, and asks again
 _SHELL_BASE = 128  # shells count a command that a signal ended as 128 and its number
 _SHOW_CURSOR = "\x1b[?25h"  # a progress bar hides it
 
@@ -78,16 +80,15 @@ class Interruption:
             raise Stopped
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._arrived == number == getattr(signal, "SIGHUP", None):  # the system and the shell send one each
-            return
-        if self._arrived is not None:  # whatever it is doing: it was asked twice
+        if number in _ASKING and self._arrived in _ASKING:  # whatever it is doing: it was asked twice
             for child in multiprocessing.active_children():  # the loader's, which would notice only seconds later
                 child.kill()
             if sys.stderr.isatty():
                 sys.stderr.write(_SHOW_CURSOR)
                 sys.stderr.flush()
             os._exit(_SHELL_BASE + number)
-        self._arrived = signal.Signals(number)
+        if self._arrived not in _ASKING:
+            self._arrived = signal.Signals(number)
         if not self._is_deferred:
             self._answer()
 
