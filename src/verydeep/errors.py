@@ -84,7 +84,7 @@ class DeviceError(UsageError):
 
 
 class InterruptedRun(VerydeepError):  # noqa: N818, nothing went wrong
-    """A training that was stopped by Ctrl-C or SIGTERM, and can be gone on with."""
+    """A training that was stopped by Ctrl-C or another signal, and can be gone on with."""
 
     exit_code = 130  # as shells count a command that SIGINT ended; 143 after SIGTERM
 
@@ -96,7 +96,7 @@ class HungRun(VerydeepError):  # noqa: N818, as the one above
 
 
 class StorageError(VerydeepError, OSError):
-    """A file that could not be written: no space, no permission, read-only."""
+    """A file that could not be written, or not be read at the moment: no space, no permission, a disk that fails."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         VerydeepError.__init__(self, message, hint)
