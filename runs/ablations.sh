@@ -19,14 +19,14 @@ run() { # NAME SEED field=value...
     python benchmarks/add_run.py "$out/$name"
 }
 
-small="first_size=none input_size=64 test_resize=91 test_crop=64 width=0.25 epochs=12 cutmix=0.25"
+small="input_size=64 test_resize=91 test_crop=64 width=0.25 epochs=12 cutmix=0.25"
 for seed in 0 1; do
     run all "$seed" $small
     run no-cutmix "$seed" $small cutmix=0
     run mixup-instead "$seed" $small cutmix=0 mixup=0.2
     run no-smoothing "$seed" $small label_smoothing=0
-    run identity "$seed" $small initialization=identity
-    run identity-whiten "$seed" $small initialization=identity whiten=true
+    run he "$seed" $small initialization=he whiten=false
+    run identity-alone "$seed" $small whiten=false
     run no-average "$seed" $small ema_decay=0
     run no-warmup "$seed" $small warmup_epochs=0
     run plateau "$seed" $small schedule=plateau patience=2
@@ -37,6 +37,7 @@ for seed in 0 1; do
     run color "$seed" $small color_shift=0.1
     run trivial-augment "$seed" $small trivial_augment=true
     run growing "$seed" $small first_size=32
-    run configuration-A "$seed" $small configuration=A
+    run more-cutmix "$seed" $small cutmix=0.5
+    run configuration-D "$seed" $small configuration=D
     run no-batch-norm "$seed" $small batch_norm=false learning_rate=0.01
 done

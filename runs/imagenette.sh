@@ -1,6 +1,6 @@
 #!/bin/sh
 # The built-in model for ten classes of photos, by the recipe `modern`.
-# Run it from the repository's folder, again to go on after a stop. About an hour and a half on two cores (AMD EPYC). The
+# Run it from the repository's folder, again to go on after a stop. Nearly three hours on two cores (AMD EPYC). The
 # model in this release was made by an earlier form of the recipe: `verydeep describe imagenette --json` shows it whole
 # (origin), src/verydeep/models/imagenette.md what it reached.
 set -eu

@@ -22,6 +22,7 @@ COMMANDS = {
     "explain": ("verydeep.cli.explain:explain", "Show what in a photo the answer comes from."),
     "train": ("verydeep.cli.train:train", "Train a network on a folder of class folders."),
     "evaluate": ("verydeep.cli.evaluate:evaluate", "Measure a model's accuracy on a folder of class folders."),
+    "calibrate": ("verydeep.cli.calibrate:calibrate", "Measure on photos what --precision fast and int8 have to know."),
     "serve": ("verydeep.cli.serve:serve", "Answer over HTTP what is on photos."),
     "bench": ("verydeep.cli.bench:bench", "Measure speed and memory on this machine, beside other engines."),
     "doctor": ("verydeep.cli.doctor:doctor", "What works on this machine, and what to install for the rest."),

@@ -6,7 +6,7 @@ from verydeep.errors import RecipeError
 from verydeep.train.recipe import Recipe
 
 RECIPES = {
-    "modern": "D at half the width with batch norm, for a few hundred to ten thousand photos and a CPU",
+    "modern": "A at five eighths of the width with batch norm, for a few hundred to ten thousand photos and a CPU",
     "paper": "D as in the paper, for a large collection and a GPU",
     "small": "B at half the width with batch norm, for pictures of 32 pixels",
 }

@@ -1,21 +1,24 @@
-"""D at half the width with batch norm, for a collection of photos and a CPU.
+"""A at five eighths of the width with batch norm, for a collection of photos and a CPU.
 
 verydeep train DATA --recipe modern
 
-Pictures of 96, later 128 pixels in training and 160 in prediction: a random crop magnifies what it shows, so that the
-network meets objects of the same size in both (Touvron et al. 2019). The small ones take about half the time.
+Imagenette's 9,469 photos take <measured> minutes on two cores (AMD EPYC, bfloat16), to a top-1 of <measured> %.
+
+Pictures of 128 pixels in training and 160 in prediction: a random crop magnifies what it shows, so that the network
+meets objects of the same size in both (Touvron et al. 2019). What each ingredient is worth: runs/ablations.sh.
 """
 
 from verydeep.train.recipe import Recipe
 
 RECIPE = Recipe(
-    configuration="D",
+    configuration="A",
     batch_norm=True,
-    width=0.5,
+    width=0.625,
     head="gap",
-    first_size=96,
+    initialization="identity",
+    whiten=True,
     input_size=128,
-    epochs=40,
+    epochs=60,
     batch_size=64,
     learning_rate=0.05,  # for batch_size = 64
     weight_decay=5e-4,

@@ -13,6 +13,9 @@ from verydeep.recipes.modern import RECIPE as MODERN
 RECIPE = replace(
     MODERN,
     configuration="B",
+    width=0.5,
+    initialization="he",
+    whiten=False,
     first_size=32,
     input_size=64,
     epochs=30,

@@ -115,7 +115,7 @@ def _check_ranges(architecture: Architecture, ranges: Ranges | None, precision: 
         raise ModelFileError(
             f"the model does not say how large the numbers in {missing[0]} are ({len(missing)} such), which precision "
             f"{precision} has to know.",
-            "Use --precision float32, or write the model again: verydeep train --resume RUN.",
+            "Measure it on some photos: verydeep calibrate MODEL FOLDER. Or use --precision float32.",
         )
 
 
