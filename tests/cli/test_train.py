@@ -77,7 +77,7 @@ def test_what_is_printed_says_what_is_trained_how_it_goes_and_what_to_do_next(
     others, first, second, *epochs, report, use = done.err.splitlines()
     assert others.startswith("passed over, since a photo is a .jpg, .jpeg, .png or .webp: 1 .heic. Convert ")
     assert first == "24 photos to train on, of 2 classes: blue 12, red 12; 6 to validate on"
-    assert second == "toy-bn-gap-0.5x at 16 pixels, 2 epochs; cpu, float32, batch 8"
+    assert second == "toy-bn-gap-0.625x at 16 pixels, 2 epochs; cpu, float32, batch 8"
     assert re.fullmatch(
         r"epoch 1/2: validation top-1 [\d.]+%, loss [\d.]+; training loss [\d.]+, \d+ photos/s, .* left", epochs[0]
     )
@@ -158,7 +158,7 @@ def test_help_shows_examples_and_every_option(run: Run) -> None:
         ("configuration=Z", "no configuration 'Z'; there are A, A-LRN"),
         ("head=ears", "is not fc or gap or conv"),
         ("width=0", "width is 0.0; expected a number above 0"),
-        ("input_size=8", "too small for configuration D"),
+        ("input_size=8", "too small for configuration A"),
         ("test_resize=1000000", "test_resize is 1000000; expected 1 to 4096"),
         ("test_crop=500", "test_crop is 500; expected 1 to 182"),
         ("input_size=112", "input_size is 112; expected a multiple of 32: pools leave out odd rows"),

@@ -178,7 +178,7 @@ IN_THIS_PROCESS = [
     ("predict photo.jpg --model model.safetensors --threads 99999", 2, "at most 1024", "all cores"),
     ("train photos --set batch_size=0", 2, "batch_size is 0; expected 1 to", "in between"),
     ("train photos --set learning_rate=nan", 2, "learning_rate is nan; expected 0 to", "in between"),
-    ("train photos --set input_size=16", 2, "an input size of 16 is too small for configuration D", "32 pixels"),
+    ("train photos --set input_size=16", 2, "an input size of 16 is too small for configuration A", "32 pixels"),
     # Options that exclude each other
     (f"predict photo.jpg {MODEL} --json --csv", 2, "--json and --csv exclude each other", "Choose one"),
     (f"predict - - {MODEL}", 2, "given more than once", "only once"),

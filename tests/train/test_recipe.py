@@ -62,12 +62,17 @@ def test_a_field_is_set_from_text_by_its_type(text, value):
         ("first_size", "80", "first_size is 80; expected a multiple of 32"),
         ("first_size", "8", "first_size is 8; expected a multiple of 32.* Take 32."),
         ("first_size", "0", "first_size is 0; expected 1 to"),
-        ("schedule", "plateau", "first_size goes with schedule=cosine only.* Set first_size=none, or schedule=cosine"),
     ],
 )
 def test_a_wrong_setting_is_refused_in_one_sentence(name, text, message):
     with pytest.raises(RecipeError, match=message):
         load_recipe("modern").with_settings({name: text})
+
+
+def test_pictures_that_grow_need_the_cosine():
+    message = "first_size goes with schedule=cosine only.* Set first_size=none, or schedule=cosine"
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("modern").with_settings({"first_size": "96", "schedule": "plateau"})
 
 
 def test_two_ways_to_change_colours_are_refused():
