@@ -6,7 +6,7 @@ import re
 import resource
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 FRESH = 3.0  # seconds: a server closes connections that were idle for longer
@@ -45,6 +45,16 @@ class Answers:
         self.statuses[answer.status] += 1
         self.seconds.setdefault(answer.status, []).append(answer.seconds)
         self.end = time.perf_counter()
+
+
+def merged(several: Sequence[Answers]) -> Answers:
+    """All of them as one, for what does not look at the time between."""
+    whole = Answers()
+    for answers in several:
+        whole.statuses += answers.statuses
+        for status, seconds in answers.seconds.items():
+            whole.seconds.setdefault(status, []).extend(seconds)
+    return whole
 
 
 def post(path: str, body: bytes, content_type: str, request_id: str = "") -> bytes:

@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from clients import PATIENCE, Answers, ask_at_random, ask_in_turn, post
+from clients import PATIENCE, Answers, ask_at_random, ask_in_turn, merged, post
 from PIL import Image
 from skimage import data_dir
 
@@ -101,7 +101,7 @@ def _measure(subject: Subject, seconds: float, rounds: int) -> None:
     capacity = _take_turns(subject, requests, seconds, rounds)
     _starts(subject, requests[0])
     with _server(subject.command) as port:
-        _loads(subject, port, requests, capacity, 3 * seconds)
+        _loads(subject, port, requests, capacity, seconds, rounds)
 
 
 def _take_turns(subject: Subject, requests: Sequence[bytes], seconds: float, rounds: int) -> float:
@@ -125,21 +125,32 @@ def _take_turns(subject: Subject, requests: Sequence[bytes], seconds: float, rou
     return float(np.median(rates[OURS]))
 
 
-def _loads(subject: Subject, port: int, requests: Sequence[bytes], capacity: float, seconds: float) -> None:
-    def at(times: float) -> Answers:
-        rate = times * capacity
-        return asyncio.run(ask_at_random(port, lambda n: requests[n % len(requests)], rate=rate, seconds=seconds))
+def _loads(
+    subject: Subject, port: int, requests: Sequence[bytes], capacity: float, seconds: float, rounds: int
+) -> None:
+    """At 70 % of what it carries, and at five times that, in turns with what it carries then."""
 
-    at(0.7)  # warms up
-    calm = at(0.7)
+    def ask(number: int) -> bytes:
+        return requests[number % len(requests)]
+
+    def at(times: float, seconds: float) -> Answers:
+        return asyncio.run(ask_at_random(port, ask, rate=times * capacity, seconds=seconds))
+
+    at(0.7, seconds)  # warms up
+    calm = at(0.7, 3 * seconds)
     for share in (50, 99):
         subject.add_share(f"{OURS} at 70 % load", calm, 200, share)
-    flood = at(5)
-    subject.add(f"{OURS} at five times the load: answered, of the peak", [flood.rate(200) / capacity])
+    peaks, floods = [], []
+    for _ in range(rounds):
+        peaks.append(asyncio.run(ask_in_turn(port, ask, clients=CLIENTS, seconds=seconds)).rate(200))
+        floods.append(at(5, 2 * seconds))
+    ratios = [flood.rate(200) / peak for flood, peak in zip(floods, peaks, strict=True)]
+    subject.add(f"{OURS} at five times the load: answered, of the peak", ratios)
     for status in (200, 503):
-        subject.add_share(f"{OURS} at five times the load", flood, status, 99)
-    others = flood.statuses.total() - flood.statuses[200] - flood.statuses[503]
-    subject.add(f"{OURS} at five times the load: other answers", [float(others)], n=flood.statuses.total())
+        subject.add_share(f"{OURS} at five times the load", merged(floods), status, 99)
+    statuses = merged(floods).statuses
+    others = statuses.total() - statuses[200] - statuses[503]
+    subject.add(f"{OURS} at five times the load: other answers", [float(others)], n=statuses.total())
 
 
 def _starts(subject: Subject, request: bytes) -> None:

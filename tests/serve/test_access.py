@@ -259,7 +259,9 @@ def _status(authorization: bytes) -> int:
         sent.append(message)
 
     access = Access({"localhost"}, "secret")
-    guarded = Guard(app, access, limits=Limits(), metrics=Metrics(), log=print, is_draining=lambda: False)
+    guarded = Guard(
+        app, access, limits=Limits(), metrics=Metrics(), log=print, is_draining=lambda: False, check_room=lambda: None
+    )
     headers = [(b"host", b"localhost"), (b"authorization", authorization)]
     scope = {"type": "http", "method": "GET", "path": "/models", "raw_path": b"/models", "query_string": b""}
     asyncio.run(guarded(scope | {"headers": headers}, receive, send))

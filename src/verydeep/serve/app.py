@@ -60,6 +60,16 @@ class Service:
     def is_ready(self) -> bool:
         return not self.is_draining and all(model.is_ready for model in self.models.values())
 
+    def check_room(self) -> None:
+        """Raises Refused where no model has room for one more image."""
+        found: list[Overloaded] = []
+        for model in self.models.values():
+            try:
+                return model.batcher.check(1)
+            except Overloaded as error:
+                found.append(error)
+        raise Refused(503, str(found[0]), retry_after=found[0].seconds)
+
     def model(self, name: str | None) -> ServedModel:
         """The model of that name; the first where none is named. Raises Refused."""
         if name is None:

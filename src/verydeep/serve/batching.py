@@ -62,13 +62,17 @@ class Batcher:
     @contextmanager
     def room(self, images: int) -> Iterator[None]:
         """For the whole stay of that many images, their decoding included. Raises Overloaded at once, never waits."""
-        if self.inside and self.inside + images > self._capacity:
-            raise Overloaded(max(1, math.ceil(self.inside * self._seconds_per_image)))
+        self.check(images)
         self.inside += images
         try:
             yield
         finally:
             self.inside -= images
+
+    def check(self, images: int) -> None:
+        """Raises Overloaded where there is no room for so many."""
+        if self.inside and self.inside + images > self._capacity:
+            raise Overloaded(max(1, math.ceil(self.inside * self._seconds_per_image)))
 
     async def answer(self, image: np.ndarray) -> np.ndarray:
         """The row of one image; a caller that is cancelled takes it out of the queue. Raises what the engine raised."""

@@ -51,6 +51,7 @@ def serve(service: Service, access: Access, listener: socket.socket, greeting: s
         metrics=service.metrics,
         log=service.log,
         is_draining=lambda: service.is_draining,
+        check_room=service.check_room,
     )
     config = uvicorn.Config(
         guarded,
