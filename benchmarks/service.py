@@ -101,7 +101,7 @@ def _measure(subject: Subject, seconds: float, rounds: int) -> None:
     capacity = _take_turns(subject, requests, seconds, rounds)
     _starts(subject, requests[0])
     with _server(subject.command) as port:
-        _loads(subject, port, requests, capacity, seconds, rounds)
+        _loads(subject, port, requests, capacity, seconds=seconds, rounds=rounds)
 
 
 def _take_turns(subject: Subject, requests: Sequence[bytes], seconds: float, rounds: int) -> float:
@@ -126,7 +126,7 @@ def _take_turns(subject: Subject, requests: Sequence[bytes], seconds: float, rou
 
 
 def _loads(
-    subject: Subject, port: int, requests: Sequence[bytes], capacity: float, seconds: float, rounds: int
+    subject: Subject, port: int, requests: Sequence[bytes], capacity: float, *, seconds: float, rounds: int
 ) -> None:
     """At 70 % of what it carries, and at five times that, in turns with what it carries then."""
 
