@@ -43,6 +43,18 @@ def test_a_model_gets_the_ranges_of_its_layers_and_keeps_its_weights(
     assert abs(model.stat().st_size - size) < 40_000, "the weights are in float16 still"
 
 
+def test_photos_of_all_folders_are_looked_at(
+    run: Run, model: Path, make_photos: Callable[..., None], tmp_path: Path
+) -> None:
+    """Red ones come last; there are more of all than are looked at, and not twice as many."""
+    make_photos(tmp_path / "photos", each=50)
+    for path in (tmp_path / "photos" / "red").iterdir():
+        path.write_bytes(b"nothing")
+    done = run("calibrate", model, tmp_path / "photos")
+    assert done.code == 3
+    assert "from 32 photos" in done.out
+
+
 def test_then_whole_numbers_predict(run: Run, model: Path, make_photos: Callable[..., None], tmp_path: Path) -> None:
     pytest.importorskip("verydeep.runtime._native")
     make_photos(tmp_path / "photos", each=2)

@@ -44,7 +44,8 @@ def calibrate(model: str, photos: tuple[str, ...], out: str | None, wanted: str 
         raise UsageError(f"{model} is a built-in model, which stays as it is.", "Write another file: --out FILE")
     formats = parse_formats(wanted) if wanted else PHOTO_FORMATS
     found = find_photos(photos, formats)
-    paths = found.paths[:: max(1, len(found.paths) // MOST_PHOTOS)][:MOST_PHOTOS]
+    count = min(MOST_PHOTOS, len(found.paths))
+    paths = [found.paths[number * len(found.paths) // count] for number in range(count)]  # of all folders alike
     opened = open_model(path)
     failures, images = list(found.failures), []
     for position, loaded in stream(paths, opened.info.preprocessing, formats=formats):
