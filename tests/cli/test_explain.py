@@ -15,6 +15,7 @@ from PIL import Image
 
 from verydeep import explain as package
 from verydeep.cli import explain as command
+from verydeep.cli import explain_answers
 from verydeep.image import read_image
 from verydeep.runtime import open_model
 from verydeep.weights import read_model, write_model
@@ -152,6 +153,30 @@ def test_patches_of_all_photos_are_one_picture(explain: Run, tmp_path: Path) -> 
     values = [found["value"] for found in channel["patches"]]
     assert values == sorted(values, reverse=True)
     assert {found["path"] for found in channel["patches"]} == set(map(str, paths))
+
+
+def test_photos_that_are_gone_when_their_patches_are_cut_out_are_told(
+    explain: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [save(tmp_path / "photos" / f"{seed}.png", seed) for seed in range(3)]
+    peaks = explain_answers.peaks
+    seen = []
+
+    def peaks_then_gone(model: Any, photo: np.ndarray, layer: str, **settings: bool) -> Any:
+        found = peaks(model, photo, layer, **settings)
+        seen.append(photo)
+        paths[len(seen) - 1].unlink()
+        if len(seen) == 1:
+            save(paths[0], seed=9)  # another photo in its place
+        return found
+
+    monkeypatch.setattr(explain_answers, "peaks", peaks_then_gone)
+    done = explain(tmp_path / "photos", "--method", "patches", "--json")
+    assert done.code == 3
+    document = json.loads(done.out)
+    (sheet,) = document["photos"]
+    assert [Path(failure["path"]).name for failure in document["failures"]] == ["1.png", "2.png"]
+    assert [[found["path"] for found in channel["patches"]] for channel in sheet["channels"]] == 8 * [[str(paths[0])]]
 
 
 def test_filters_need_no_photo(explain: Run, toy_model: Path) -> None:

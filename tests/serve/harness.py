@@ -20,6 +20,7 @@ import asyncio
 import dataclasses
 import json
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -114,15 +115,23 @@ def main(model: str, settings: dict[str, Any]) -> None:
         is_wrong = served.name in settings.get("wrong_models", ())
         slow = SlowEngine(served.opened.engine, settings.get("engine_seconds", 0.0), fault, is_wrong)
         served.opened = dataclasses.replace(served.opened, engine=slow)  # type: ignore[arg-type]  # the part that is used
-    service = Service(models, limits, metrics, lambda line: print(line, file=sys.stderr, flush=True))
     if settings.get("audit"):
         events = str(Path(settings["port_file"]).with_name("events"))
         audit.watch(events)
-        service.decoders = Decoders(limits, (audit.__file__, events))
+        decoders = Decoders(limits, (audit.__file__, events))
+    else:
+        decoders = Decoders(limits)
+    service = Service(models, limits, metrics, lambda line: print(line, file=sys.stderr, flush=True), decoders)
     listener = server.listen("127.0.0.1", 0)
     Path(settings["port_file"]).write_text(str(listener.getsockname()[1]), encoding="ascii")
-    server.serve(service, Access({"localhost", "127.0.0.1"}, settings.get("token", "")), listener)
+    access = Access({"localhost", "127.0.0.1"}, settings.get("token", ""))
+    asyncio.run(_serve(service, access, listener))
     os._exit(0)
+
+
+async def _serve(service: Service, access: Access, listener: socket.socket) -> None:
+    await service.decoders.start()
+    await server.serve(service, access, listener)
 
 
 if __name__ == "__main__":

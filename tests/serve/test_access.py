@@ -23,6 +23,7 @@ from serving import PATIENCE, Server
 
 from verydeep.serve import guard
 from verydeep.serve.app import Service, make_app
+from verydeep.serve.decoding import Decoders
 from verydeep.serve.guard import Access, Guard
 from verydeep.serve.limits import Limits
 from verydeep.serve.metrics import Metrics
@@ -160,7 +161,7 @@ def test_a_page_elsewhere_is_refused_whatever_it_tries(request, serve, photos, m
 
 
 def test_the_routes_are_these_and_none_loads_or_configures_anything(server):
-    service = Service({}, Limits(), Metrics(), print)
+    service = Service({}, Limits(), Metrics(), print, Decoders(Limits()))
     served = {route.path: route.methods - {"HEAD"} for route in make_app(service).routes}
     assert served == {path: {method} for path, method in ROUTES.items()}
     for path in ("/v2/repository/index", "/v2/repository/models/toy/load", "/v2/repository/models/toy/unload"):

@@ -14,7 +14,7 @@ from verydeep.explain.drawing import Drawing
 from verydeep.explain.explanation import check_layer, last_map, subject_of, view, where
 from verydeep.explain.inversion import invert
 from verydeep.explain.picture import caption, cut_out, draw, title
-from verydeep.explain.sheets import activations_sheet, filters_sheet, inversion_sheet, patch, patches_sheet
+from verydeep.explain.sheets import Tile, activations_sheet, filters_sheet, inversion_sheet, patch, patches_sheet
 from verydeep.image import Limits, crop_box, denormalize, preprocess
 from verydeep.image.stream import Source, load
 from verydeep.nouns import Failure
@@ -176,28 +176,39 @@ def _patches(
     if found:
         largest = np.max([peak.values for _, _, peak in found], axis=0)
         strongest = np.argsort(-largest, kind="stable")[:CHANNELS].tolist()
-        yield _best_patches(layer, found, strongest if request.channel is None else [request.channel], request.formats)
+        channels = strongest if request.channel is None else [request.channel]
+        yield from _best_patches(layer, found, channels, request.formats)
 
 
 def _best_patches(
     layer: str, found: Sequence[tuple[str, Source, Peaks]], channels: Sequence[int], formats: Sequence[str]
-) -> Answer:
-    rows, fields = [], []
+) -> Iterator[Answer | Failure]:
+    """The photos that can be read no more are told, and others take their places."""
+    rows: list[list[Tile]] = []
+    fields = []
+    gone: set[str] = set()
     for channel in channels:
-        best = sorted(found, key=lambda one: -float(one[2].values[channel]))[:PATCHES]
-        patches = [
-            {"path": path, "value": float(peak.values[channel]), "box": peak.boxes[channel].tolist()}
-            for path, _, peak in best
-        ]
+        tiles: list[Tile] = []
+        patches = []
+        for path, source, peak in sorted(found, key=lambda one: -float(one[2].values[channel])):
+            if path in gone:
+                continue
+            try:
+                photo = load(source, formats)
+            except ImageError as error:
+                gone.add(path)
+                yield Failure(path, error.message, error.hint)
+                continue
+            value, box = float(peak.values[channel]), peak.boxes[channel]
+            tiles.append((patch(photo, box), f"{channel}: {value:.3g}"))
+            patches.append({"path": path, "value": value, "box": box.tolist()})
+            if len(tiles) == PATCHES:
+                break
+        rows.append(tiles)
         fields.append({"channel": channel, "patches": patches})
-        rows.append(
-            [
-                (patch(load(source, formats), peak.boxes[channel]), f"{channel}: {peak.values[channel]:.3g}")
-                for _, source, peak in best
-            ]
-        )
-    lines = (f"the channels {', '.join(map(str, channels))}; of {len(found)} photos those that excite each most",)
-    return Answer(layer, patches_sheet(layer, rows), lines, {"layer": layer, "channels": fields})
+    if len(gone) < len(found):
+        lines = (f"the channels {', '.join(map(str, channels))}; of {len(found)} photos those that excite each most",)
+        yield Answer(layer, patches_sheet(layer, rows), lines, {"layer": layer, "channels": fields})
 
 
 def _filters(model: OpenedModel) -> Answer:

@@ -13,6 +13,7 @@ from verydeep.errors import MissingExtraError, UsageError, printable
 
 if TYPE_CHECKING:
     from verydeep.serve.guard import Access
+    from verydeep.serve.limits import Limits
 
 _NEEDS = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -62,26 +63,44 @@ def serve(
     if selftest:
         return _selftest(models, settings, batch_size)
     gc.disable()  # what is loaded makes a million objects and no garbage: looking for it takes a twelfth of the start
+    import asyncio
     from dataclasses import replace
 
-    from verydeep.serve.app import Service
     from verydeep.serve.limits import Limits
-    from verydeep.serve.metrics import Metrics
-    from verydeep.serve.models import open_models
-    from verydeep.serve.server import listen
-    from verydeep.serve.server import serve as run
 
-    listener = listen(host, port)  # before the models are opened: they take longer
-    limits, metrics = replace(Limits(), largest_batch=batch_size), Metrics()
-    opened = open_models(models, limits, metrics.count_batch, **settings)
-    service = Service(opened, limits, metrics, _log, precision)
-    address = f"[{host}]" if ":" in host else host
-    names = ", ".join(f"{name} ({model.opened.engine_name}, {precision})" for name, model in opened.items())
-    gc.freeze()
-    gc.enable()
-    run(service, access, listener, f"serving {names} at http://{address}:{listener.getsockname()[1]} - Ctrl-C stops it")
+    asyncio.run(_serve(models, access, replace(Limits(), largest_batch=batch_size), host, port, settings))
     sys.stderr.flush()
     os._exit(0)  # an explanation whose client has gone may still compute; nobody waits for it
+
+
+async def _serve(
+    models: tuple[str, ...], access: "Access", limits: "Limits", host: str, port: int, settings: dict[str, Any]
+) -> None:
+    """The decoders start first, so that they load what they need while this process does."""
+    from verydeep.serve.decoding import Decoders
+
+    decoders = Decoders(limits)
+    await decoders.start()
+    try:
+        from verydeep.serve.app import Service
+        from verydeep.serve.metrics import Metrics
+        from verydeep.serve.models import open_models
+        from verydeep.serve.server import listen
+        from verydeep.serve.server import serve as run
+
+        listener = listen(host, port)  # before the models are opened: they take longer
+        metrics = Metrics()
+        opened = open_models(models, limits, metrics.count_batch, **settings)
+        precision = settings["precision"]
+        service = Service(opened, limits, metrics, _log, decoders, precision)
+        address = f"[{host}]" if ":" in host else host
+        names = ", ".join(f"{name} ({model.opened.engine_name}, {precision})" for name, model in opened.items())
+        where = f"http://{address}:{listener.getsockname()[1]}"
+        gc.freeze()
+        gc.enable()
+        await run(service, access, listener, f"serving {names} at {where} - Ctrl-C stops it")
+    finally:
+        await decoders.close()
 
 
 def _access(host: str, allowed: tuple[str, ...]) -> "Access":

@@ -15,7 +15,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -47,12 +47,11 @@ class Service:
     limits: Limits
     metrics: Metrics
     log: Callable[[str], None]
+    decoders: Decoders
     precision: str = "float32"
     is_draining: bool = False
-    decoders: Decoders = field(init=False)
 
     def __post_init__(self) -> None:
-        self.decoders = Decoders(self.limits)
         self._slow = ThreadPoolExecutor(1, "explain")
         self._slow_work = 0
 
@@ -133,11 +132,10 @@ class Service:
 
 
 def make_app(service: Service) -> FastAPI:
-    """The app of a service; its processes start and end with it."""
+    """The app of a service, which ends with it."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await service.decoders.start()
         checking = asyncio.create_task(_check_models(service))
         try:
             yield

@@ -40,7 +40,7 @@ _TICK_SECONDS = 0.02
 _FIRST_REQUESTS_SECONDS = 2.0  # after that, where a connection has sent no request yet, or the beginning of one
 
 
-def serve(service: Service, access: Access, listener: socket.socket, greeting: str = "") -> None:
+async def serve(service: Service, access: Access, listener: socket.socket, greeting: str = "") -> None:
     """Serves until a signal stops it. greeting: for the log, once a signal would."""
     limits = service.limits
     _allow_files(limits.connections + _OTHER_FILES)
@@ -68,7 +68,7 @@ def serve(service: Service, access: Access, listener: socket.socket, greeting: s
         timeout_graceful_shutdown=int(limits.body_seconds + limits.request_seconds),
         h11_max_incomplete_event_size=limits.header_bytes,
     )
-    _Server(config, service, greeting).run(sockets=[listener])
+    await _Server(config, service, greeting).serve(sockets=[listener])
 
 
 def listen(host: str, port: int) -> socket.socket:
