@@ -185,9 +185,9 @@ def _tensor(data: Any, shape: list[int], dtype: np.dtype[Any]) -> np.ndarray:
         if isinstance(data, bytearray):
             return np.frombuffer(data, dtype).reshape(shape)
         array = np.array(data, np.float64)  # a table of texts would be as wide as the longest of them
-        if dtype.kind == "u" and not ((array >= 0) & (array <= 255) & (array % 1 == 0)).all():
-            raise ValueError("no bytes")
-        with np.errstate(over="ignore"):  # what is too large becomes infinity, which is refused
+        with np.errstate(over="ignore", invalid="ignore"):  # what is too large becomes infinity, which is refused
+            if dtype.kind == "u" and not ((array >= 0) & (array <= 255) & (array % 1 == 0)).all():
+                raise ValueError("no bytes")
             return array.astype(dtype).reshape(shape)
     except (ValueError, TypeError, OverflowError) as error:
         raise Refused(

@@ -27,6 +27,7 @@ from verydeep.serve.guard import NO_ROUTE, SAFE_HEADERS, Access, Guard
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SHELL_BASE = 128
 _BACKLOG = 128  # connections that the system accepts before the server does
+_UNREAD_BYTES = 1 << 17  # of answers that the system keeps for a client; else it takes megabytes before one has to read
 _SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 _NO_NEWCOMERS = (  # code, jump if true, jump if false, operand: linux/filter.h
     (0x30, 0, 0, 13),  # load the byte of TCP's flags
@@ -76,6 +77,7 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # else asyncio sets no TCP_NODELAY
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD_BYTES)
     try:
         listener.bind((host, port))
         listener.listen(_BACKLOG)  # who comes before the server has started waits
