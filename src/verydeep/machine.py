@@ -116,7 +116,9 @@ def commit() -> str:
     try:
         # a site-packages folder may lie within somebody else's repository: the file must belong to this one
         _git(here, "ls-files", "--error-unmatch", Path(__file__).name)
-        return _git(here, "rev-parse", "--short=10", "HEAD") + ("+" if _git(here, "status", "--porcelain", "--", ":/", ":!/benchmarks/results") else "")
+        return _git(here, "rev-parse", "--short=10", "HEAD") + (
+            "+" if _git(here, "status", "--porcelain", "--", ":/", ":!/benchmarks/results") else ""
+        )
     except (OSError, subprocess.SubprocessError):
         return "v" + versions("verydeep").get("verydeep", "?")
 

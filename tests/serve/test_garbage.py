@@ -127,7 +127,7 @@ ONCE_TOLD = [
     (400, b"HEAD /predict HTTP/1.1\r\nhost: localhost\r\n" + _MALFORMED),  # an answer with a body, which has none
     (422, Request(b"POST", b"/predict", (FORM,), b"preamble\r\n--cut").data),  # the parser logged what it had got
     (400, v2("images", "FP32", [1, 3, 32, 32], [1e300] * 3072).data),  # NumPy warned of it in the log
-    (400, v2("images", "UINT8", [1, 1, 1, 3], [math.inf] * 3).data),  # and of its remainder
+    (400, v2("pixels", "UINT8", [1, 1, 1, 3], [math.inf] * 3).data),  # and of its remainder
     (400, v2("images", "FP32", [1, 3, 32, 32], raw=_HUGE.tobytes()).data),  # the network's sums became infinite: 500
 ]
 
