@@ -261,7 +261,13 @@ def _status(authorization: bytes) -> int:
 
     access = Access({"localhost"}, "secret")
     guarded = Guard(
-        app, access, limits=Limits(), metrics=Metrics(), log=print, is_draining=lambda: False, check_room=lambda: None
+        app,
+        access,
+        limits=Limits(),
+        metrics=Metrics(),
+        log=print,
+        is_draining=lambda: False,
+        check_room=lambda model: None,
     )
     headers = [(b"host", b"localhost"), (b"authorization", authorization)]
     scope = {"type": "http", "method": "GET", "path": "/models", "raw_path": b"/models", "query_string": b""}

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import random
 import socket
 import time
@@ -14,6 +15,7 @@ from clients import Answers, ask_at_random, ask_in_turn, post
 from serving import wait_until
 
 PNG = {"content-type": "image/png"}
+JSON = {"content-type": "application/json"}
 HEAD = b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: image/png\r\n"
 
 LIVE = b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -78,6 +80,24 @@ def test_who_is_refused_is_told_when_to_come_again(serve, photos):
     assert {reply.status for reply in replies} == {200, 503}
     assert all(int(reply.headers["retry-after"]) >= 1 for reply in replies if reply.status == 503)
     assert server.ask("POST", "/predict", photos[0], PNG).status == 200, "and when it is over, all is as before"
+
+
+@pytest.mark.parametrize("path", ["/predict?model=other", "/v2/models/other/infer"])
+def test_a_model_whose_queue_is_full_leaves_the_others_theirs(serve, photos, path):
+    server = serve(engine_seconds=0.5, limits={"largest_batch": 1, "queued_batches": 1})
+    statuses: list[int] = []
+    with ThreadPoolExecutor(3) as clients:
+        for _ in range(2):
+            clients.submit(lambda: statuses.append(server.ask("POST", "/predict?model=toy", photos[0], PNG).status))
+        time.sleep(0.2)  # one is computed, the other refused
+        if path.startswith("/v2"):
+            data = np.zeros((1, 3, 32, 32), np.float32)
+            tensor = {"name": "images", "datatype": "FP32", "shape": list(data.shape), "data": data.ravel().tolist()}
+            reply = server.ask("POST", path, json.dumps({"inputs": [tensor]}).encode(), JSON)
+        else:
+            reply = server.ask("POST", path, photos[1], PNG)
+    assert reply.status == 200
+    assert sorted(statuses) == [200, 503]
 
 
 def test_a_request_for_more_than_the_queue_holds_is_answered_when_it_is_empty(serve, photos):

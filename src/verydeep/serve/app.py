@@ -10,6 +10,7 @@ GET  /openapi.json         all of these, for programs
 """
 
 import asyncio
+import functools
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -59,15 +60,12 @@ class Service:
     def is_ready(self) -> bool:
         return not self.is_draining and all(model.is_ready for model in self.models.values())
 
-    def check_room(self) -> None:
-        """Raises Refused where no model has room for one more image."""
-        found: list[Overloaded] = []
-        for model in self.models.values():
-            try:
-                return model.batcher.check(1)
-            except Overloaded as error:
-                found.append(error)
-        raise Refused(503, str(found[0]), retry_after=found[0].seconds)
+    def check_room(self, name: str | None) -> None:
+        """Raises Refused where the model of that name has no room for one more image."""
+        try:
+            self.model(name).batcher.check(1)
+        except Overloaded as error:
+            raise Refused(503, str(error), retry_after=error.seconds) from error
 
     def model(self, name: str | None) -> ServedModel:
         """The model of that name; the first where none is named. Raises Refused."""
@@ -149,6 +147,7 @@ def make_app(service: Service) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,
         redirect_slashes=False,  # a redirect would repeat what the client wrote
     )
     app.add_exception_handler(Refused, _refused)
@@ -192,6 +191,14 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         """Every model has given the right answer once, and the server is not being stopped; else 503."""
         response.status_code = 200 if service.is_ready else 503
         return {"ready": service.is_ready}
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def described() -> Response:
+        return Response(description(), media_type="application/json")
+
+    @functools.cache
+    def description() -> str:
+        return json.dumps(app.openapi())
 
     @app.get("/metrics")
     async def metrics() -> Response:

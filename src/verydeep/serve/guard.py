@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl
 
 from verydeep.serve.limits import Limits
 from verydeep.serve.metrics import Metrics
@@ -47,6 +48,7 @@ _OPEN_PATHS = (
     "/docs",
 )  # a supervisor has no token, nor has a browser when it opens the page
 NO_ROUTE = "(none)"
+_PREDICT, _INFER = "/predict", "/v2/models/{name}/infer"
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 _PORT = re.compile(r":[0-9]*\Z")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -84,7 +86,8 @@ class Guard:
     """Wraps an app, which reads the body by `receive` as ever; `Refused` raised anywhere becomes an answer.
 
     log: takes a line for each request. is_draining: whether each connection is to end with its next answer.
-    check_room: raises Refused where photos would be refused by the app; here that takes half the time.
+    check_room: raises Refused where the app would refuse photos for the model of that name, None: the first one; here
+    that takes half the time.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class Guard:
         metrics: Metrics,
         log: Callable[[str], None],
         is_draining: Callable[[], bool],
-        check_room: Callable[[], None],
+        check_room: Callable[[str | None], None],
     ) -> None:
         self._app = app
         self._check_room = check_room
@@ -184,8 +187,8 @@ class Guard:
         declared = headers.get(b"content-length", b"0")
         if not _LENGTH.fullmatch(declared) or int(declared) > self._limits.body_bytes:
             raise too_large(self._limits)
-        if scope["method"] == "POST" and _photo_route(scope):
-            self._check_room()
+        if scope["method"] == "POST" and (route := _photo_route(scope)):
+            self._check_room(_asked_model(route, scope))
 
     def hold(self, size: int) -> None:
         """Raises Refused where all requests together would hold more than they may."""
@@ -307,6 +310,14 @@ def _route(scope: Scope) -> str:
 def _photo_route(scope: Scope) -> str | None:
     """The same, of a route that runs a model on photos; known before the app has looked."""
     path = scope["path"]
-    if path == "/predict":
-        return "/predict"
-    return "/v2/models/{name}/infer" if path.startswith("/v2/models/") and path.endswith("/infer") else None
+    if path == _PREDICT:
+        return _PREDICT
+    return _INFER if path.startswith("/v2/models/") and path.endswith("/infer") else None
+
+
+def _asked_model(route: str, scope: Scope) -> str | None:
+    """The model's name as the app will read it; None where there is none."""
+    if route == _INFER:
+        name: str = scope["path"].removeprefix("/v2/models/").removesuffix("/infer")
+        return name
+    return dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)).get("model")

@@ -27,7 +27,7 @@ from verydeep.serve.guard import NO_ROUTE, SAFE_HEADERS, Access, Guard
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SHELL_BASE = 128
 _BACKLOG = 128  # connections that the system accepts before the server does
-_UNREAD_BYTES = 1 << 17  # of answers that the system keeps for a client; else it takes megabytes before one has to read
+_UNREAD_BYTES = 1 << 16  # of answers that the system keeps for a client; else it takes megabytes before one has to read
 _SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 _NO_NEWCOMERS = (  # code, jump if true, jump if false, operand: linux/filter.h
     (0x30, 0, 0, 13),  # load the byte of TCP's flags
