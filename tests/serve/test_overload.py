@@ -163,9 +163,10 @@ def test_clients_that_stall_are_closed_and_fresh_ones_are_served_meanwhile(serve
         for number, connection in enumerate(connections):
             stall(number, connection)
         start = time.monotonic()
-        time.sleep(amount(0, 4))  # what was asked for is computed
+        computing = amount(6, 4)  # seconds, until answers lie unread: from then on these have their deadline
+        time.sleep(amount(0, computing))
         beside = fresh()
-        while (left := server.handles()["files"] - files) > 2 and time.monotonic() < start + deadline + amount(8, 2):
+        while (left := server.handles()["files"] - files) > 2 and time.monotonic() < start + computing + deadline + 2:
             for connection in connections[2::4]:  # their headers drip
                 with suppress(OSError):
                     connection.send(b"x: y\r\n")
