@@ -149,7 +149,7 @@ def test_clients_that_stall_are_closed_and_fresh_ones_are_served_meanwhile(serve
         return float(np.percentile(answers.seconds[200], 99))
 
     def stall(number: int, connection: socket.socket) -> None:
-        if number % amount(40, 10) == 9:  # asks for 5 MB, and never reads: 400 answers, until its buffers are full
+        if number % 40 == 9:  # asks for 5 MB, and never reads: 400 answers, until its buffers are full
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.setblocking(False)
             with suppress(BlockingIOError):
