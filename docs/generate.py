@@ -11,6 +11,7 @@ import click
 from verydeep.cli.main import COMMANDS, cli
 from verydeep.recipes import RECIPES, load_recipe
 from verydeep.train.recipe import Recipe
+from verydeep.train.start import ADOPTED
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Made by docs/generate.py: change the program, then run it. -->\n"
@@ -51,13 +52,18 @@ def recipe() -> str:
         lines += ["", f"## {title}", "", f"| field | {' | '.join(f'`{name}`' for name in named)} | |"]
         lines += ["|" + "---|" * (len(named) + 2)]
         for field, comment in fields.items():
-            values = " | ".join(_value(getattr(chosen, field)) for chosen in named.values())
+            values = " | ".join(_setting(name, chosen, field) for name, chosen in named.items())
             lines += [f"| `{field}` | {values} | {comment} |"]
     return "\n".join([*lines, ""])
 
 
 def _command(name: str, command: click.Command | None) -> Iterator[str]:
     assert command is not None
+    if isinstance(command, click.Group):
+        yield from ("", f"## {name}", "", inspect.cleandoc(command.help or ""))
+        for below, part in command.commands.items():
+            yield from _command(f"{name} {below}", part)
+        return
     context = click.Context(command)
     arguments = [part.make_metavar(context) for part in command.params if isinstance(part, click.Argument)]
     usage = " ".join(("verydeep", name, *arguments))
@@ -91,6 +97,10 @@ def _sections() -> list[tuple[str, dict[str, str]]]:
         elif (field := re.match(r"    (\w+): [^#]+(?:# (.+))?$", line)) and field[1] in known:
             sections[-1][1][field[1]] = field[2] or ""
     return sections
+
+
+def _setting(name: str, chosen: Recipe, field: str) -> str:
+    return "the model's" if name == "finetune" and field in ADOPTED else _value(getattr(chosen, field))
 
 
 def _value(value: object) -> str:

@@ -74,6 +74,16 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def all_formats() -> None:
+    """Tests that find out what a folder holds skip where a module that is asked is not there."""
+    from verydeep.data.formats import FORMATS
+
+    missing = [name for name in FORMATS if importlib.util.find_spec(f"verydeep.data.formats.{name}") is None]
+    if missing:
+        pytest.skip(f"needs the formats {', '.join(missing)}")
+
+
+@pytest.fixture(scope="session")
 def random_weights() -> Callable[..., dict[str, np.ndarray]]:
     """A function (architecture, seed=0) -> weights that keep the signal's spread, batch norm far from the identity."""
     return _random_weights

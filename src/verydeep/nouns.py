@@ -2,13 +2,34 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
 
 Weights: TypeAlias = "Mapping[str, np.ndarray]"
 """Name -> array, as `Architecture.weight_shapes` lists them: "conv1_1.weight", "bn1_1.running_mean", "fc8.bias"."""
+
+
+@runtime_checkable
+class Photo(Protocol):
+    """Where the bytes of a photo are, which may be within another file."""
+
+    @property
+    def name(self) -> str:
+        """What to call it: its path, and what more finds it."""
+
+    @property
+    def file_name(self) -> str:
+        """The last part of that: what is left of its name when it lies in another folder."""
+
+    def read(self) -> bytes:
+        """The bytes of an image file. Raises ImageError, whose message begins with the name."""
+
+
+StoredPhoto: TypeAlias = "Path | Photo"
+"""A photo on the disk: the path of its file, or where it is within another file."""
 
 
 class Engine(Protocol):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from verydeep.cli.options import engine_options
+from verydeep.cli.options import annotation_options, engine_options
 from verydeep.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 )
 @click.argument("model")
 @click.argument("data")
+@annotation_options
 @click.option("--protocol", default="center", help="center: what predict does; dense: the paper's.  [center]")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, with the answer for each photo.")
 @click.option("--append", metavar="FILE.csv", help="Add top-1 as a row to a file of results.")
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 def evaluate(
     model: str,
     data: str,
+    wanted: str | None,
+    root: Path | None,
     protocol: str,
     as_json: bool,
     append: str | None,
@@ -37,11 +40,12 @@ def evaluate(
     threads: int | None,
     batch_size: int,
 ) -> int:
-    """Measure a model's accuracy on a folder of class folders.
+    """Measure a model's accuracy on photos whose classes are known.
 
-    MODEL is a model file, a folder with one, or the name of a built-in model. DATA is DATA/<class>/<photo>; where it
-    has a folder of validation photos (val, valid, validation, test), those are taken; where training drew some from
-    DATA, those; else all. Classes are matched by name.
+    MODEL is a model file, a folder with one, or the name of a built-in model. DATA is DATA/<class>/<photo>, or photos
+    with annotations, as `verydeep train` takes them; where it has a folder of validation photos (val, valid,
+    validation, test), or the annotations name some, those are taken; where training drew some from DATA, those; else
+    all. Classes are matched by name.
     Photos that cannot be read are told at the end, with exit code 3, and are in no figure.
     """
     from verydeep.cli.failures import tell_failures  # --help does without all of these
@@ -57,7 +61,8 @@ def evaluate(
     is_dense = protocol_named(protocol).is_dense
     if append:
         check_results(append)  # an hour of evaluation should not end in a file that cannot be added to
-    dataset, which = open_validation(data, _drawn_seed(read_info(find_model(model)), data))
+    drawn_seed = _drawn_seed(read_info(find_model(model)), data)
+    dataset, which = open_validation(data, drawn_seed, wanted, root, lambda line: click.echo(line, err=True))
     opened = open_model(
         model,
         engine=engine,

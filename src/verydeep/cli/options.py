@@ -1,6 +1,7 @@
 """The arguments and options that several commands have."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +15,9 @@ photos_argument = click.argument("photos", nargs=-1, metavar="PHOTO|FOLDER|PATTE
 model_option = click.option(
     "-m", "--model", metavar="MODEL", help="A model file, a folder with one, or a name.  [the built-in one]"
 )
+root_option = click.option(
+    "--root", metavar="FOLDER", type=click.Path(path_type=Path), help="That annotations may name photos in.  [DATA]"
+)
 formats_option = click.option("--formats", "wanted", metavar="NAMES", help="Picture formats, or all.  [jpeg,png,webp]")
 
 _OPTIONS = (
@@ -25,6 +29,12 @@ _OPTIONS = (
 _BATCH_SIZE = click.option(
     "--batch-size", type=click.IntRange(min=1), default=32, metavar="N", help="Photos at once.  [32]"
 )
+
+
+def annotation_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --format, as the argument `wanted`, and --root to a command."""
+    wanted = click.option("--format", "wanted", metavar="NAME", help="Read DATA as folders, table, labelme, voc, ...")
+    return wanted(root_option(command))
 
 
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:

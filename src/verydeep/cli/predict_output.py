@@ -3,7 +3,6 @@
 Paths and labels come from outside: none can move the cursor of a terminal or become a formula in a spreadsheet.
 """
 
-import csv
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Protocol
 import click
 
 from verydeep.cli.document import JsonDocument
-from verydeep.cli.photos import DRAWN, STANDARD_INPUT, PictureFiles
+from verydeep.cli.photos import DRAWN, PictureFiles
+from verydeep.cli.spreadsheet import csv_row
 from verydeep.cli.terminal import can_print, columns, padded, shortened
 from verydeep.errors import printable
 from verydeep.files import atomic_write
@@ -89,9 +89,7 @@ class Csv:
             self._row([failure.path, "", *[""] * (2 * self.k), f"{failure.reason} {failure.hint}".rstrip()])
 
     def _row(self, cells: list[str]) -> None:
-        line = io.StringIO()
-        csv.writer(line, lineterminator="").writerow(_harmless(cell) for cell in cells)
-        click.echo(line.getvalue())
+        click.echo(csv_row(cells))
 
 
 class Json:
@@ -137,15 +135,6 @@ def _bar(probability: float) -> str:
         return "#" * round(BAR_LENGTH * probability)
     whole, eighths = divmod(round(BAR_LENGTH * 8 * probability), 8)
     return "█" * whole + " ▏▎▍▌▋▊▉"[eighths]
-
-
-def _harmless(cell: str) -> str:
-    """A quote before what a spreadsheet would take for a formula: such a cell can send the sheet to a stranger.
-
-    One also before a quote, so that whoever takes the first one off has the cell as it was.
-    """
-    cell = printable(cell)
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "'")) and cell != STANDARD_INPUT else cell
 
 
 def _label(label: str) -> str:

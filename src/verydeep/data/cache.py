@@ -34,7 +34,8 @@ from verydeep.data.datasets import Dataset
 from verydeep.data.reading import READING_RULES, check_lasting, training_bytes, training_photo
 from verydeep.errors import ImageError, StorageError, printable
 from verydeep.files import cache_folder, hold, make_folder, make_room, replacing
-from verydeep.image.decode import read_file
+from verydeep.image.decode import name_of, read_file
+from verydeep.nouns import StoredPhoto
 
 LIMIT_BYTES = 4 << 30  # of one data set
 FOLDER_BYTES = 8 << 30  # of all of them; what was not used for longest goes first
@@ -73,7 +74,7 @@ class PhotoCache:
     def __reduce__(self) -> tuple[Callable[[Path, bytes], "PhotoCache | None"], tuple[Path, bytes]]:
         return _reopen, (self.path, self.key)  # a process that is not forked maps the file anew
 
-    def read(self, position: int, path: str | os.PathLike[str]) -> np.ndarray:
+    def read(self, position: int, path: StoredPhoto) -> np.ndarray:
         """The photo at a position of the data set, (H, W, 3) uint8, read-only. Raises ImageError as reading it did.
 
         path: where the photo is now, for that error.
@@ -81,7 +82,7 @@ class PhotoCache:
         start, height, width, _ = self._index[position].tolist()
         if height == 0:
             reason, hint = self._failures[position]
-            raise ImageError(printable(os.fspath(path)) + reason, hint)
+            raise ImageError(printable(name_of(path)) + reason, hint)
         return self._bytes[start : start + height * width * 3].reshape(height, width, 3)
 
     def is_whole(self) -> bool:
@@ -165,9 +166,9 @@ def _expected_bytes(dataset: Dataset, side: int) -> int:
     """About how large the file would be, from the headers of photos evenly spread over the data set."""
     sample = dataset.paths[:: math.ceil(len(dataset) / _SAMPLE)]
 
-    def measure(path: Path) -> int:
+    def measure(path: StoredPhoto) -> int:
         try:
-            return training_bytes(read_file(path), os.fspath(path), side)
+            return training_bytes(read_file(path), name_of(path), side)
         except ImageError:
             return 0
 
@@ -197,7 +198,7 @@ def _key(digests: Iterable[bytes], side: int) -> bytes:
     return key.digest()
 
 
-def _load(path: Path) -> tuple[bytes | ImageError, bytes]:
+def _load(path: StoredPhoto) -> tuple[bytes | ImageError, bytes]:
     """A photo's bytes, or why there are none, and a digest of which. Raises StorageError where the reason may pass."""
     try:
         data = read_file(path)
@@ -208,8 +209,8 @@ def _load(path: Path) -> tuple[bytes | ImageError, bytes]:
     return data, hashlib.blake2b(data, digest_size=16).digest()
 
 
-def _without_name(error: ImageError, path: Path) -> str:
-    return error.message.removeprefix(printable(os.fspath(path)))
+def _without_name(error: ImageError, path: StoredPhoto) -> str:
+    return error.message.removeprefix(printable(name_of(path)))
 
 
 def _build(
@@ -236,14 +237,14 @@ def _build(
         file.write(_end(key, index, failures, start))
 
 
-def _decode(path: Path, side: int, digest: bytes) -> np.ndarray | ImageError:
+def _decode(path: StoredPhoto, side: int, digest: bytes) -> np.ndarray | ImageError:
     data, found = _load(path)
     if found != digest:
-        raise StorageError(f"{path} was changed while it was read.")
+        raise StorageError(f"{name_of(path)} was changed while it was read.")
     if isinstance(data, ImageError):
         return data
     try:
-        return training_photo(data, os.fspath(path), side)
+        return training_photo(data, name_of(path), side)
     except ImageError as error:
         check_lasting(error)
         return error

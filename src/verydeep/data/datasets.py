@@ -1,35 +1,38 @@
-"""A folder of class folders -> photos with labels. Torch is not needed here.
+"""DATA -> photos with labels, to train and to validate on. Torch is not needed here.
 
-Two layouts are read: DATA/<class>/<photo> and DATA/{train,val}/<class>/<photo> ("valid", "validation" and "test" serve
-as names of the second, too). Where there is no validation folder, a fifth of each class is drawn for it, by seed.
+Two layouts of class folders are read: DATA/<class>/<photo> and DATA/{train,val}/<class>/<photo> ("valid", "validation"
+and "test" serve as names of the second, too). Photos with annotations are read by annotated.py. Where nothing says
+which photos validate, a fifth of each class is drawn for it, by seed.
 """
 
 import contextlib
 import hashlib
-import os
 import re
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from verydeep.data.reading import REPLACE
+from verydeep.data.walk import cannot_read, walk
 from verydeep.errors import DatasetError, ImageError
 from verydeep.files import is_folder
 from verydeep.image import preprocess, read_image
-from verydeep.nouns import Preprocessing
+from verydeep.nouns import Preprocessing, StoredPhoto
+
+if TYPE_CHECKING:
+    from verydeep.data.annotated import Sides
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 VALIDATION_FOLDERS = ("val", "valid", "validation", "test")
 VALIDATION_SHARE = 0.2
 _MOST_SUFFIXES = 5  # that are named, of the files passed over
 _WORDNET_ID = re.compile(r"n\d{8}_")
-_RECIPE, _MADE_BY_A_RUN = "recipe.json", ("training", "model.safetensors")  # what the folder of a training holds
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,10 @@ class Dataset:
     """Photos and the classes they show."""
 
     classes: tuple[str, ...]  # sorted by the name of their folder
-    paths: tuple[Path, ...]
+    paths: tuple[StoredPhoto, ...]
     labels: tuple[int, ...]  # positions in `classes`, one a photo
     others: Mapping[str, int] = field(default_factory=dict, compare=False)  # passed-over files beside them, by suffix
+    format: str = field(default="folders", compare=False)  # of `formats.FORMATS`: what they were read from
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -63,7 +67,7 @@ class Dataset:
             raise DatasetError(
                 f"the photos have classes that the model does not know: {', '.join(missing)}. "
                 f"It knows {', '.join(classes)}.",
-                "Rename the folders, or leave those classes out.",
+                "Rename them, or leave those classes out.",
             )
         positions = [classes.index(name) for name in self.classes]
         return replace(self, classes=classes, labels=tuple(positions[label] for label in self.labels))
@@ -75,7 +79,7 @@ class Splits:
 
     training: Dataset
     validation: Dataset
-    is_drawn: bool  # whether the validation photos were drawn from the others, for want of a folder of their own
+    is_drawn: bool  # whether the validation photos were drawn from the others, since nothing says which validate
 
     def passed_over(self) -> str | None:
         """What to tell of the files in the class folders that are no photos by their suffix; None where all are."""
@@ -95,13 +99,82 @@ class Splits:
         digest = hashlib.blake2b(digest_size=16)
         for side in (self.training, self.validation):
             for path, label in zip(side.paths, side.labels, strict=True):
-                digest.update(f"{label}/{path.name}\0".encode(errors="surrogatepass"))
+                digest.update(f"{label}/{file_name(path)}\0".encode(errors="surrogatepass"))
             digest.update(b"\0")
         return digest.hexdigest()
 
 
-def open_splits(folder: str | Path, seed: int = 0) -> Splits:
-    """The photos of DATA/train and DATA/val, or DATA's with a fifth of each class drawn. Raises DatasetError."""
+def open_splits(
+    data: str | Path,
+    seed: int = 0,
+    format: str | None = None,
+    root: str | Path | None = None,
+    note: Callable[[str], None] = lambda _: None,
+) -> Splits:
+    """The photos to train on and to validate on, a fifth of each class drawn where nothing tells the latter.
+
+    format: a name of `formats.FORMATS`; by default it is found out. root: the folder that annotations may name photos
+    in; `data` unless given. note: is told, a line each, which annotations are read and what of them is left out.
+    Raises DatasetError, and UsageError on a format or a root that there is not.
+    """
+    if (sides := _annotated(Path(data), format, root, note)) is None:
+        return _class_folders(data, seed)
+    return splits_of(sides, data, seed)
+
+
+def splits_of(sides: "Sides", data: str | Path, seed: int = 0) -> Splits:
+    """What to train and to validate on, of photos that annotations in `data` give a class. Raises DatasetError."""
+    training, validation = sides
+    if not len(training):
+        raise DatasetError(
+            f"the {training.format} annotations in {data} have all photos on the side to validate on.",
+            "Name others to train on, or name no sides: a fifth of each class is drawn then.",
+        )
+    if validation is None:
+        return split(training, seed)
+    _check_trainable(training)
+    return Splits(training, validation.relabeled(training.classes), is_drawn=False)
+
+
+def open_validation(
+    data: str | Path,
+    drawn_seed: int | None = None,
+    format: str | None = None,
+    root: str | Path | None = None,
+    note: Callable[[str], None] = lambda _: None,
+) -> tuple[Dataset, str]:
+    """The photos to evaluate on, and which they are in words. Raises as `open_splits`, whose arguments it takes.
+
+    Those that a folder, or the annotations, say are to validate on. Where nothing does: the fifth that a training with
+    that seed drew, or all.
+    """
+    all_of_them = "all photos of the folder"
+    if (sides := _annotated(Path(data), format, root, note)) is not None:
+        photos, validation = sides
+        if validation is not None:
+            return validation, "the photos that are told to validate on"
+        all_of_them = "all photos with a class"
+    else:
+        folder = _existing(data)
+        if found := _validation_folder(folder):
+            return open_folder(found), f"the photos in {found.name}"
+        photos = open_folder(folder / "train" if is_folder(folder / "train") else folder)
+    if drawn_seed is not None:
+        return split(photos, drawn_seed).validation, f"the fifth of the photos that training drew (seed {drawn_seed})"
+    return photos, all_of_them
+
+
+def _annotated(data: Path, format: str | None, root: str | Path | None, note: Callable[[str], None]) -> "Sides | None":
+    """What annotations say; None where class folders do, or where there is nothing."""
+    from verydeep.data.annotated import open_sides  # which needs this module, and is not needed for class folders
+
+    if not _mode(data):
+        return None
+    return open_sides(data, format, root, note)
+
+
+def _class_folders(folder: str | Path, seed: int) -> Splits:
+    """The photos of DATA/train and DATA/val, or DATA's with a fifth of each class drawn."""
     folder = _existing(folder)
     validation = _validation_folder(folder)
     if not is_folder(folder / "train"):
@@ -118,18 +191,13 @@ def open_splits(folder: str | Path, seed: int = 0) -> Splits:
     return Splits(training, open_folder(validation).relabeled(training.classes), is_drawn=False)
 
 
-def open_validation(folder: str | Path, drawn_seed: int | None = None) -> tuple[Dataset, str]:
-    """The photos to evaluate on, and which they are in words. Raises DatasetError.
+def side_folders(folder: Path) -> dict[str, Path]:
+    """The folders with the classes to train on and to validate on, "train" and "val"; {"": folder} where it has none.
 
-    Those of the validation folder. Where there is none: the fifth that a training with that seed drew, or all.
+    Raises DatasetError where it cannot be read.
     """
-    folder = _existing(folder)
-    if validation := _validation_folder(folder):
-        return open_folder(validation), f"the photos in {validation.name}"
-    photos = open_folder(folder / "train" if is_folder(folder / "train") else folder)
-    if drawn_seed is not None:
-        return split(photos, drawn_seed).validation, f"the fifth of the photos that training drew (seed {drawn_seed})"
-    return photos, "all photos of the folder"
+    sides = {"train": folder / "train" if is_folder(folder / "train") else None, "val": _validation_folder(folder)}
+    return {name: side for name, side in sides.items() if side is not None} or {"": folder}
 
 
 def check_readable(photos: Dataset) -> None:
@@ -195,9 +263,9 @@ def split(dataset: Dataset, seed: int) -> Splits:
         if len(positions) < 2:
             raise DatasetError(
                 f"class {name!r} has {len(positions)} photo; expected one to train on and one to validate on.",
-                "Add photos to its folder.",
+                "Add photos of it.",
             )
-        positions.sort(key=lambda i: _draw(f"{seed}/{name}/{dataset.paths[i].name}"))
+        positions.sort(key=lambda i: draw(f"{seed}/{name}/{file_name(dataset.paths[i])}"))
         validation.update(positions[: max(1, round(VALIDATION_SHARE * len(positions)))])
     return Splits(
         dataset.take(i for i in range(len(dataset)) if i not in validation),
@@ -206,15 +274,20 @@ def split(dataset: Dataset, seed: int) -> Splits:
     )
 
 
+def file_name(photo: StoredPhoto) -> str:
+    """What a photo is called within its folder, wherever that lies."""
+    return photo.name if isinstance(photo, Path) else photo.file_name
+
+
 def _check_trainable(dataset: Dataset) -> None:
     if len(dataset.classes) < 2:
         raise DatasetError(
             f"the photos are of one class only, {', '.join(dataset.classes)!r}; expected two or more to tell apart.",
-            "Add a folder with photos that show something else.",
+            "Add photos that show something else, such as a folder of them.",
         )
 
 
-def _draw(text: str) -> bytes:
+def draw(text: str) -> bytes:
     """Random, but the same for the same text; a file's name need not be text in any language."""
     normal = unicodedata.normalize("NFC", text)  # macOS may spell an accent in two characters, Linux in one
     return hashlib.blake2b(normal.encode(errors="surrogatepass"), digest_size=8).digest()
@@ -223,16 +296,21 @@ def _draw(text: str) -> bytes:
 def _existing(folder: str | Path) -> Path:
     """`folder`, which is one. Raises DatasetError."""
     folder = Path(folder)
-    try:
-        is_folder = stat.S_ISDIR(folder.stat().st_mode)
-    except FileNotFoundError:
-        is_folder = False
-    except OSError as error:
-        _cannot_read(error)
-    if not is_folder:
-        what = "is a file" if folder.exists() else "does not exist"
+    mode = _mode(folder)
+    if not stat.S_ISDIR(mode):
+        what = "is a file" if mode else "does not exist"
         raise DatasetError(f"{folder} {what}; expected a folder of class folders.", "Check the path.")
     return folder
+
+
+def _mode(path: Path) -> int:
+    """What kind of file it is, as `stat` has it; 0 where there is none. Raises DatasetError."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        cannot_read(error)
 
 
 def _validation_folder(folder: Path) -> Path | None:
@@ -252,7 +330,7 @@ def _folders(folder: Path) -> list[Path]:
             if not child.name.startswith(".") and child.is_dir()
         ]
     except OSError as error:
-        _cannot_read(error)
+        cannot_read(error)
 
 
 def _photos(folder: Path, others: Counter[str]) -> list[Path]:
@@ -262,20 +340,10 @@ def _photos(folder: Path, others: Counter[str]) -> list[Path]:
     """
     paths: list[Path] = []
     other: str | None = None
-    seen: set[tuple[int, int]] = set()  # a link to a folder above would lead round in circles
-    for root, folders, files in os.walk(folder, onerror=_cannot_read, followlinks=True):
-        status = os.stat(root)  # noqa: PTH116
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        if _RECIPE in files and any(name in folders or name in files for name in _MADE_BY_A_RUN):
-            folders.clear()  # `verydeep train .` writes its run below the photos
-            continue
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(name for name in files if not name.startswith(".")):
+    for root, files in walk(folder):
+        for name in files:
             if name.lower().endswith(PHOTO_SUFFIXES):
-                paths.append(Path(root) / name)
+                paths.append(root / name)
             else:
                 other = other or name
                 others[Path(name).suffix.lower()] += 1
@@ -285,12 +353,6 @@ def _photos(folder: Path, others: Counter[str]) -> list[Path]:
             "Convert them if they are pictures; move the folder elsewhere if it is no class.",
         )
     return paths
-
-
-def _cannot_read(error: OSError) -> NoReturn:
-    raise DatasetError(
-        f"cannot read the folder {error.filename}: {error.strerror}.", "Check the path and its permissions."
-    ) from error
 
 
 def _class_names(folders: list[Path]) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ of accuracy between protocols, so no figure is shown without its own.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -14,12 +13,13 @@ import numpy as np
 from verydeep.data.datasets import Dataset
 from verydeep.errors import DatasetError, ImageError, NonFiniteError, UsageError
 from verydeep.evaluate.report import Report
+from verydeep.image.decode import name_of
 from verydeep.image.stream import Item, batches, stream
-from verydeep.nouns import Engine, Failure, Preprocessing
+from verydeep.nouns import Engine, Failure, Preprocessing, StoredPhoto
 from verydeep.outputs.classify import posteriors
 from verydeep.weights.files import ModelInfo
 
-Inputs: TypeAlias = Callable[[Sequence[Path], Preprocessing], Iterator[Item]]
+Inputs: TypeAlias = Callable[[Sequence[StoredPhoto], Preprocessing], Iterator[Item]]
 """Gives what `stream` gives of these photos."""
 
 
@@ -107,7 +107,7 @@ def evaluate(
         logits=None if chosen.is_flipped else logits[read],
         calibration=info.calibration,
         failures=tuple(
-            Failure(str(dataset.paths[position]), error.message, error.hint) for position, error in errors.items()
+            Failure(name_of(dataset.paths[position]), error.message, error.hint) for position, error in errors.items()
         ),
     )
 
@@ -126,6 +126,6 @@ def _check_finite(views: list[np.ndarray], dataset: Dataset, positions: list[int
     for view in views:
         if not (is_finite := np.isfinite(view).all(axis=1)).all():
             raise NonFiniteError(
-                f"the network gives NaN or infinity for {dataset.paths[positions[int(is_finite.argmin())]]}.",
+                f"the network gives NaN or infinity for {name_of(dataset.paths[positions[int(is_finite.argmin())]])}.",
                 "In training: it diverged, lower the learning rate. Otherwise: run it with precision float32.",
             )

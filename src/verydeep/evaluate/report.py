@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from verydeep.evaluate import metrics
-from verydeep.nouns import Calibration, Failure
-from verydeep.outputs.classify import classify
+from verydeep.image.decode import name_of
+from verydeep.nouns import Calibration, Failure, StoredPhoto
+from verydeep.outputs.classify import classify, posteriors
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Report:
     protocol: str  # in a sentence: what every figure here depends on
     protocol_name: str  # of `PROTOCOLS`
     classes: tuple[str, ...]
-    paths: tuple[Path, ...]
+    paths: tuple[StoredPhoto, ...]
     labels: np.ndarray  # (n,) int64, positions in `classes`
     posteriors: np.ndarray  # (n, classes) float64, at the calibration's temperature
     logits: np.ndarray | None  # (n, classes) float32; None where several views were averaged after the soft-max
@@ -90,6 +90,13 @@ class Report:
     def calibration_error(self) -> float:
         """The expected calibration error, 15 bins."""
         return metrics.expected_calibration_error(self.posteriors, self.labels)
+
+    @cached_property
+    def uncalibrated_error(self) -> float | None:
+        """The same without the temperature; None where the logits are not known."""
+        if self.logits is None:
+            return None
+        return metrics.expected_calibration_error(posteriors(self.logits), self.labels)
 
     @cached_property
     def confusion(self) -> np.ndarray:
@@ -144,7 +151,7 @@ class Report:
 
     def _photo(self, position: int) -> dict[str, Any]:
         """What the model said of a photo, beside what it is."""
-        path, label = str(self.paths[position]), self.classes[self.labels[position]]
+        path, label = name_of(self.paths[position]), self.classes[self.labels[position]]
         prediction = classify(self.posteriors[position], self.classes, self.calibration, path)
         scores = [score.to_dict() for score in prediction.scores]
         return {"path": path, "label": label, "predictions": scores, "is_known": prediction.is_known}

@@ -28,10 +28,12 @@ from PIL.ImageFile import ImageFile
 from verydeep.errors import ImageError, UsageError, printable
 from verydeep.image.orientation import UPRIGHT, orientation
 from verydeep.image.readers import READERS, check_scans, detect_format, open_picture, silence
+from verydeep.nouns import Photo
 
 PHOTO_FORMATS = ("JPEG", "PNG", "WebP")
 ALL_FORMATS = tuple(READERS)
 
+_PNG_MARKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")  # of what may hold an orientation
 _COLOUR_MODES = ("1", "L", "P", "RGBX", "CMYK", "YCbCr", "HSV")  # what Pillow turns into RGB without a range to guess
 
 
@@ -45,21 +47,30 @@ class Limits:
 
 
 def read_image(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Photo,
     limits: Limits = Limits(),
     formats: Sequence[str] = PHOTO_FORMATS,
     at_most: int | None = None,
 ) -> np.ndarray:
-    """The photo in a file as `decode` returns it. Raises ImageError, also where the file is missing or unreadable.
+    """The photo in a file, or within one, as `decode` returns it. Raises ImageError, also where there is none.
 
     A file that is too large is refused before it is read; a folder, pipe or device before it is opened.
     """
-    return decode(read_file(path, limits), os.fspath(path), limits, formats, at_most)
+    return decode(read_file(path, limits), name_of(path), limits, formats, at_most)
 
 
-def read_file(path: str | os.PathLike[str], limits: Limits = Limits()) -> bytes:
+def name_of(path: str | os.PathLike[str] | Photo) -> str:
+    """What to call a photo in a message: its path, and what more finds it."""
+    return os.fspath(path) if isinstance(path, (str, os.PathLike)) else path.name
+
+
+def read_file(path: str | os.PathLike[str] | Photo, limits: Limits = Limits()) -> bytes:
     """The bytes of a file that may be a photo, neither empty nor larger than `limits`. Raises ImageError."""
-    name = os.fspath(path)
+    name = name_of(path)
+    if not isinstance(path, (str, os.PathLike)):
+        data = path.read()
+        _check_length(len(data), name, limits)
+        return data
     try:
         status = Path(name).stat()
         if not stat.S_ISREG(status.st_mode):
@@ -109,6 +120,52 @@ def stored_size(data: bytes, name: str) -> tuple[int, int]:
     found = _accepted_format(data, name, PHOTO_FORMATS)
     with _as_image_error(name, found), silence(data, found):
         return _open(data, found, name, Limits()).size
+
+
+def stored_orientation(data: bytes, name: str) -> int:
+    """How a photo is stored: 1 upright, 2 to 8 as in `orientation.UPRIGHT`. Raises ImageError."""
+    found = _accepted_format(data, name, PHOTO_FORMATS)
+    with _as_image_error(name, found), silence(data, found):
+        picture = _open(data, found, name, Limits())
+        if found == "PNG" and any(mark in data for mark in _PNG_MARKS):  # which may follow the pixels
+            picture.load()
+        return orientation(picture.info)
+
+
+def upright_size(data: bytes, name: str) -> tuple[int, int]:
+    """The width and height of a photo as `decode` returns it. Raises ImageError."""
+    width, height = stored_size(data, name)
+    return (height, width) if stored_orientation(data, name) > 4 else (width, height)
+
+
+def decode_numbers(data: bytes, name: str, limits: Limits = Limits()) -> np.ndarray:
+    """What the pixels of a PNG hold, (H, W) uint8, upright, read-only: positions in its palette, or grey as stored.
+
+    Grey of two bits is 0 to 3. Raises ImageError, also on colour, transparency and 16 bits.
+    """
+    _check_length(len(data), name, limits)
+    found = _accepted_format(data, name, ("PNG",))
+    with _as_image_error(name, found), silence(data, found):
+        picture = _open(data, found, name, limits)
+        if picture.mode not in ("1", "L", "P"):
+            raise ImageError(
+                f"{printable(name)} has pixels of the kind {picture.mode}; expected a number of 8 bits in each.",
+                "Save it as a PNG of class numbers, grey or with a palette.",
+            )
+        picture.load()
+        numbers = np.asarray(_upright(picture, found)).astype(np.uint8)
+    bits, kind = data[24], data[25]  # of the header: 8 signature, 4 length, 4 name, 4 width, 4 height
+    if kind == 0 and bits in (2, 4):  # Pillow spreads grey over 0 to 255
+        numbers //= 255 // (2**bits - 1)
+    numbers.flags.writeable = False
+    return numbers
+
+
+def is_colored(data: bytes, name: str) -> bool:
+    """Whether a PNG's pixels are colours, not numbers that `decode_numbers` reads. Raises ImageError."""
+    found = _accepted_format(data, name, ("PNG",))
+    with _as_image_error(name, found), silence(data, found):
+        return _open(data, found, name, Limits()).mode in ("RGB", "RGBA")
 
 
 def _open(data: bytes, found: str, name: str, limits: Limits) -> ImageFile:

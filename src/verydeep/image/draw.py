@@ -155,6 +155,12 @@ def write(
     draw.text(place, _shortened(text, font, room), colour, font, anchor="lm")
 
 
+def text_width(text: str, letters: int) -> float:
+    """The pixels that `write` needs for the whole of a text from outside."""
+    text, font = _writable(text, letters)
+    return font.getlength(text)
+
+
 def _shortened(text: str, font: _Font, room: float) -> str:
     """The text, or as much of its beginning as fits into `room` pixels with an ellipsis."""
     if font.getlength(text) <= room:

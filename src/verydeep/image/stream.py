@@ -19,10 +19,10 @@ from verydeep.errors import ImageError, UsageError
 from verydeep.image.decode import PHOTO_FORMATS, decode, from_pillow, read_image
 from verydeep.image.preprocess import preprocess
 from verydeep.machine import cores
-from verydeep.nouns import Preprocessing
+from verydeep.nouns import Photo, Preprocessing
 
-Source: TypeAlias = "str | Path | bytes | np.ndarray | Image"
-"""A photo: a path, the bytes of an image file, (H, W, 3) uint8 RGB, or a Pillow image."""
+Source: TypeAlias = "str | Path | Photo | bytes | np.ndarray | Image"
+"""A photo: a path, a place within a file, the bytes of an image file, (H, W, 3) uint8 RGB, or a Pillow image."""
 
 Item: TypeAlias = "tuple[int, np.ndarray | ImageError]"
 """A position in the sources, and the network input (channels, h, w) float32 or why there is none."""
@@ -83,7 +83,7 @@ def load(source: Source, formats: Sequence[str] = PHOTO_FORMATS) -> np.ndarray:
         return decode(source, "the data given", formats=formats)
     if isinstance(source, Image):
         return _checked(from_pillow(source))
-    if isinstance(source, (str, os.PathLike)):
+    if isinstance(source, (str, os.PathLike, Photo)):
         return read_image(source, formats=formats)
     raise UsageError(
         f"a photo cannot be of type {type(source).__name__}.",

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from verydeep.errors import ImageError, UsageError, VerydeepError
-from verydeep.image.decode import PHOTO_FORMATS
+from verydeep.image.decode import PHOTO_FORMATS, name_of
 from verydeep.image.preprocess import preprocess
 from verydeep.image.stream import Item, Source, batches, load, stream
-from verydeep.nouns import Failure, Prediction
+from verydeep.nouns import Failure, Photo, Prediction
 from verydeep.outputs.classify import classify, posteriors
 from verydeep.runtime import open_model
 
@@ -109,7 +109,7 @@ class Predictor:
 
 
 def _path(photo: Source) -> str:
-    return str(photo) if isinstance(photo, (str, Path)) else ""
+    return name_of(photo) if isinstance(photo, (str, Path, Photo)) else ""
 
 
 def _noting(photos: Iterable[Source], paths: "deque[str]") -> Iterator[Source]:

@@ -1,0 +1,211 @@
+"""Annotations -> photos with one class each, as a classifier takes them: `AnnotatedSet` -> `Dataset`. No torch.
+
+The class of a photo is its label; where it has none, that of the objects in it, which is one and the same. Photos are
+put in the order that they would have in class folders, whatever the order of the annotations: the same photos, of the
+same names and classes, are the same data set in every format, and train to the same weights.
+"""
+
+import os
+import stat
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from verydeep.data import formats
+from verydeep.data.annotations import BACKGROUND, IGNORE, VALIDATION, AnnotatedPhoto, AnnotatedSet, Photo, PhotoFile
+from verydeep.data.datasets import Dataset
+from verydeep.data.formats import Detection
+from verydeep.data.walk import walk
+from verydeep.errors import DatasetError, printable
+from verydeep.image.decode import name_of
+from verydeep.nouns import StoredPhoto
+
+MOST_PROBLEMS = 0.05  # the share of annotations that cannot be read, from which on nothing is trained
+MOST_TOLD = 5  # problems that are told one by one
+MOST_EXAMPLES = 3
+SUFFIXES = (  # of files that say what photos show
+    *(".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".json", ".xml"),
+    *(".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst"),
+)
+WITHOUT_CLASSES = ("folders", "masks")  # formats without annotations of whole photos or of objects
+
+
+class Sides(NamedTuple):
+    """The photos to train on, and those to validate on, where the annotations tell these."""
+
+    training: Dataset
+    validation: Dataset | None
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A photo, and what it shows."""
+
+    photo: StoredPhoto
+    origins: tuple[str, ...]
+    classes: frozenset[str]
+    splits: frozenset[str]
+    is_ignored: bool
+
+
+def open_sides(data: Path, wanted: str | None, root: str | Path | None, note: Callable[[str], None]) -> Sides | None:
+    """The photos that annotations give a class; None where no annotations do, but class folders.
+
+    wanted: a name of `formats.FORMATS`; None: it is found out. note: is told what is read and what is left out.
+    Raises DatasetError where too much cannot be read or photos show several classes; UsageError on `wanted` and `root`.
+    """
+    detection = _detect(data, wanted)
+    if detection is None:
+        return None
+    note(printable(detection.line()))
+    return sides_of(formats.read_detected(detection, data, root), data, note)
+
+
+def sides_of(found: AnnotatedSet, data: Path, note: Callable[[str], None]) -> Sides:
+    """The photos of a set that was read from `data`. Raises and notes as `open_sides`."""
+    _check_problems(found, data, note)
+    shown = _shown(found.photos)
+    _check_one_class(shown, found.root)
+    taught = [one for one in shown if one.classes]
+    _tell_passed_over(shown, found, note)
+    if not taught:
+        raise DatasetError(
+            f"no photo of {data} has a class: {found.found} tell none, neither of a photo nor of an object in it.",
+            "Label the photos, or name another format: --format NAME",
+        )
+    validation = [one for one in taught if VALIDATION in one.splits]
+    training = [one for one in taught if VALIDATION not in one.splits]
+    return Sides(_dataset(training, found.format), _dataset(validation, found.format) if validation else None)
+
+
+def _detect(data: Path, wanted: str | None) -> Detection | None:
+    """The annotations to read; None where there are none, or the classes are told by folders.
+
+    Where no file has the suffix of annotations no format is asked, most of which would open files to find out.
+    """
+    if wanted is not None:
+        return None if wanted == "folders" else formats.detect(data, wanted)
+    is_folder = stat.S_ISDIR(data.stat().st_mode)
+    if not (_has_annotations(data) if is_folder else data.name.lower().endswith(SUFFIXES)):
+        return None
+    try:
+        detection = formats.detect(data)
+    except DatasetError:
+        if is_folder:
+            return None  # what is wrong with it is told as of class folders, which most people have
+        raise
+    return None if detection.format in WITHOUT_CLASSES else detection
+
+
+def _has_annotations(folder: Path) -> bool:
+    return any(name.lower().endswith(SUFFIXES) for _, names in walk(folder) for name in names)
+
+
+def _check_problems(found: AnnotatedSet, data: Path, note: Callable[[str], None]) -> None:
+    """Tells the problems. Raises DatasetError where they are too many."""
+    problems = found.problems
+    for problem in problems[:MOST_TOLD]:
+        note(printable(f"left out: {problem.message}"))
+    if len(problems) > MOST_TOLD:
+        note(f"left out: {len(problems) - MOST_TOLD} more; all of them: verydeep data check {printable(str(data))}")
+    total = len(problems) + len(found.photos)
+    if len(problems) > MOST_PROBLEMS * total:
+        raise DatasetError(
+            f"{len(problems)} of {total} annotations cannot be read, more than {MOST_PROBLEMS:.0%}: "
+            f"{problems[0].message}",
+            problems[0].hint or f"All of them: verydeep data check {data}",
+        )
+
+
+def _shown(photos: Iterable[AnnotatedPhoto]) -> list[_Shown]:
+    """Each photo once, with all that is said of it, in the order of folders."""
+    found: dict[tuple[tuple[bool, str], ...], _Shown] = {}
+    for annotated in photos:
+        one = _one_shown(annotated)
+        place = _place(one.photo)
+        known = found.get(place)
+        found[place] = one if known is None else _joined(known, one)
+    return [found[place] for place in sorted(found)]
+
+
+def _one_shown(annotated: AnnotatedPhoto) -> _Shown:
+    named = annotated.labels or tuple(instance.label for instance in annotated.instances)
+    classes = frozenset(unicodedata.normalize("NFC", name) for name in named) - {IGNORE, BACKGROUND, ""}
+    is_ignored = IGNORE in annotated.labels or (IGNORE in named and not classes)
+    splits = frozenset([annotated.split] if annotated.split else [])
+    return _Shown(
+        stored(annotated.photo), (annotated.origin,), frozenset() if is_ignored else classes, splits, is_ignored
+    )
+
+
+def stored(photo: Photo) -> StoredPhoto:
+    """As a data set has it: a file of its own is its path."""
+    return photo.path if isinstance(photo, PhotoFile) else photo
+
+
+def _joined(one: _Shown, other: _Shown) -> _Shown:
+    """Of a photo that is named twice. Raises DatasetError where it would be trained on and validate, too."""
+    origins, splits = (*one.origins, *other.origins), one.splits | other.splits
+    if len(splits) > 1:
+        raise DatasetError(
+            f"{name_of(one.photo)} is on both sides, to train on and to validate on: {', '.join(origins)}.",
+            "Leave it on one of them.",
+        )
+    is_ignored = one.is_ignored or other.is_ignored
+    classes = frozenset() if is_ignored else one.classes | other.classes
+    return replace(one, origins=origins, classes=classes, splits=splits, is_ignored=is_ignored)
+
+
+def _place(photo: StoredPhoto) -> tuple[tuple[bool, str], ...]:
+    """Where it lies, and sorts as `walk` goes: a folder's files come before those of the folders in it."""
+    *folders, name = Path(os.path.abspath(name_of(photo))).parts  # noqa: PTH100, which would follow links
+    return (*((True, folder) for folder in folders), (False, name))
+
+
+def _check_one_class(shown: Sequence[_Shown], root: Path) -> None:
+    """Raises DatasetError with examples where photos show several classes."""
+    several = [one for one in shown if len(one.classes) > 1]
+    if not several:
+        return
+    examples = [f"{_short(one.photo, root)}: {', '.join(sorted(one.classes))}" for one in several[:MOST_EXAMPLES]]
+    more = "; ..." if len(several) > MOST_EXAMPLES else ""
+    raise DatasetError(
+        f"{len(several)} of {len(shown)} photos show several classes ({'; '.join(examples)}{more}): "
+        "a classifier takes one a photo.",
+        f"Give each photo one label, or the label {IGNORE} to leave it out.",
+    )
+
+
+def _tell_passed_over(shown: Sequence[_Shown], found: AnnotatedSet, note: Callable[[str], None]) -> None:
+    """In one line, if there is anything."""
+    ignored = sum(one.is_ignored for one in shown)
+    unknown = sum(not one.classes and not one.is_ignored for one in shown)
+    counts = [
+        (unknown, f"photo{'s' * (unknown != 1)} without a class"),
+        (ignored, f"marked {IGNORE}"),
+        *((count, what) for what, count in found.passed_over.items()),
+    ]
+    if told := [f"{count} {what}" for count, what in counts if count]:
+        note(printable(f"passed over: {', '.join(told)}"))
+
+
+def _dataset(shown: Iterable[_Shown], format: str) -> Dataset:
+    """The photos class by class, as in class folders."""
+    named = [(label, one.photo) for one in shown for label in one.classes]
+    classes = tuple(sorted({label for label, _ in named}))
+    positions = {label: position for position, label in enumerate(classes)}
+    named.sort(key=lambda pair: positions[pair[0]])  # within a class, the order stays
+    return Dataset(
+        classes,
+        tuple(photo for _, photo in named),
+        tuple(positions[label] for label, _ in named),
+        format=format,
+    )
+
+
+def _short(photo: StoredPhoto, root: Path) -> str:
+    """Its name from the root on."""
+    name = Path(name_of(photo))
+    return str(name.relative_to(root)) if name.is_relative_to(root) else str(name)
