@@ -55,6 +55,19 @@ def test_it_fits_a_folder_of_class_folders(paths_and_labels, tmp_path):
     assert model.score(paths, labels) == 1.0
 
 
+@pytest.mark.usefixtures("all_formats")
+def test_it_fits_photos_with_annotations(paths_and_labels, tmp_path):
+    paths, labels = paths_and_labels
+    (tmp_path / "lists").mkdir()
+    rows = [f"../{path.parent.name}/{path.name},{label}" for path, label in zip(paths, labels, strict=True)]
+    (tmp_path / "lists" / "labels.csv").write_text("\n".join(["file,label", *rows]))
+    model = verydeep.Classifier(tmp_path / "run", **SETTINGS)
+    model.fit(tmp_path / "lists" / "labels.csv", format="table", root=tmp_path)
+    assert model.score(paths, labels) == 1.0
+    with pytest.raises(UsageError, match="format and root go with a folder"):
+        model.fit(paths, labels, format="table")
+
+
 def test_misuse_is_told_in_one_sentence(tmp_path):
     model = verydeep.Classifier(tmp_path / "run", **SETTINGS)
     with pytest.raises(UsageError, match="has not been trained"):

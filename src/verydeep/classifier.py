@@ -20,35 +20,72 @@ from verydeep.runtime.torch_engine import find_device
 from verydeep.train.display import Display
 from verydeep.train.loop import train
 from verydeep.train.run import create_run
+from verydeep.train.start import Start, begin_from, check_start, open_start
 
 
 class Classifier:
     """Trains a network on photos and answers with it.
 
     folder: where the run is written, new or empty. recipe: a name of `verydeep.recipes.RECIPES`. device: "auto", "cpu",
-    "cuda" or "mps". settings: fields of the recipe to change, such as epochs=20. Raises RecipeError.
+    "cuda" or "mps". start: a trained model to begin from, as `open_model` takes it; the recipe is then "finetune"
+    unless another is named. settings: fields of the recipe to change, such as epochs=20. Raises RecipeError and
+    ModelFileError.
     """
 
-    def __init__(self, folder: str | Path, *, recipe: str = "modern", device: str = "auto", **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        recipe: str | None = None,
+        device: str = "auto",
+        start: str | Path | None = None,
+        **settings: Any,
+    ) -> None:
         self.folder = Path(folder)
         self.device = device
-        self.recipe = load_recipe(recipe).with_fields(settings)
+        chosen = load_recipe(recipe or ("modern" if start is None else "finetune"))
+        self._start: Start | None = None
+        if start is None:
+            self.recipe = chosen.with_fields(settings)
+            check_start(self.recipe)
+        else:
+            self._start, info = open_start(start)
+            self.recipe = begin_from(chosen, info, settings)
         self._predictor: Predictor | None = None
 
-    def fit(self, photos: str | Path | Sequence[str | Path], labels: Sequence[str] | None = None) -> "Classifier":
-        """Trains on a folder of class folders, or on paths of photos with the label of each.
+    def fit(
+        self,
+        photos: str | Path | Sequence[str | Path],
+        labels: Sequence[str] | None = None,
+        *,
+        format: str | None = None,
+        root: str | Path | None = None,
+    ) -> "Classifier":
+        """Trains on what `verydeep train` takes, such as class folders, or on paths of photos with the label of each.
 
-        A fifth of each class validates, unless the folder has a validation folder. Raises DatasetError.
+        A fifth of each class validates, unless the folder or its annotations say which photos do. format, root: of a
+        folder, as `open_splits` takes them. Raises DatasetError.
         """
+        display = Display()
         if isinstance(photos, (str, Path)):
             if labels is not None:
                 raise UsageError("labels go with a list of photos, not with a folder.", "Leave them out.")
-            data, splits = Path(photos), open_splits(photos, self.recipe.seed)
+            data, splits = Path(photos), open_splits(photos, self.recipe.seed, format, root, display.note)
+        elif format is not None or root is not None:
+            raise UsageError("format and root go with a folder, not with a list of photos.", "Leave them out.")
         else:
             data, splits = None, split(_labelled(photos, labels), self.recipe.seed)
         find_device(self.device)  # before a folder is made
-        run = create_run(self.folder, self.recipe, data, ("Classifier.fit",), {})
-        display = Display()
+        run = create_run(
+            self.folder,
+            self.recipe,
+            data,
+            ("Classifier.fit",),
+            {},
+            format=splits.training.format,
+            root=Path(root) if root is not None else None,
+            start=self._start,
+        )
         try:
             train(run, splits, display, self.device)
         finally:

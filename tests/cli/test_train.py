@@ -208,6 +208,76 @@ def test_a_run_does_not_go_on_with_photos_of_other_classes(run: Run, photos: Pat
     assert "other classes than the photos have now: crimson, red" in done.err
 
 
+def write_table(path: Path, photos: Path, prefix: str) -> None:
+    lines = [f"{prefix}{photo.relative_to(photos)},{photo.parent.name}" for photo in sorted(photos.glob("*/*.png"))]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(["file,label", *lines]) + "\n")
+
+
+def write_flags(photos: Path) -> None:
+    for photo in photos.glob("*/*.png"):
+        document = {"version": "5.0.1", "flags": {photo.parent.name: True}, "shapes": [], "imagePath": photo.name}
+        photo.with_suffix(".json").write_text(json.dumps(document | {"imageData": None}))
+
+
+@pytest.mark.usefixtures("all_formats")
+def test_what_a_run_was_begun_with_is_what_it_goes_on_with(run: Run, photos: Path, tmp_path: Path) -> None:
+    """Whatever else lies beside the photos by then."""
+    write_flags(photos)
+    done = run("train", photos, *QUICK, "--out", tmp_path / "run")
+    assert done.code == 0
+    assert done.err.splitlines()[0].startswith("reads labelme: 30 Labelme files; there are also ")
+    assert open_run(tmp_path / "run").format == "labelme"
+    write_table(photos / "labels.csv", photos, "")
+    done = run("train", "--resume", tmp_path / "run")
+    assert done.code == 0
+    assert done.err.splitlines()[0].startswith("reads labelme: 30 Labelme files; there are also ")
+    folders = run("train", photos, *QUICK, "--format", "folders", "--out", tmp_path / "other")
+    assert folders.code == 0
+    assert "reads" not in folders.err
+    evaluated = json.loads(run("evaluate", tmp_path / "run", photos, "--format", "labelme", "--json").out)
+    assert evaluated["n"] == 6  # those that training drew to validate on
+    one, other = (read_model(tmp_path / name)[1] for name in ("run", "other"))
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.usefixtures("all_formats")
+def test_a_table_may_name_photos_elsewhere_within_the_root(
+    run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "lists" / "labels.csv"
+    write_table(table, photos, "../photos/")
+    refused = run("train", table, *QUICK, "--out", tmp_path / "run")
+    assert refused.code == 3
+    assert "is outside" in refused.err
+    assert "hint: Name the folder that holds both, photos and annotations: --root FOLDER" in refused.err
+    assert not (tmp_path / "run").exists()
+    monkeypatch.chdir(tmp_path)
+    assert run("train", "lists/labels.csv", *QUICK, "--root", ".").code == 0
+    made = open_run(tmp_path / "trained" / "labels-modern")
+    assert (made.data, made.format, made.root) == (table, "table", tmp_path)
+    monkeypatch.chdir(photos)
+    assert run("train", "--resume", made.folder).code == 0
+    (tmp_path / "moved").mkdir()
+    for name in ("lists", "photos"):
+        (tmp_path / name).rename(tmp_path / "moved" / name)
+    moved = tmp_path / "moved" / "lists" / "labels.csv"
+    assert "the photos of this run were in" in run("train", "--resume", made.folder).err
+    assert run("train", moved, "--root", tmp_path / "moved", "--resume", made.folder).code == 0
+    evaluate = ("evaluate", made.folder, moved, "--root", tmp_path / "moved", "--json")
+    assert json.loads(run(*evaluate).out)["n"] == 6
+
+
+def test_a_run_of_an_older_version_goes_on_with_class_folders(run: Run, photos: Path, tmp_path: Path) -> None:
+    run("train", photos, *QUICK, "--out", tmp_path / "run")
+    path = tmp_path / "run" / "recipe.json"
+    content = json.loads(path.read_text())
+    assert (content.pop("format"), content.pop("root")) == ("folders", None)
+    path.write_text(json.dumps(content))
+    write_flags(photos)
+    assert run("train", "--resume", tmp_path / "run").code == 0
+
+
 @pytest.mark.slow
 def test_a_plan_is_measured_and_leaves_nothing_behind(run: Run, photos: Path, tmp_path: Path) -> None:
     done = run("train", photos, *QUICK, "--plan", "--json", "--out", tmp_path / "run")
@@ -318,7 +388,9 @@ def test_a_plan_within_minutes_is_that_of_the_epochs_which_fit(run: Run, photos:
     assert plan["total_seconds"] < 12
 
 
-@pytest.mark.parametrize("option", [("--minutes", "3"), ("--plan",), ("--find-lr",), ("--threads", "1")])
+@pytest.mark.parametrize(
+    "option", [("--minutes", "3"), ("--plan",), ("--find-lr",), ("--threads", "1"), ("--format", "table")]
+)
 def test_what_was_chosen_at_the_start_of_a_run_cannot_be_changed_by_resuming(
     option: tuple[str, ...], run: Run, tmp_path: Path
 ) -> None:

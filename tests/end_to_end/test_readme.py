@@ -10,6 +10,7 @@ from pages import REPOSITORY, blocks, run_blocks
 
 README = REPOSITORY / "README.md"
 TUTORIAL = REPOSITORY / "docs" / "tutorial" / "first-classifier.md"
+FINE_TUNING = REPOSITORY / "docs" / "tutorial" / "fine-tuning.md"
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +36,17 @@ def test_the_tutorials_commands_run_in_order(tmp_path):
         assert (tmp_path / "reader" / name).exists() or "|" in name, name
     assert len((tmp_path / "answers.csv").read_text().splitlines()) == 1 + 360
     assert (tmp_path / "annotated" / "1438-predicted.jpg").exists()
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_tutorial_on_fine_tuning_run_in_order(tmp_path):
+    printed = run_blocks(FINE_TUNING, tmp_path)
+    shares = [float(share) for share in re.findall(r"^top-1 ([\d.]+)% ", printed, re.M)]
+    assert len(shares) >= 4
+    assert min(shares) > 60  # 33 by chance; the smallest is of nine photos
+    assert re.search(r"n = 48; .* 4 folds, each photo by a model that was not trained on it", printed)
+    assert "How much more photos would help" in (tmp_path / "surfaces-head" / "report.html").read_text()
+    assert "| fine-tuned from | imagenette: sha256 " in (tmp_path / "surfaces-head" / "README.md").read_text()
 
 
 def test_the_map_of_folders_is_the_tree():

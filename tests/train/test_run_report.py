@@ -207,7 +207,8 @@ def test_the_figures_are_those_of_the_evaluation(render):
     assert "Protocol: centre crop 32." in page.words
     error = expected_calibration_error(report.posteriors, report.labels)
     assert f"divided by {report.calibration.temperature:.2f}, " in page.words
-    assert f"(expected calibration error {error:.3f}, n = 120)" in page.words
+    before = expected_calibration_error(posteriors(report.logits), report.labels)
+    assert f"(expected calibration error {before:.3f} before, {error:.3f} after, n = 120)" in page.words
     assert f"less than {report.calibration.reject_below:.0%} is said to be probably none" in page.words
 
 

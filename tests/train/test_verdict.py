@@ -279,6 +279,42 @@ def test_every_setting_advised_can_be_typed(name):
                     )  # raises if wrong
 
 
+@pytest.mark.parametrize(
+    ("fields", "under", "over"),
+    [
+        ({"trained": "head"}, "trained=last-block", "views=16"),
+        ({"trained": "last-block", "head_epochs": 2}, "trained=all", "trained=head --set head_epochs=0"),
+        (
+            {"trained": "all", "cutmix": 0.3, "layer_decay": 0.25},
+            "layer_decay=0.5",
+            "trained=last-block --set cutmix=0",
+        ),
+    ],
+)
+def test_of_a_fine_tuned_model_other_layers_are_advised_and_never_another_network(fields, under, over):
+    recipe = Recipe(**fields)
+    few_learnt = verdict(curves(loss=1.9), report(TEN), recipe, is_fine_tuned=True)
+    by_heart = verdict(
+        curves(validation_loss=lambda t: 0.5 + t, loss=lambda t: 1.5 - t), report(TEN), recipe, is_fine_tuned=True
+    )
+    assert f"`--set {under}`" in "\n".join(few_learnt)
+    assert f"`--set {over}`" in "\n".join(by_heart)
+    for advice in re.findall(r"`([^`]+)`", "\n".join([*few_learnt, *by_heart])):
+        assert not re.search("width|configuration|batch_norm", advice)
+        recipe.with_settings(dict(part.split("=") for part in advice.replace(" ", "").split("--set")[1:]))
+
+
+def test_a_run_that_ended_early_tells_whose_weights_are_kept():
+    rows = curves(12, validation_loss=lambda t: 0.5 + abs(t - 0.5))
+    told = verdict(rows, report(TEN), replace(PLAIN, early_stopping=6))[1]
+    expected = (
+        "It ended after 12 epochs of 40: the weights of epoch 6 are kept, whose validation loss was the lowest; 6 more"
+    )
+    assert told.startswith(expected)
+    told = verdict(rows, report(TEN), replace(PLAIN, early_stopping=9, epochs=12))[1]
+    assert told.startswith("It went on to its last epoch: the weights of epoch 6 are kept")
+
+
 @pytest.mark.parametrize("fields", [{"cutmix": 1.0}, {"mixup": 0.3}, {"cutmix": 0.5, "mixup": 0.2}, {}])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_floor_is_the_loss_of_a_network_that_knows_how_each_batch_was_mixed(fields, smoothing):

@@ -9,22 +9,27 @@ import click
 if TYPE_CHECKING:
     from verydeep.data.datasets import Splits
     from verydeep.train.find_rate import RateSearch
-    from verydeep.train.plan import Pace, Plan
+    from verydeep.train.plan import Pace, Plan, ViewPace
     from verydeep.train.recipe import Recipe
+    from verydeep.train.start import Start
 
 _ROWS = 16  # of the table of learning rates
 _BAR = 30  # characters
 
 
 def make_plan(
-    recipe: "Recipe", splits: "Splits", device: str, minutes: float | None, started: float
+    recipe: "Recipe",
+    splits: "Splits",
+    device: str,
+    minutes: float | None,
+    started: float,
+    start: "Start | None" = None,
 ) -> tuple["Recipe", "Plan"]:
     """The recipe, its epochs fitted into the minutes where they are given, and what it will take.
 
-    started: when the minutes began, by time.monotonic. Raises UsageError where they hold not one epoch.
+    started: when the minutes began, by time.monotonic. start: the model that the run begins from. Raises UsageError
+    where the minutes hold not one epoch.
     """
-    from dataclasses import replace
-
     from verydeep.data.loader import dead_process_as_training_error
     from verydeep.runtime.torch_engine import find_device
     from verydeep.train.display import Display
@@ -32,17 +37,18 @@ def make_plan(
     from verydeep.train.plan import fit_into, measure
 
     display = Display()
+    state = begin(recipe, splits, find_device(device), start)
     cache = open_training_cache(recipe, splits, display)
     with dead_process_as_training_error():
-        plan = measure(recipe, splits, begin(recipe, splits, find_device(device)), cache)
+        plan = measure(recipe, splits, state, cache)
     if minutes is None:
         return recipe, plan
     recipe = fit_into(recipe, plan, minutes - (time.monotonic() - started) / 60)
     display.note(f"{recipe.epochs} epochs fit into {minutes:g} minutes")
-    return recipe, replace(plan, sizes=tuple(recipe.sizes))
+    return recipe, plan.of(recipe, state.network.architecture)
 
 
-def search_rate(recipe: "Recipe", splits: "Splits", device: str) -> "RateSearch":
+def search_rate(recipe: "Recipe", splits: "Splits", device: str, start: "Start | None" = None) -> "RateSearch":
     """Raises TrainingError where no learning rate makes the loss fall."""
     from verydeep.data.loader import dead_process_as_training_error
     from verydeep.runtime.torch_engine import find_device
@@ -54,7 +60,7 @@ def search_rate(recipe: "Recipe", splits: "Splits", device: str) -> "RateSearch"
     cache = open_training_cache(recipe, splits, display)
     display.note("training for a hundred steps, the learning rate rising from step to step")
     with dead_process_as_training_error():
-        return find_rate(recipe, splits, begin(recipe, splits, find_device(device)), cache)
+        return find_rate(recipe, splits, begin(recipe, splits, find_device(device), start), cache)
 
 
 def show_plan(plan: "Plan", as_json: bool) -> None:
@@ -64,8 +70,9 @@ def show_plan(plan: "Plan", as_json: bool) -> None:
         return
     free = "" if plan.free_bytes is None else f"; {_gib(plan.free_bytes)} can be had"
     rows = {
-        "photos": f"{plan.photos:,} an epoch, {len(plan.sizes)} epochs",
-        **{f"at {pace.size} px": _describe(pace, plan) for pace in plan.paces},
+        "photos": f"{plan.photos:,} an epoch, {len(plan.sizes) + sum(pace.epochs for pace in plan.views)} epochs",
+        **{f"from {pace.layer}": _describe_views(pace) for pace in plan.views},
+        **{f"at {pace.size} px": _describe(pace, plan) for pace in plan.paces if plan.sizes},
         "in all": f"{_duration(plan.total_seconds)}, {_tera(plan.total_macs)} multiply-adds in {plan.precision}",
         "memory": f"{_gib(plan.memory_bytes)} a step, {plan.micro_batch} photos at once{free}",
         "disk": f"{_gib(2 * plan.checkpoint_bytes)} for the state of the run, kept twice",
@@ -95,6 +102,14 @@ def _describe(pace: "Pace", plan: "Plan") -> str:
         f"{epochs} epoch{'' if epochs == 1 else 's'} of {_duration(plan.epoch_seconds(pace))}, "
         f"{pace.photos_per_second:.0f} photos a second, {pace.waiting_share:.0%} of the time waiting for them; "
         f"{_duration(pace.validation_seconds)} of validation after each"
+    )
+
+
+def _describe_views(pace: "ViewPace") -> str:
+    """60 epochs of 0.0213 s on the features of 8 pictures of each photo, which take 12.1 s once"""
+    return (
+        f"{pace.epochs} epoch{'' if pace.epochs == 1 else 's'} of {_duration(pace.epoch_seconds)} on the features of "
+        f"{pace.views} pictures of each photo, which take {_duration(pace.making_seconds)} once"
     )
 
 

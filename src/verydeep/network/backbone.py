@@ -53,19 +53,19 @@ class Network(nn.Module):
                 f"It has {', '.join(self.architecture.outputs)}.",
             )
         self.architecture.check_input(*images.shape[-2:])
-        found: dict[str, Tensor] = {}
-        x = images
-        for layer in self.architecture.layers:
-            x = self._linear_part(layer, x)
-            found |= {layer.name: x} if layer.name in outputs else {}
-            if layer.has_relu:
-                x = F.relu(x)  # never in place: somebody may hold the value before it
-                found |= {layer.relu_name: x} if layer.relu_name in outputs else {}
-            if found.keys() == set(outputs):
-                return found  # nobody asks for what comes above
-            if layer.dropout:
-                x = F.dropout(x, layer.dropout if self.dropout is None else self.dropout, self.training)
-        return found | ({"logits": x} if "logits" in outputs else {})
+        return _run(self, self.architecture.layers, images, outputs, self.dropout)
+
+    def after(self, layer: str) -> "Tail":
+        """The layers above one, which take its output: "pool4" or another name of a layer without a ReLU.
+
+        It shares this network's modules, and its mode at the moment. Raises UsageError on another name.
+        """
+        names = [row.name for row in self.architecture.layers[:-1] if not row.has_relu]
+        if layer not in names:
+            raise UsageError(
+                f"{self.architecture.name} cannot go on after {layer!r}.", f"It can after {', '.join(names)}."
+            )
+        return Tail(self, layer)
 
     def dense(self) -> "Network":
         """The view of these very weights that takes any image of at least the input size (section 3.2).
@@ -76,21 +76,59 @@ class Network(nn.Module):
         load_weights(view, self.state_dict())
         return view
 
-    def _linear_part(self, layer: Layer, x: Tensor) -> Tensor:
-        """All of a layer that comes before its ReLU."""
-        if layer.kind == "pool":
-            return F.max_pool2d(x, layer.kernel, layer.stride)
-        if layer.kind == "lrn":
-            # torch divides alpha by the size of the window, the formula of the paper does not
-            return F.local_response_norm(x, int(LRN["size"]), LRN["size"] * LRN["alpha"], LRN["beta"], LRN["k"])
-        if layer.kind == "gap":
-            return x.mean(dim=(2, 3))
-        if layer.kind == "fc":
-            x = x.flatten(1)  # channels, then rows, then columns, as in Caffe
-        x = self.get_submodule(layer.name)(x)
-        if layer.has_batch_norm:
-            x = self.get_submodule(layer.batch_norm_name)(x)
-        return x
+
+class Tail(nn.Module):
+    """The upper layers of a network, as a view of it: a step on these is a step on those. Make one with `after`."""
+
+    def __init__(self, network: Network, layer: str) -> None:
+        super().__init__()
+        names = [row.name for row in network.architecture.layers]
+        self.layers = network.architecture.layers[names.index(layer) + 1 :]
+        self.dropout = network.dropout
+        own = {name for row in self.layers for name in (row.name, row.batch_norm_name)}
+        for name, module in network.named_children():
+            if name in own:
+                self.add_module(name, module)
+        self.training = network.training  # not `train`, which would set the modules, too
+
+    def forward(self, features: Float[Tensor, "n c *map"]) -> Float[Tensor, "n classes *out"]:
+        """The logits of the output of the layer below: (n, classes)."""
+        return _run(self, self.layers, features, ("logits",), self.dropout)["logits"]
+
+
+def _run(
+    network: nn.Module, layers: Sequence[Layer], x: Tensor, outputs: Sequence[str], dropout: float | None
+) -> dict[str, Tensor]:
+    """The named outputs of the layers, whose modules are those of `network`. x: the input of the first one."""
+    found: dict[str, Tensor] = {}
+    for layer in layers:
+        x = _linear_part(network, layer, x)
+        found |= {layer.name: x} if layer.name in outputs else {}
+        if layer.has_relu:
+            x = F.relu(x)  # never in place: somebody may hold the value before it
+            found |= {layer.relu_name: x} if layer.relu_name in outputs else {}
+        if found.keys() == set(outputs):
+            return found  # nobody asks for what comes above
+        if layer.dropout:
+            x = F.dropout(x, layer.dropout if dropout is None else dropout, network.training)
+    return found | ({"logits": x} if "logits" in outputs else {})
+
+
+def _linear_part(network: nn.Module, layer: Layer, x: Tensor) -> Tensor:
+    """All of a layer that comes before its ReLU."""
+    if layer.kind == "pool":
+        return F.max_pool2d(x, layer.kernel, layer.stride)
+    if layer.kind == "lrn":
+        # torch divides alpha by the size of the window, the formula of the paper does not
+        return F.local_response_norm(x, int(LRN["size"]), LRN["size"] * LRN["alpha"], LRN["beta"], LRN["k"])
+    if layer.kind == "gap":
+        return x.mean(dim=(2, 3))
+    if layer.kind == "fc":
+        x = x.flatten(1)  # channels, then rows, then columns, as in Caffe
+    x = network.get_submodule(layer.name)(x)
+    if layer.has_batch_norm:
+        x = network.get_submodule(layer.batch_norm_name)(x)
+    return x
 
 
 def load_weights(network: Network, weights: Mapping[str, Tensor]) -> None:

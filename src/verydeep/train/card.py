@@ -1,6 +1,7 @@
 """The model card: what a model is, what it was trained on and how well it does, for the folder of its run."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from verydeep.accounting import account_layers, total
 from verydeep.errors import printable
@@ -28,6 +29,7 @@ def model_card(info: ModelInfo, report: Report, recipe: Recipe, metrics: Sequenc
         f"| parameters | {totals.parameters:,} |",
         f"| multiply-adds a photo (at {crop} pixels) | {totals.macs:,} |",
         f"| trained on | {origin['photos']:,} photos of {_text(origin['data'])}, at {recipe.sizes_in_words} |",
+        *[f"| fine-tuned from | {_text(text)} |" for text in begun_from(origin)],
         f"| training time | {metrics[-1]['seconds'] / 60:.0f} minutes, {len(metrics)} epochs |" if metrics else "",
         f"| command | `{_text(origin['command'])}` |",
         f"| made by | {origin['program']} on {origin['date']}, {origin['precision']} on {_text(origin['machine'])} |",
@@ -49,6 +51,17 @@ def model_card(info: ModelInfo, report: Report, recipe: Recipe, metrics: Sequenc
         "",
     ]
     return "\n".join(lines)
+
+
+def begun_from(origin: Mapping[str, Any]) -> list[str]:
+    """What a model was fine-tuned from, one sentence for each, the last one first: with what it was trained on."""
+    told = []
+    while isinstance(start := origin.get("start"), Mapping):
+        facts = [f"sha256 {start['sha256']}", f"{start['classes']} classes"]
+        facts += [f"{name} {start[name]}" for name in ("data", "source", "licence") if name in start]
+        told.append(f"{start['name']}: {'; '.join(facts)}")
+        origin = start
+    return told
 
 
 def _text(text: str) -> str:
@@ -74,8 +87,10 @@ def confidence(info: ModelInfo, report: Report) -> str:
         if calibration.reject_below
         else "Too few were recognised to learn when it should say that a photo is none of the classes."
     )
+    error = f"{report.calibration_error:.3f}"
+    if report.uncalibrated_error is not None:
+        error = f"{report.uncalibrated_error:.3f} before, {error} after"
     return (
         f"Its logits are divided by {calibration.temperature:.2f}, so that its confidence matches its accuracy "
-        f"(expected calibration error {report.calibration_error:.3f}, n = {report.n}). {rejection} All this was "
-        f"fitted on these same photos."
+        f"(expected calibration error {error}, n = {report.n}). {rejection} All this was fitted on these same photos."
     )

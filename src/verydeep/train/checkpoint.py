@@ -5,6 +5,7 @@ damaged later is stepped over.
 """
 
 import contextlib
+import copy
 import hashlib
 import json
 import os
@@ -48,6 +49,7 @@ class Progress:
     step: int = 0  # of the optimiser, in all
     losses: list[float] = field(default_factory=list)  # of the epoch's batches so far
     top1_history: list[float] = field(default_factory=list)  # of validation, after each epoch
+    loss_history: list[float] = field(default_factory=list)  # the same
     unreadable: list[str] = field(default_factory=list)  # what was said of training photos that could not be read
     unreadable_validation: list[str] = field(default_factory=list)
     rollbacks: int = 0  # how often the run went back and halved the learning rate
@@ -67,6 +69,16 @@ class State:
     optimizer: torch.optim.Optimizer
     average: AveragedWeights
     progress: Progress
+    best: dict[str, Tensor] | None = None  # the averaged weights of the best epoch, where a run may stop early
+    class_weights: Tensor | None = None  # of each class in the loss: the recipe's, not saved
+
+    def kept(self) -> Network:
+        """The network to be written: the averaged one, of the best epoch where a run may stop early."""
+        if self.best is None:
+            return self.average.network
+        network = copy.deepcopy(self.average.network)
+        network.load_state_dict(self.best)
+        return network
 
     def arrays(self) -> dict[str, Tensor]:
         """Every number to save, by name. They are not copied: a step changes them."""
@@ -76,6 +88,7 @@ class State:
         for name, parameter in self.network.named_parameters():
             if "momentum_buffer" in self.optimizer.state[parameter]:
                 arrays[f"momentum.{name}"] = self.optimizer.state[parameter]["momentum_buffer"]
+        arrays |= {f"best.{name}": value for name, value in (self.best or {}).items()}
         return {name: value.detach() for name, value in arrays.items()}
 
 
@@ -157,6 +170,7 @@ def _restore(path: Path, state: State, progress: Progress, arrays: Mapping[str, 
             f"{path} cannot be resumed from: {_reason(error)}.",
             "Start the training anew in another folder, --out FOLDER.",
         ) from error
+    state.best = _part(arrays, "best.") or None
     momentum = _part(arrays, "momentum.")
     state.optimizer.state.clear()
     for name, parameter in state.network.named_parameters():

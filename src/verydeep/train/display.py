@@ -48,11 +48,16 @@ class Display:
             self._bar.start()
             self._task = self._bar.add_task("", total=None, epoch=epoch + 1, epochs=epochs, status="starting")
 
-    def reading(self, done: int, total: int) -> None:
-        """So many of the photos are decoded, once for all epochs. Told where it takes long."""
+    def reading(self, done: int, total: int, what: str = "decoding the photos") -> None:
+        """So many of the photos are done, once for all epochs. Told where it takes long."""
         if time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            self.note(f"decoding the photos, once for all epochs: {done} of {total}")
+            self.note(f"{what}, once for all epochs: {done} of {total}")
+
+    def leave_out(self, seconds: float) -> None:
+        """So long was no training, and says nothing about how long the rest takes."""
+        self._started += seconds
+        self._epoch_started = time.monotonic()
 
     def step(self, epoch: int, step: int, steps: int, loss: float, photos: int) -> None:
         """One step is done: `step` of the epoch, counted from 0. loss: the mean of the last steps."""

@@ -17,6 +17,8 @@ from verydeep.evaluate.metrics import calibration_bins, wilson_interval
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from verydeep.train.learning_curve import LearningCurve
+
 Rows = Sequence[Mapping[str, float]]
 
 # A drawing is made in these colours, which nothing else has; each becomes the style sheet's variable of that name.
@@ -63,6 +65,21 @@ def rate_figure(metrics: Rows, is_log: bool) -> str:
         axes.set_yscale("log" if is_log and all(row["learning_rate"] > 0 for row in metrics) else "linear")
 
     return _svg(draw, "rate", "Learning rate by epoch", "epoch")
+
+
+def learning_curve_figure(curve: "LearningCurve") -> str:
+    """Top-1 by the number of photos trained on, a point a draw, and the line through their means."""
+
+    def draw(axes: "Axes") -> None:
+        for photos, values in zip(curve.photos, curve.top1, strict=True):
+            axes.plot([photos] * len(values), values, "o", color=_COLORS["validation"], markersize=3, alpha=0.5)
+        axes.plot(curve.photos, [np.mean(values) for values in curve.top1], color=_COLORS["validation"], linewidth=1.6)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(curve.photos, [f"{photos:,}" for photos in curve.photos])
+        axes.minorticks_off()
+        axes.yaxis.set_major_formatter("{x:.0%}")
+
+    return _svg(draw, "learning-curve", "Validation top-1 by photos", "photos trained on")
 
 
 def reliability_figure(posteriors: np.ndarray, labels: np.ndarray, reject_below: float) -> str:

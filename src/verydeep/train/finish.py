@@ -1,5 +1,6 @@
 """The end of a run: the weights become a model file, calibrated and evaluated, with its card beside it."""
 
+import json
 import shlex
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from verydeep.runtime.torch_engine import TorchEngine
 from verydeep.train.card import model_card
 from verydeep.train.checkpoint import Progress
 from verydeep.train.inputs import KeptInputs
+from verydeep.train.learning_curve import CURVE_FILE, LearningCurve
 from verydeep.train.recipe import Recipe
 from verydeep.train.report import write_report
 from verydeep.train.run import RECIPE_FILE, Run
@@ -53,22 +55,28 @@ def finish(
     progress: Progress,
     device: str,
     *,
+    curve: LearningCurve | None = None,
+    validation: Report | None = None,
     inputs: KeptInputs | None = None,
     on_progress: Callable[[int], None] = lambda photos: None,
 ) -> Report:
     """Writes the model, its card and its report; returns the validation of the very numbers that are in the file.
 
+    curve: what fewer photos would have taught it. validation: that of the folds, where `splits` has no photos for one.
     Raises StorageError, and ModelFileError where a weight does not fit the recipe's `save_as`.
     """
     recipe, classes = run.recipe, splits.training.classes
     kept = _as_saved(run, weights)
-    report = _calibrated(validate(recipe, kept, splits.validation, device, inputs=inputs, on_progress=on_progress))
+    if validation is None:
+        validation = validate(recipe, kept, splits.validation, device, inputs=inputs, on_progress=on_progress)
+    report = _calibrated(validation)
     origin = {
         "program": f"verydeep {verydeep.__version__}, {machine.commit()}",
         "command": shlex.join(run.command),
         "date": time.strftime("%Y-%m-%d"),
         "data": run.data.resolve().name if run.data else "a list of photos",
         **run.notes,
+        **({"start": run.start.origin_of_made} if run.start else {}),
         "photos": len(splits.training),
         "drawn_validation_seed": recipe.seed if splits.is_drawn else None,
         "validation": {"protocol": report.protocol, "n": report.n, "top1": report.top1.to_dict()},
@@ -77,7 +85,7 @@ def finish(
         "versions": machine.versions("torch", "numpy", "pillow"),
         "recipe": recipe.to_dict(),
     }
-    ranges = _ranges(recipe, kept, splits.validation, device)
+    ranges = _ranges(recipe, kept, splits.validation if len(splits.validation) else splits.training, device)
     architecture = recipe.architecture(len(classes))
     info = ModelInfo(architecture, classes, recipe.preprocessing, report.calibration, origin, ranges)
     write_model(run.folder / MODEL_FILE, info, kept, recipe.save_as)
@@ -85,7 +93,9 @@ def finish(
     notes = [f"left out: {message}" for message in progress.unreadable]
     if progress.rollbacks:
         notes.append(f"went back to a saved state {progress.rollbacks} times, at half the learning rate each time")
-    write_report(run.folder, info, report, recipe, metrics=run.metrics(), weights=kept, notes=notes)
+    if curve:
+        atomic_write(run.folder / CURVE_FILE, json.dumps(curve.to_dict(), indent=2) + "\n")
+    write_report(run.folder, info, report, recipe, metrics=run.metrics(), weights=kept, curve=curve, notes=notes)
     return report
 
 

@@ -1,7 +1,6 @@
 """The photos that a run's report shows: which of the validated ones, and small copies that stand in the page itself."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -9,7 +8,7 @@ from PIL import Image
 from verydeep.evaluate import Report
 from verydeep.image import fit, read_image
 from verydeep.image.draw import data_uri
-from verydeep.nouns import Preprocessing
+from verydeep.nouns import Preprocessing, StoredPhoto
 
 MOST_PHOTOS = 8  # in a row of the report
 _SIDE = 160  # pixels of a copy: 5 to 10 kB
@@ -42,7 +41,7 @@ def mistaken(report: Report, label: str, taken_for: str) -> list[int]:
     return [int(position) for position in wrong[is_pair][:MOST_PHOTOS]]
 
 
-def thumbnail(path: Path, preprocessing: Preprocessing) -> str:
+def thumbnail(path: StoredPhoto, preprocessing: Preprocessing) -> str:
     """What the network saw of a photo, as a data URI: the square it was cut to, at most 160 pixels wide.
 
     Only pixels are copied, none of the file's EXIF data. Raises ImageError where the photo can no longer be read.

@@ -13,14 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from verydeep.data.reading import REPLACE
+from verydeep.data.reading import REPLACE, refusal_of_unreadable
 from verydeep.errors import DatasetError, NonFiniteError, printable
-from verydeep.network import Network
 from verydeep.train.precision import autocast
 from verydeep.train.recipe import Recipe
 
 MOST_ROLLBACKS = 3  # in a run: what three halvings of the learning rate do not cure, a fourth will not
-MOST_UNREADABLE = 0.05  # the share of photos that may be unreadable before the training stops
 WINDOW = 200  # steps: on small pictures, what starts slowly falls measurably within them
 BLOCKS = 10  # of a window
 RECENT = 8  # steps: a spike is noticed within them
@@ -35,7 +33,7 @@ Parts = Sequence[tuple[Tensor, Tensor]]  # the images and targets of a step: one
 # Numbers that are not finite
 
 
-def checked_loss(loss: Tensor, network: Network) -> float:
+def checked_loss(loss: Tensor, network: nn.Module) -> float:
     """The loss of a step whose gradients are there; NaN where it, a gradient or a batch-norm statistic is not finite.
 
     Also NaN where the norm of all gradients is beyond float32: no step could be made with them. Everything is read at
@@ -47,7 +45,7 @@ def checked_loss(loss: Tensor, network: Network) -> float:
 
 
 def find_nonfinite(
-    network: Network, optimizer: torch.optim.Optimizer, parts: Parts, loss: float, precision: str
+    network: nn.Module, optimizer: torch.optim.Optimizer, parts: Parts, loss: float, precision: str
 ) -> str:
     """What was not finite first in a step: "a pixel", "conv3_1.weight", "the output of conv4_3", "the gradient of ...".
 
@@ -96,7 +94,7 @@ def check_saveable(arrays: Mapping[str, Tensor | np.ndarray]) -> None:
 class KeptBuffers:
     """A network's batch-norm statistics before a step, which changes them: for one that is given up."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: nn.Module) -> None:
         self._buffers = list(network.buffers())
         self._copies = [values.clone() for values in self._buffers]
 
@@ -107,7 +105,7 @@ class KeptBuffers:
 
 
 def _suspects(
-    network: Network, optimizer: torch.optim.Optimizer, parts: Parts, loss: float, precision: str
+    network: nn.Module, optimizer: torch.optim.Optimizer, parts: Parts, loss: float, precision: str
 ) -> Iterator[tuple[str, bool]]:
     """What a step computes with, and whether it is finite, in the order in which one comes from the other."""
     for images, targets in parts:
@@ -124,7 +122,7 @@ def _suspects(
         yield f"the gradient of {name}", parameter.grad is None or _is_finite(parameter.grad)
 
 
-def _forward(network: Network, parts: Parts, precision: str) -> list[tuple[str, bool]]:
+def _forward(network: nn.Module, parts: Parts, precision: str) -> list[tuple[str, bool]]:
     """The output of each layer of weights in a forward pass, and the statistics that it leaves."""
     found: list[tuple[str, bool]] = []
 
@@ -317,7 +315,7 @@ def robust_statistics(values: np.ndarray) -> tuple[float, float]:
 
 
 class Unreadable:
-    """The photos that could not be read, each told once. Two or more are too many above the share MOST_UNREADABLE."""
+    """The photos that could not be read, each told once."""
 
     def __init__(self, photos: int, messages: Iterable[str] = (), *, what: str = "photos") -> None:
         """photos: how many there are in all. messages: those known from before a restart. what: to call them."""
@@ -337,12 +335,12 @@ class Unreadable:
 
     def check(self) -> None:
         """Raises DatasetError where they are too many."""
-        if len(self._known) <= max(1, MOST_UNREADABLE * self._photos):  # one of a dozen photos is no sign of anything
+        refusal = refusal_of_unreadable(len(self._known), self._photos, self._what)
+        if refusal is None:
             return
         named = [f"({number}) {text}" for number, text in enumerate(self.messages[:_MOST_NAMED], start=1)]
         more = len(self._known) - len(named)
         raise DatasetError(
-            f"{len(self._known)} of {self._photos} {self._what} cannot be read, more than {MOST_UNREADABLE:.0%}: "
-            f"{printable(' '.join(named))}{f' and {more} more.' if more else ''}",
+            f"{refusal}: {printable(' '.join(named))}{f' and {more} more.' if more else ''}",
             REPLACE,
         )

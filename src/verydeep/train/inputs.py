@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from verydeep.data.reading import check_lasting
 from verydeep.errors import ImageError
 from verydeep.image import denormalize, normalize
 from verydeep.image.stream import Item, stream
-from verydeep.nouns import Preprocessing
+from verydeep.nouns import Preprocessing, StoredPhoto
 
 LIMIT_BYTES = 512 << 20  # 10,000 photos of 128 pixels
 _SHARE_OF_MEMORY = 1 / 16  # at most
@@ -29,7 +28,7 @@ class KeptInputs:
         self._preprocessing: Preprocessing | None = None
         self._pixels: dict[int, np.ndarray] = {}  # by position
 
-    def __call__(self, paths: Sequence[Path], preprocessing: Preprocessing) -> Iterator[Item]:
+    def __call__(self, paths: Sequence[StoredPhoto], preprocessing: Preprocessing) -> Iterator[Item]:
         """Raises StorageError where the reason why a photo cannot be read may pass."""
         if preprocessing != self._preprocessing:
             self._preprocessing, self._pixels = preprocessing, {}

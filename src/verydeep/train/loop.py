@@ -26,13 +26,15 @@ from verydeep.data.loader import (
 )
 from verydeep.data.mix import cutmix, mixup
 from verydeep.errors import NonFiniteError, printable
-from verydeep.evaluate import Report
+from verydeep.evaluate import Report, evaluate
 from verydeep.files import sole_use
-from verydeep.network import Network, initialize, weights_of, whiten
+from verydeep.network import Network, Tail, initialize, weights_of, whiten
 from verydeep.runtime.torch_engine import find_device
-from verydeep.train.checkpoint import STATE_FOLDER, Progress, State, load_state, save_state
+from verydeep.train.checkpoint import STATE_FOLDER, Progress, State, load_state, save_state, state_files
 from verydeep.train.display import Display
+from verydeep.train.features import FeatureBatch, FeatureEngine, Features, KeptFeatures, open_features, views_layer
 from verydeep.train.finish import finish, validate
+from verydeep.train.freezing import freeze
 from verydeep.train.guards import (
     MOST_ROLLBACKS,
     KeptBuffers,
@@ -45,19 +47,24 @@ from verydeep.train.guards import (
     rate_factor,
     spread_of,
 )
+from verydeep.train.held_out import HeldOut
 from verydeep.train.inputs import KeptInputs
 from verydeep.train.interrupt import Interruption, Stopped
+from verydeep.train.learning_curve import LearningCurve, learning_curve
 from verydeep.train.logs import Log, open_logs
 from verydeep.train.memory import explain_memory, fitting_micro_batch, has_room_to_keep, is_out_of_memory
-from verydeep.train.optimize import AveragedWeights, learning_rate, make_optimizer, plateaus
+from verydeep.train.optimize import AveragedWeights, learning_rate, make_optimizer, plateaus, set_rate
 from verydeep.train.precision import autocast, choose_precision
-from verydeep.train.recipe import Recipe
+from verydeep.train.recipe import Recipe, Stage
 from verydeep.train.run import Run
+from verydeep.train.start import Start, describe_start, load_start
 from verydeep.train.watchdog import STACKS_FILE, Watchdog
+from verydeep.weights import ModelInfo
 
 MOST_LISTED = 10  # classes that are shown with their number of photos
 PHOTOS_TO_WHITEN = 500
 COMPUTES = ("torch", "numpy", "pillow")
+_COST_OF_FEATURES = 0.01  # an epoch on features, in those on pictures
 COST_OF_SAVING = 0.01  # the share of the time that saving may take, so long as the recipe's `checkpoint_minutes` allow
 
 
@@ -75,17 +82,30 @@ class Session:
     unreadable: Unreadable  # of the training photos
     unreadable_validation: Unreadable
     validation_inputs: KeptInputs
+    known_features: Features | None = None
+    held_out: HeldOut | None = None
     cache: PhotoCache | None = None
+    features: Features | None = None  # of the training photos, in a stage that learns from views
+    kept_features: KeptFeatures | None = None  # of the validation photos, then
     saved: float = 0.0  # when the state was last saved, by time.monotonic
     seconds_between_saves: float = 0.0
 
 
 def train(
-    run: Run, splits: Splits, display: Display, device_name: str = "auto", logs: Sequence[str] | None = None
+    run: Run,
+    splits: Splits,
+    display: Display,
+    device_name: str = "auto",
+    logs: Sequence[str] | None = None,
+    *,
+    features: Features | None = None,
+    held_out: HeldOut | None = None,
 ) -> Report:
     """Trains until the recipe's end, from where the run's folder stands, and writes the model into it.
 
-    logs: names of `train.logs` besides metrics.jsonl. Returns the validation of the model as written.
+    logs: names of `train.logs` besides metrics.jsonl. features: of the training photos, for a stage that learns from
+    views, where they are known. held_out: the validation, where `splits` has no photos for it.
+    Returns the validation of the model as written.
     Raises InterruptedRun at Ctrl-C or another signal of interrupt.py, the state saved; UsageError where another
     process trains this run; TrainingError where it cannot go on; DatasetError where too many photos are unreadable;
     CheckpointError and StorageError.
@@ -93,10 +113,14 @@ def train(
     recipe, device = run.recipe, find_device(device_name)
     lock = sole_use(run.folder / STATE_FOLDER / "lock", f"the run in {run.folder}")
     with lock, dead_process_as_training_error(), Interruption() as interruption, Watchdog(run.folder) as watchdog:
-        check_readable(splits.validation)
+        if held_out is None:
+            check_readable(splits.validation)
         if others := splits.passed_over():
             display.note(others)
-        state = begin(recipe, splits, device)
+        is_new = not state_files(run.folder)
+        state = begin(recipe, splits, device, run.start if is_new else None)  # from then on the state has it all
+        if run.start and is_new:
+            display.note(describe_start(run.start, state.network.architecture, splits.training.classes))
         for sentence in load_state(run.folder, state, splits):
             display.note(sentence)
         if change := _change(state.progress.versions, _versions(device)):
@@ -116,18 +140,22 @@ def train(
                 len(splits.validation), state.progress.unreadable_validation, what="validation photos"
             ),
             validation_inputs=KeptInputs(),
+            known_features=features,
+            held_out=held_out,
         )
         _save(session)  # what was chosen holds from now on; and a full disk is better noticed now than in an hour
-        with watchdog.phase("reading the photos"):
-            session.cache = open_training_cache(recipe, splits, display, watchdog.alive)
+        if not all(_views_layer(session, stage) for stage in recipe.stages):
+            with watchdog.phase("reading the photos"):
+                session.cache = open_training_cache(recipe, splits, display, watchdog.alive)
         steps = steps_per_epoch(len(splits.training), recipe.batch_size)
         epochs_done = state.progress.epoch + state.progress.batch / steps
-        costs = [(size / recipe.input_size) ** 2 for size in recipe.sizes]
+        costs = _costs(session)
         display.start(_title(recipe, splits, device, state.progress), costs, epochs_done)
         try:
             with open_logs(logs, run, state.progress.step, display.note) as log:
                 _learn(session, log)
                 _save(session)
+                curve = _learning_curve(session)
                 with watchdog.phase("closing the logs"):  # a server may be slow
                     log.close()
             interruption.check()  # a library may have swallowed a Stopped, as in the last validation
@@ -138,21 +166,29 @@ def train(
         with watchdog.phase("writing the model"):
             return finish(
                 run,
-                weights_of(state.average.network),
+                weights_of(state.kept()),
                 splits,
                 state.progress,
                 device.type,
+                curve=held_out.curve if held_out else curve,
+                validation=held_out.report if held_out else None,
                 inputs=session.validation_inputs,
                 on_progress=lambda _: watchdog.alive(),
             )
 
 
-def begin(recipe: Recipe, splits: Splits, device: torch.device) -> State:
-    """The state before the first step. From here on the process keeps what memory it frees, where there is plenty."""
+def begin(recipe: Recipe, splits: Splits, device: torch.device, start: Start | None = None) -> State:
+    """The state before the first step. From here on the process keeps what memory it frees, where there is plenty.
+
+    start: the model whose weights it begins with. Raises ModelFileError and CheckpointError where that is not there.
+    """
     network = Network(recipe.architecture(len(splits.training.classes)), recipe.dropout)
     initialize(network, recipe.initialization, recipe.seed, recipe.initial_std)
     if recipe.whiten:
         whiten(network, inputs_of_some(splits.training, recipe.preprocessing, PHOTOS_TO_WHITEN))
+    if start:
+        load_start(start, network, splits.training.classes)
+    freeze(network, recipe.trained)
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # an overload lacks
     precision = choose_precision(recipe.precision, device)
     progress = Progress(
@@ -165,43 +201,138 @@ def begin(recipe: Recipe, splits: Splits, device: torch.device) -> State:
     )
     if has_room_to_keep(recipe, network.architecture, device, precision, progress.micro_batch):
         machine.keep_freed_memory()
-    return State(network, make_optimizer(network, recipe), AveragedWeights(network, recipe.ema_decay), progress)
+    weights = torch.tensor(balanced_weights(splits.training.counts()), device=device)
+    return State(
+        network,
+        make_optimizer(network, recipe),
+        AveragedWeights(network, recipe.ema_decay),
+        progress,
+        class_weights=weights if recipe.class_weights == "balanced" else None,
+    )
+
+
+def balanced_weights(counts: Sequence[int]) -> list[float]:
+    """What each class's photos count in the loss, so that all classes count alike; over the photos the mean is 1."""
+    present = sum(count > 0 for count in counts)
+    return [sum(counts) / (present * count) if count else 0.0 for count in counts]
 
 
 def _learn(session: Session, log: Log) -> None:
     """Epoch after epoch, to the recipe's end."""
     recipe, state = session.run.recipe, session.state
-    batches = _batches(session)
-    stuck, spike = StuckLoss(recipe, session.splits.training.counts()), LossSpike(recipe)
-    while state.progress.epoch < recipe.epochs and not _has_settled(recipe, state.progress):
+    counts = session.splits.training.counts()
+    stuck = StuckLoss(recipe, counts if state.class_weights is None else [1] * len(counts))
+    while not _is_over(recipe, state.progress):
+        stage = recipe.stage_of(state.progress.epoch)
         try:
-            _learn_epoch(session, batches, stuck, spike)
-            _end_epoch(session, log)
+            batches, spike = _begin_stage(session, stage), LossSpike(recipe)
+            while state.progress.epoch < stage.end and not _is_over(recipe, state.progress):
+                _learn_epoch(session, batches, stuck, spike)
+                _end_epoch(session, log)
         except NonFiniteError as error:
-            _roll_back(session, error)
-            batches, spike = _batches(session), LossSpike(recipe)  # the loss is an older one
+            _roll_back(session, error)  # the loss is an older one then
 
 
-def _batches(session: Session) -> Iterator[Batch]:
-    """From where the state stands to the recipe's end."""
-    recipe, progress = session.run.recipe, session.state.progress
+def _begin_stage(session: Session, stage: Stage) -> Iterator[Batch | FeatureBatch]:
+    """Freezes the layers that do not learn; the batches from where the state stands to the stage's end."""
+    recipe, state = session.run.recipe, session.state
+    freeze(state.network, stage.trained)
+    session.features = session.kept_features = None  # those of the stage before are let go first
+    layer = _views_layer(session, stage)
+    features = _open_features(session, layer) if layer else None
+    if len(recipe.stages) > 1 or stage.trained != "all":
+        session.display.note(_stage_in_words(session, stage))
+    start = (state.progress.epoch, state.progress.batch)
+    if features:
+        return features.batches(recipe.batch_size, recipe.seed, start, stage.end)
     return load_batches(
         session.splits.training,
-        recipe.augmentations,
+        recipe.augmentations[: stage.end],
         batch_size=recipe.batch_size,
         seed=recipe.seed,
-        start=(progress.epoch, progress.batch),
+        start=start,
         cache=session.cache,
         pin_memory=session.device.type == "cuda",
         stacks=session.run.folder / STACKS_FILE,
     )
 
 
-def _learn_epoch(session: Session, batches: Iterator[Batch], stuck: StuckLoss, spike: LossSpike) -> None:
+def _views_layer(session: Session, stage: Stage) -> str | None:
+    architecture = session.state.network.architecture
+    return views_layer(session.run.recipe, architecture, len(session.splits.training), stage)
+
+
+def _open_features(session: Session, layer: str) -> Features | None:
+    """Of the training photos and of those to validate on."""
+    recipe, network, start = session.run.recipe, session.state.network, session.run.start
+    began = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        session.watchdog.alive()
+        session.display.reading(done, total, "computing the features")
+
+    with session.watchdog.phase("computing the features"):
+        session.features = session.known_features or open_features(
+            session.run.folder,
+            network,
+            layer,
+            session.splits.training,
+            recipe,
+            precision=session.state.progress.precision,
+            begun_from=start.sha256 if start else f"seed {recipe.seed}",
+            progress=progress,
+        )
+    session.kept_features = KeptFeatures(
+        network, layer, session.validation_inputs, session.device.type, recipe.cache_gib * 2**30
+    )
+    with session.watchdog.phase("computing the features"):
+        for _ in session.kept_features(session.splits.validation.paths, recipe.preprocessing):
+            session.watchdog.alive()
+    session.display.leave_out(time.monotonic() - began)
+    return session.features
+
+
+def _stage_in_words(session: Session, stage: Stage) -> str:
+    """ "epochs 1 to 5: fc8 learns, from the features (gap) of 8 pictures of each photo" """
+    network, features = session.state.network, session.features
+    learning = [layer.name for layer in network.architecture.layers if _learns(network, layer.name)]
+    named = learning[0] if len(learning) == 1 else f"{learning[0]} to {learning[-1]}"
+    verb = "learns" if len(learning) == 1 else "learn"
+    source = f", from the features ({features.layer}) of {features.views} pictures of each photo" if features else ""
+    epochs = f"epochs {stage.first + 1} to {stage.end}" if stage.end - stage.first > 1 else f"epoch {stage.end}"
+    return f"{epochs}: {named} {verb}{source}"
+
+
+def _learns(network: Network, layer: str) -> bool:
+    module = dict(network.named_children()).get(layer)
+    return module is not None and any(parameter.requires_grad for parameter in module.parameters())
+
+
+def _learning_curve(session: Session) -> LearningCurve | None:
+    """Where only the head has learnt, from features: how it learns from fewer photos."""
+    recipe = session.run.recipe
+    stage = recipe.stages[-1]
+    layer = _views_layer(session, stage)
+    if len(recipe.stages) > 1 or stage.trained != "head" or layer is None or session.held_out:
+        return None
+    features = session.features or _open_features(session, layer)  # it was complete when it was gone on with
+    if features is None:
+        return None
+    with session.watchdog.phase("learning from fewer photos"):
+        return learning_curve(
+            features,
+            session.state.network.after(layer),
+            recipe,
+            lambda head: _validate_features(session, head).top1,
+            alive=session.watchdog.alive,
+        )
+
+
+def _learn_epoch(session: Session, batches: Iterator[Batch | FeatureBatch], stuck: StuckLoss, spike: LossSpike) -> None:
     """Every photo once; one that cannot be read is replaced by its neighbour."""
     recipe, state, display = session.run.recipe, session.state, session.display
     photos = len(session.splits.training)
-    steps = steps_per_epoch(photos, recipe.batch_size)
+    steps, size = steps_per_epoch(photos, recipe.batch_size), recipe.sizes[state.progress.epoch]
     while (progress := state.progress).batch < steps:
         start = time.perf_counter()
         batch = next(batches)
@@ -234,7 +365,7 @@ def _learn_epoch(session: Session, batches: Iterator[Batch], stuck: StuckLoss, s
         )
         losses = state.progress.losses
         display.step(progress.epoch, progress.batch, steps, float(np.mean(losses[-50:])), len(batch.labels))
-        for advice in (stuck.add(losses[-1], spread), spike.add(progress.step, losses[-1], batch.images.shape[1])):
+        for advice in (stuck.add(losses[-1], spread), spike.add(progress.step, losses[-1], size)):
             if advice:
                 display.note(advice)
         if time.monotonic() - session.saved >= session.seconds_between_saves:
@@ -243,7 +374,7 @@ def _learn_epoch(session: Session, batches: Iterator[Batch], stuck: StuckLoss, s
 
 def learn_batch(
     state: State,
-    batch: Batch,
+    batch: Batch | FeatureBatch,
     recipe: Recipe,
     *,
     rate: float,
@@ -258,19 +389,21 @@ def learn_batch(
     an error in the midst of the update leaves it half done; the interruption raises no Stopped after that, so that it
     is not saved. Raises NonFiniteError where the loss or a gradient is not finite, TrainingError where memory is short.
     """
-    network, optimizer, progress = state.network, state.optimizer, state.progress
+    optimizer, progress, architecture = state.optimizer, state.progress, state.network.architecture
+    network = state.network.after(batch.layer) if isinstance(batch, FeatureBatch) else state.network
     device = next(network.parameters()).device
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    set_rate(optimizer, rate)
     kept = KeptBuffers(network)
     try:
-        images, targets = _mix(*_prepare(batch, recipe, network.architecture.classes, device), recipe, random)
+        prepared = _prepare(batch, recipe, architecture.classes, device)
+        images, targets = _mix(*prepared, recipe, random, has_pixels=isinstance(batch, Batch))
         parts = list(zip(images.split(progress.micro_batch), targets.split(progress.micro_batch), strict=True))
         optimizer.zero_grad()
         _seed_dropout(recipe, progress)
         loss, logits = torch.zeros((), device=device), []
         for part in parts:
-            part_loss, part_logits = _backward(network, part, len(part[0]) / len(images), recipe, progress)
+            share = len(part[0]) / len(images)
+            part_loss, part_logits = _backward(network, part, share, recipe, progress.precision, state.class_weights)
             loss += part_loss
             logits.append(part_logits)
             alive()
@@ -282,7 +415,7 @@ def learn_batch(
         interruption.check()  # what swallowed a Stopped may have spoilt the step
         with interruption.deferred():
             optimizer.step()
-            state.average.update(network, progress.step)
+            state.average.update(state.network, progress.step)
             state.progress = replace(
                 progress, batch=progress.batch + 1, step=progress.step + 1, losses=[*progress.losses, value]
             )
@@ -291,7 +424,7 @@ def learn_batch(
             with interruption.deferred():
                 kept.restore()
         if is_out_of_memory(error):
-            raise explain_memory(recipe, network.architecture, progress, device) from error
+            raise explain_memory(recipe, architecture, progress, device) from error
         raise
     return float(spread_of(torch.cat(logits)))
 
@@ -300,14 +433,23 @@ def _seed_dropout(recipe: Recipe, progress: Progress) -> None:
     torch.manual_seed(recipe.seed * 1_000_003 + progress.step)
 
 
-def _backward(
-    network: Network, part: tuple[Tensor, Tensor], share: float, recipe: Recipe, progress: Progress
+def _backward(  # noqa: PLR0917, what a step has
+    network: Network | Tail,
+    part: tuple[Tensor, Tensor],
+    share: float,
+    recipe: Recipe,
+    precision: str,
+    class_weights: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Adds the gradients of a part of a batch, of which it is this share; its part of the loss, and its logits."""
     images, targets = part
-    with autocast(images.device, progress.precision):
+    with autocast(images.device, precision):
         logits = network(images)
-    loss = share * F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+    if class_weights is None:
+        loss = share * F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+    else:  # of a photo, not of its smoothed target: what is smoothed stays even
+        losses = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing, reduction="none")
+        loss = share * (losses * (targets @ class_weights)).mean()
     loss.backward()
     return loss.detach(), logits.detach()
 
@@ -318,26 +460,14 @@ def _end_epoch(session: Session, log: Log) -> None:
     progress = state.progress
     size = recipe.sizes[progress.epoch]
     start = time.perf_counter()
-    with session.watchdog.phase("validation"):
-        report = validate(
-            recipe.at(size),
-            weights_of(state.average.network),
-            session.splits.validation,
-            session.device.type,
-            inputs=session.validation_inputs,
-            on_progress=lambda _: session.watchdog.alive(),
-        )
-    for message in session.unreadable_validation.note(failure.reason for failure in report.failures):
-        session.display.note(f"left out: {message}")
-    session.unreadable_validation.check()
-    top1 = report.top1.successes / report.n
+    loss, top1 = _validate_epoch(session, size)
     row = {
         "epoch": progress.epoch + 1,
         "step": progress.step,
         "image_size": size,
         "learning_rate": _rate(recipe, replace(progress, batch=progress.batch - 1), progress.batch),
         "loss": float(np.mean(progress.losses)),
-        "validation_loss": report.loss,
+        "validation_loss": loss,
         "validation_top1": top1,
         "photos_per_second": len(photos) / progress.epoch_seconds,
         "seconds": progress.seconds,
@@ -349,12 +479,16 @@ def _end_epoch(session: Session, log: Log) -> None:
     session.run.append_metrics(row)
     with session.watchdog.phase("logging"):
         log.row(row)
+    if recipe.early_stopping and loss < min(progress.loss_history, default=math.inf):
+        averaged = state.average.network.state_dict()
+        state.best = {name: value.detach().cpu().clone() for name, value in averaged.items()}
     state.progress = replace(
         progress,
         epoch=progress.epoch + 1,
         batch=0,
         losses=[],
         top1_history=[*progress.top1_history, top1],
+        loss_history=[*progress.loss_history, loss],
         unreadable_validation=session.unreadable_validation.messages,
         epoch_seconds=0.0,
         waiting_seconds=0.0,
@@ -363,6 +497,43 @@ def _end_epoch(session: Session, log: Log) -> None:
     session.display.epoch(row)
     if time.monotonic() - session.saved >= session.seconds_between_saves:
         _save(session)
+
+
+def _validate_epoch(session: Session, size: int) -> tuple[float, float]:
+    """Loss and top-1 of the averaged weights. size: of the epoch's pictures."""
+    recipe, state = session.run.recipe, session.state
+    if session.held_out:
+        return session.held_out.at(state.progress.epoch + 1)
+    with session.watchdog.phase("validation"):
+        if session.features:
+            report = _validate_features(session, state.average.network.after(session.features.layer))
+        else:
+            report = validate(
+                recipe.at(size),
+                weights_of(state.average.network),
+                session.splits.validation,
+                session.device.type,
+                inputs=session.validation_inputs,
+                on_progress=lambda _: session.watchdog.alive(),
+            )
+    for message in session.unreadable_validation.note(failure.reason for failure in report.failures):
+        session.display.note(f"left out: {message}")
+    session.unreadable_validation.check()
+    return report.loss, report.top1.successes / report.n
+
+
+def _validate_features(session: Session, tail: Tail) -> Report:
+    """As `validate`, from the features of the validation photos; it differs from that in the last digits."""
+    recipe, classes = session.run.recipe, session.splits.training.classes
+    info = ModelInfo(recipe.architecture(len(classes)), classes, recipe.preprocessing)
+    return evaluate(
+        FeatureEngine(tail),
+        info,
+        session.splits.validation,
+        conditions="float32, engine torch",
+        inputs=session.kept_features,
+        on_progress=lambda _: session.watchdog.alive(),
+    )
 
 
 def _save(session: Session) -> None:
@@ -412,14 +583,25 @@ def open_training_cache(
     return open_cache(splits.training, side, limit_bytes=limit, note=display.note, progress=progress)
 
 
+def _costs(session: Session) -> list[float]:
+    """How long each epoch takes, of which only the ratios matter."""
+    recipe = session.run.recipe
+    costs = [(size / recipe.input_size) ** 2 for size in recipe.sizes]
+    for stage in recipe.stages:
+        if _views_layer(session, stage):
+            costs[stage.first : stage.end] = [_COST_OF_FEATURES] * (stage.end - stage.first)
+    return costs
+
+
 def _title(recipe: Recipe, splits: Splits, device: torch.device, progress: Progress) -> str:
     photos = splits.training
     classes = len(photos.classes)
     counts = [f"{printable(name)} {count}" for name, count in zip(photos.classes, photos.counts(), strict=True)]
     listing = ", ".join(counts[:MOST_LISTED]) + (", ..." if classes > MOST_LISTED else "")
     parts = f" in parts of {progress.micro_batch}" if progress.micro_batch < recipe.batch_size else ""
+    validation = f"{len(splits.validation)} to validate on" if len(splits.validation) else "validated by the folds"
     return (
-        f"{len(photos)} photos to train on, of {classes} classes: {listing}; {len(splits.validation)} to validate on\n"
+        f"{len(photos)} photos to train on, of {classes} classes: {listing}; {validation}\n"
         f"{recipe.architecture(classes).name} at {recipe.sizes_in_words}, {recipe.epochs} epochs; "
         f"{device.type}, {progress.precision}, batch {recipe.batch_size}{parts}"
     )
@@ -453,22 +635,45 @@ def _rate(recipe: Recipe, progress: Progress, steps: int) -> float:
     return float(rate * rate_factor(progress.rollbacks))
 
 
-def _prepare(batch: Batch, recipe: Recipe, classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """A batch as the network takes it: (n, 3, H, W) normalised pixels, channels last in memory, and (n, classes)."""
+def _prepare(batch: Batch | FeatureBatch, recipe: Recipe, classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """A batch as what learns takes it: (n, 3, H, W) normalised pixels, channels last in memory, and (n, classes).
+
+    Features are as they were, in float32.
+    """
+    targets = F.one_hot(batch.labels.to(device, non_blocking=True), classes).float()
+    if isinstance(batch, FeatureBatch):
+        return batch.features.to(device).float(), targets
     preprocessing = recipe.preprocessing
     mean = torch.tensor(preprocessing.mean, device=device) * 255
     std = torch.tensor(preprocessing.std, device=device) * 255
     images = (batch.images.to(device, non_blocking=True).float() - mean) / std
-    targets = F.one_hot(batch.labels.to(device, non_blocking=True), classes).float()
     return images.permute(0, 3, 1, 2), targets
 
 
-def _mix(images: Tensor, targets: Tensor, recipe: Recipe, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    if random.random() < recipe.cutmix:
+def _mix(
+    images: Tensor, targets: Tensor, recipe: Recipe, random: np.random.Generator, has_pixels: bool = True
+) -> tuple[Tensor, Tensor]:
+    if random.random() < recipe.cutmix and has_pixels:
         return cutmix(images, targets, random)
     if recipe.mixup:
         return mixup(images, targets, random, recipe.mixup)
     return images, targets
+
+
+def _is_over(recipe: Recipe, progress: Progress) -> bool:
+    """Whether a run is at its end: all epochs are done, or those so far have shown that more would not help."""
+    return progress.epoch >= recipe.epochs or _has_settled(recipe, progress) or _is_early(recipe, progress)
+
+
+def _is_early(recipe: Recipe, progress: Progress) -> bool:
+    """Whether the validation loss has not fallen for so many epochs that the run ends before its last one.
+
+    Those in which only the head learns do not count: what comes after them is another training.
+    """
+    if not recipe.early_stopping or not progress.loss_history:
+        return False
+    best = int(np.argmin(progress.loss_history)) + 1
+    return progress.epoch - max(best, recipe.head_epochs) >= recipe.early_stopping
 
 
 def _has_settled(recipe: Recipe, progress: Progress) -> bool:

@@ -5,33 +5,62 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from verydeep.network import Network
+from verydeep.train.freezing import depth_of_layers, learning_names
 from verydeep.train.recipe import Recipe
 
 
 def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.SGD:
-    """Stochastic gradient descent with momentum; biases and batch norm have no weight decay."""
-    weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in network.parameters() if parameter.ndim == 1]
+    """Stochastic gradient descent with momentum; biases and batch norm have no weight decay.
+
+    A group's `factor` multiplies the learning rate: see `set_rate`.
+    """
+    factors = rate_factors(network, recipe.layer_decay)
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for is_weight in (True, False):
+        for name, parameter in network.named_parameters():
+            if (parameter.ndim > 1) == is_weight:
+                groups.setdefault((factors[name], is_weight), []).append(parameter)
     return torch.optim.SGD(
-        [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        [
+            {"params": parameters, "weight_decay": recipe.weight_decay if is_weight else 0.0, "factor": factor}
+            for (factor, is_weight), parameters in groups.items()
+        ],
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov and recipe.momentum > 0,
     )
 
 
+def rate_factors(network: Network, layer_decay: float) -> dict[str, float]:
+    """What multiplies the learning rate of each parameter: 1 in the head, `layer_decay` in the last block of
+    convolutions, its square in the block below, and so on (Howard and Ruder 2018, section 3.2).
+    """
+    depths = depth_of_layers(network.architecture)
+    return {name: layer_decay ** depths[name.split(".")[0]] for name, _ in network.named_parameters()}
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Every group gets its share of the learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
+
+
 def learning_rate(recipe: Recipe, epoch: float, top1_history: Sequence[float]) -> float:
     """The learning rate of the step that ends at a point of the run: `epoch` counts epochs and their fractions.
 
-    Warm-up from zero, then half a cosine to zero over the epochs, or tenths where validation stopped improving.
+    Warm-up from zero, then half a cosine to zero over the epochs, or tenths where validation stopped improving. Where
+    more layers begin to learn, it begins anew.
     """
-    warmup = min(1.0, epoch / recipe.warmup_epochs) if recipe.warmup_epochs else 1.0
+    stage = next((stage for stage in recipe.stages if epoch <= stage.end), recipe.stages[-1])
+    epoch, epochs = epoch - stage.first, stage.end - stage.first
+    warmup_epochs = min(recipe.warmup_epochs, epochs)
+    warmup = min(1.0, epoch / warmup_epochs) if warmup_epochs else 1.0
     if recipe.schedule == "plateau":
         return float(recipe.learning_rate * warmup * 0.1 ** plateaus(top1_history, recipe.patience))
-    progress = max(0.0, epoch - recipe.warmup_epochs) / max(1e-9, recipe.epochs - recipe.warmup_epochs)
+    progress = max(0.0, epoch - warmup_epochs) / max(1e-9, epochs - warmup_epochs)
     return recipe.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
@@ -61,7 +90,12 @@ class AveragedWeights:
         if self.network is network:
             return
         decay = min(self.decay, (1 + step) / (10 + step))
-        pairs = list(zip(_values(self.network), _values(network), strict=True))
+        learning = learning_names(network)  # of a frozen layer the average is the layer
+        pairs = [
+            (average, value)
+            for (name, average), (_, value) in zip(_values(self.network), _values(network), strict=True)
+            if name in learning
+        ]
         numbers = [pair for pair in pairs if pair[0].is_floating_point()]
         averages, values = (list(side) for side in zip(*numbers, strict=True))
         torch._foreach_lerp_(averages, values, 1 - decay)  # a few calls for all the arrays
@@ -70,5 +104,5 @@ class AveragedWeights:
                 average.copy_(value)
 
 
-def _values(network: Network) -> list[Tensor]:
-    return [*network.parameters(), *network.buffers()]
+def _values(network: Network) -> list[tuple[str, Tensor]]:
+    return [*network.named_parameters(), *network.named_buffers()]

@@ -5,7 +5,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from verydeep.architecture import Architecture, Head
 from verydeep.data.augment import Augmentation
@@ -13,6 +13,18 @@ from verydeep.errors import RecipeError
 from verydeep.nouns import Preprocessing
 
 _GROWING = 2 / 3  # of the epochs: by then pictures that grow have their full size
+Trained: TypeAlias = Literal["all", "last-block", "head"]
+"""The layers that learn: all of them, those from the last block of convolutions on, or those above it."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A row of epochs in which the same layers learn."""
+
+    first: int  # counted from 0
+    end: int  # the epoch after the last
+    trained: Trained
+    has_views: bool  # whether they learn from what the frozen layers made of each photo's views, computed once
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,15 @@ class Recipe:
     patience: int = 5  # plateau: epochs without a better top-1 before the learning rate falls
     drops: int = 3  # plateau: how often it falls before the training ends
     label_smoothing: float = 0.1
+    class_weights: Literal["none", "balanced"] = "none"  # balanced: each class counts alike, however few its photos are
+    early_stopping: int | None = None  # epochs without a lower validation loss; the best epoch's weights are kept
     ema_decay: float = 0.998  # of the averaged weights, which are what is kept; 0 keeps the last ones
+
+    # The layers that learn, where a run begins from a trained model (--from MODEL)
+    trained: Trained = "all"  # the others stay as they are, with the statistics of their batch norm
+    head_epochs: int = 0  # in the first ones only the head learns, then what `trained` says
+    layer_decay: float = 1.0  # a block's learning rate is this times that of the block above it; the head has it whole
+    views: int = 8  # pictures of a photo, of which frozen layers make the features once; 0: anew in each epoch
 
     # The photos
     first_size: int | None = None  # pixels, in the first epochs; then pictures grow to input_size; none: all have that
@@ -57,13 +77,14 @@ class Recipe:
     cutmix: float = 0.0  # the share of batches
     test_resize: int = 146  # pixels, the shorter side of a photo to predict (the paper's Q)
     test_crop: int = 128  # pixels, the square in its centre
+    pixel_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # of RGB in [0, 1]: ImageNet's
     pixel_std: tuple[float, float, float] = (0.229, 0.224, 0.225)  # of RGB in [0, 1]; the paper only subtracts the mean
 
     # The run
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where it is faster
     on_nonfinite: Literal["stop", "roll back"] = "stop"  # roll back: to the last checkpoint, at half the learning rate
-    cache_gib: float = 4.0  # of photos decoded once for all epochs, at most; 0: decoded in each
+    cache_gib: float = 4.0  # of photos decoded, or features computed, once for all epochs, at most; 0: in each anew
     checkpoint_minutes: float = 10.0  # between two saves of the state at most; less where saving is quick
     save_as: Literal["float32", "float16"] = "float16"  # of the numbers in the model file
 
@@ -87,6 +108,10 @@ class Recipe:
             ("patience", self.patience, 1, 100_000),
             ("drops", self.drops, 0, 100),
             ("label_smoothing", self.label_smoothing, 0, 1),
+            ("early_stopping", self.early_stopping or 1, 1, 100_000),
+            ("head_epochs", self.head_epochs, 0, self.epochs - 1),
+            ("layer_decay", self.layer_decay, 0, 1),
+            ("views", self.views, 0, 1000),
             ("ema_decay", self.ema_decay, 0, 1),
             ("train_border", self.train_border, 0, 0.5),
             ("color_shift", self.color_shift, 0, 10),
@@ -98,6 +123,7 @@ class Recipe:
             ("test_resize", self.test_resize, 1, 4096),
             ("test_crop", self.test_crop, 1, self.test_resize),
             *(("train_scales", scale, 1, 16_384) for scale in self.train_scales or ()),
+            *(("pixel_mean", mean, -1e6, 1e6) for mean in self.pixel_mean),
             *(("pixel_std", std, 1e-6, 1e6) for std in self.pixel_std),
         ):
             if not smallest <= value <= largest:
@@ -127,7 +153,31 @@ class Recipe:
                 "the head conv is the dense view of fc, with the same weights; it is not trained by itself.",
                 "Train with head=fc, or with gap; `verydeep evaluate --protocol dense` takes the dense view.",
             )
+        self._check_stages()
         self._check_sizes()
+
+    def _check_stages(self) -> None:
+        """What goes with layers that do not learn, and with a training that may end early."""
+        if self.early_stopping == 0:
+            raise RecipeError(
+                "early_stopping is 0; expected 1 or more, or none.", "Set it to none to train to the end."
+            )
+        if self.trained == "head" and self.head_epochs:
+            raise RecipeError("head_epochs goes with trained=all or last-block.", "Set head_epochs=0, or trained=all.")
+        if self.schedule == "plateau" and (self.head_epochs or self.early_stopping):
+            which = "head_epochs" if self.head_epochs else "early_stopping"
+            raise RecipeError(f"{which} goes with schedule=cosine only.", "Set schedule=cosine.")
+        if self.first_size and (self.trained != "all" or self.head_epochs or self.early_stopping):
+            raise RecipeError(
+                "first_size goes with trained=all, head_epochs=0 and early_stopping=none: pictures that grow are for "
+                "layers that all learn, to the end.",
+                "Set first_size=none.",
+            )
+        if self.cutmix and self.trained != "all" and self.stages[-1].has_views:
+            raise RecipeError(
+                f"cutmix pastes pixels, and with trained={self.trained} what learns sees features of whole views.",
+                "Set cutmix=0, or views=0 to make the features of each epoch's own pictures.",
+            )
 
     def _check_sizes(self) -> None:
         """Pools leave out the last row of an odd map: a network trained so never sees its border, and fails at it."""
@@ -160,7 +210,7 @@ class Recipe:
     @property
     def preprocessing(self) -> Preprocessing:
         """How photos are made ready for validation and prediction."""
-        return Preprocessing(resize=self.test_resize, crop=self.test_crop, std=self.pixel_std)
+        return Preprocessing(self.test_resize, self.test_crop, self.pixel_mean, self.pixel_std)
 
     @property
     def augmentation(self) -> Augmentation:
@@ -180,6 +230,27 @@ class Recipe:
         """Of each epoch: at the sizes that its pictures have."""
         of_size = {size: self.at(size).augmentation for size in set(self.sizes)}
         return [of_size[size] for size in self.sizes]
+
+    @property
+    def view_augmentation(self) -> Augmentation:
+        """How the views of a photo are cut out whose features are kept: as pictures of the size to predict."""
+        share = self.test_crop / self.input_size
+        scales = self.train_scales and (round(self.train_scales[0] * share), round(self.train_scales[1] * share))
+        return dataclasses.replace(self.augmentation, crop=self.test_crop, scales=scales)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The rows of epochs in which the same layers learn, in order."""
+        ends: list[tuple[int, Trained]] = [(self.head_epochs, "head")] if self.head_epochs else []
+        stages: list[Stage] = []
+        for end, trained in [*ends, (self.epochs, self.trained)]:
+            has_views = trained != "all" and self.views > 0 and self.cache_gib > 0
+            stages.append(Stage(stages[-1].end if stages else 0, end, trained, has_views))
+        return tuple(stages)
+
+    def stage_of(self, epoch: int) -> Stage:
+        """That of an epoch, counted from 0; the last one's where it is beyond the end."""
+        return next((stage for stage in self.stages if epoch < stage.end), self.stages[-1])
 
     @property
     def sizes(self) -> list[int]:
@@ -221,9 +292,14 @@ class Recipe:
 
     def with_settings(self, settings: Mapping[str, str]) -> "Recipe":
         """A copy with fields set from text, as `--set field=value` gives them. Raises RecipeError."""
+        return self.with_fields(self.parsed(settings))
+
+    @staticmethod
+    def parsed(settings: Mapping[str, str]) -> dict[str, Any]:
+        """The values of fields from text; an unknown one stays text. Raises RecipeError."""
         kinds = typing.get_type_hints(Recipe)
-        parsed = {name: _parse(name, text, kinds[name]) for name, text in settings.items() if name in kinds}
-        return self.with_fields({**settings, **parsed})
+        known = {name: _parse(name, text, kinds[name]) for name, text in settings.items() if name in kinds}
+        return {**settings, **known}
 
     def with_fields(self, fields: Mapping[str, Any]) -> "Recipe":
         """A copy with fields of these values. Raises RecipeError."""

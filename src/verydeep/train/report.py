@@ -11,6 +11,7 @@ from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 from string import Template
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,10 +21,17 @@ from verydeep.errors import ImageError, printable
 from verydeep.evaluate import Report
 from verydeep.evaluate.report import ClassRow, Proportion
 from verydeep.files import atomic_write
+from verydeep.image.decode import name_of
 from verydeep.image.draw import data_uri, draw_filters
 from verydeep.nouns import Weights
-from verydeep.train.card import confidence, share
-from verydeep.train.figures import loss_figure, rate_figure, reliability_figure, top1_figure
+from verydeep.train.card import begun_from, confidence, share
+from verydeep.train.figures import (
+    learning_curve_figure,
+    loss_figure,
+    rate_figure,
+    reliability_figure,
+    top1_figure,
+)
 from verydeep.train.gallery import (
     MOST_PHOTOS,
     mistaken,
@@ -34,6 +42,9 @@ from verydeep.train.gallery import (
 from verydeep.train.recipe import Recipe
 from verydeep.train.verdict import loss_floor, verdict
 from verydeep.weights import ModelInfo
+
+if TYPE_CHECKING:
+    from verydeep.train.learning_curve import LearningCurve
 
 REPORT_FILE = "report.html"
 Rows = Sequence[Mapping[str, float]]
@@ -54,26 +65,36 @@ def write_report(
     *,
     metrics: Rows,
     weights: Weights,
+    curve: "LearningCurve | None" = None,
     notes: Sequence[str] = (),
 ) -> Path:
     """Writes REPORT_FILE into the run's folder; see `render_report`. Raises StorageError and MissingExtraError."""
     path = folder / REPORT_FILE
-    atomic_write(path, render_report(info, report, recipe, metrics=metrics, weights=weights, notes=notes))
+    page = render_report(info, report, recipe, metrics=metrics, weights=weights, curve=curve, notes=notes)
+    atomic_write(path, page)
     return path
 
 
 def render_report(
-    info: ModelInfo, report: Report, recipe: Recipe, *, metrics: Rows, weights: Weights, notes: Sequence[str] = ()
+    info: ModelInfo,
+    report: Report,
+    recipe: Recipe,
+    *,
+    metrics: Rows,
+    weights: Weights,
+    curve: "LearningCurve | None" = None,
+    notes: Sequence[str] = (),
 ) -> str:
     """The page, HTML. It reads those validation photos that it shows; one that has gone is shown as such.
 
-    report: the validation of the finished model. metrics: the rows of METRICS_FILE, maybe none. notes: sentences to
-    stand with the verdict. Raises MissingExtraError where matplotlib is not installed.
+    report: the validation of the finished model. metrics: the rows of METRICS_FILE, maybe none. curve: what fewer
+    photos teach. notes: sentences to stand with the verdict. Raises MissingExtraError where matplotlib is missing.
     """
     parts = [
         *_head(info, report, recipe, metrics),
-        *_verdict(report, recipe, metrics, notes),
+        *_verdict(info, report, recipe, metrics, curve, notes),
         *_curves(report, recipe, metrics),
+        *_learning_curve(curve),
         *_classes(report),
         *_confusion(report),
         *_photos(info, report),
@@ -138,9 +159,18 @@ def _head(info: ModelInfo, report: Report, recipe: Recipe, metrics: Rows) -> Ite
     )
 
 
-def _verdict(report: Report, recipe: Recipe, metrics: Rows, notes: Sequence[str]) -> Iterable[str]:
+def _verdict(  # noqa: PLR0917, all that it looks at
+    info: ModelInfo,
+    report: Report,
+    recipe: Recipe,
+    metrics: Rows,
+    curve: "LearningCurve | None",
+    notes: Sequence[str],
+) -> Iterable[str]:
+    sentences = verdict(metrics, report, recipe, is_fine_tuned="start" in info.origin)
+    sentences += [curve.sentence] if curve else []
     yield "<h2>Verdict</h2>"
-    yield f"<ul>{''.join(f'<li>{_prose(sentence)}</li>' for sentence in verdict(metrics, report, recipe))}</ul>"
+    yield f"<ul>{''.join(f'<li>{_prose(sentence)}</li>' for sentence in sentences)}</ul>"
     unread = [f"{failure.path}: {failure.reason}" for failure in report.failures]
     told = [*notes, *(f"Not in any figure, as it cannot be read: {failure}" for failure in unread[:MOST_UNREAD])]
     told += [f"{len(unread) - MOST_UNREAD:,} more photos cannot be read."] if len(unread) > MOST_UNREAD else []
@@ -169,6 +199,19 @@ def _curves(report: Report, recipe: Recipe, metrics: Rows) -> Iterable[str]:
             f"make targets that nothing can match exactly, so that it cannot come below {floor:.2f}. Validation is of "
             f"plain photos, with the averaged weights where the recipe has an average.</p>"
         )
+
+
+def _learning_curve(curve: "LearningCurve | None") -> Iterable[str]:
+    if curve is None:
+        return
+    yield "<h2>How much more photos would help</h2>"
+    yield f'<div class="columns"><div><p>{_prose(curve.sentence)}</p>'
+    yield (
+        f'<p class="faint">Each point: the same head, trained anew on a part of the photos of each class, drawn '
+        f"{len(curve.top1[0])} times; its top-1 on the {curve.n:,} validation photos. Compare the points with each "
+        f"other, not with the model, which had mixed photos and averaged weights, too, if its recipe has them.</p>"
+        f"</div><figure>{learning_curve_figure(curve)}</figure></div>"
+    )
 
 
 def _growths(metrics: Rows) -> list[str]:
@@ -279,7 +322,7 @@ def _photo(info: ModelInfo, report: Report, position: int) -> str:
         if said == true
         else f'{_text(true)}: <span class="wrong">{_text(said)}</span> {sure}'
     )
-    name = _text("/".join(path.parts[-2:]))
+    name = _text("/".join(Path(name_of(path)).parts[-2:]))
     try:
         picture = f'<img alt="{_text(true)}" src="{thumbnail(path, info.preprocessing)}">'
     except ImageError as error:
@@ -367,6 +410,7 @@ def _settings(info: ModelInfo, recipe: Recipe) -> Iterable[str]:
     yield f'<div class="columns">{_table([], rows[:half])}{_table([], rows[half:])}</div>'
     facts = [(name, _text(info.origin[name])) for name in _FACTS if name in info.origin]
     versions = info.origin.get("versions", {})
+    facts += [("fine-tuned from", _text(told)) for told in begun_from(info.origin)]
     facts += [("versions", _text(", ".join(f"{name} {version}" for name, version in versions.items())))]
     yield f"<h3>Machine and versions</h3>{_table([], facts)}"
 

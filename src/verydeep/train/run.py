@@ -10,6 +10,7 @@ import verydeep
 from verydeep.errors import CheckpointError, UsageError, VerydeepError
 from verydeep.files import atomic_write, make_folder, storage_error
 from verydeep.train.recipe import Recipe
+from verydeep.train.start import Start
 
 RECIPE_FILE = "recipe.json"
 METRICS_FILE = "metrics.jsonl"
@@ -21,9 +22,13 @@ class Run:
 
     folder: Path
     recipe: Recipe
-    data: Path | None  # the folder of photos; None where they were given one by one
+    data: Path | None  # the photos' folder or the file that names them; None where they were given one by one
     command: tuple[str, ...]  # what started it
     notes: Mapping[str, str] = field(default_factory=dict)  # licence and source of the data, for the model card
+    format: str = "folders"  # of `data.formats.FORMATS`: what was found in `data`, and is read when the run goes on
+    root: Path | None = None  # the folder that annotations may name photos in; None: `data`
+    start: Start | None = None  # the model that it begins from
+    folds: int = 0  # of its cross-validation; 0: it has photos to validate on
 
     def append_metrics(self, row: Mapping[str, float]) -> None:
         """One line of METRICS_FILE an epoch. Raises StorageError."""
@@ -52,7 +57,16 @@ class Run:
 
 
 def create_run(
-    folder: Path, recipe: Recipe, data: Path | None, command: tuple[str, ...], notes: Mapping[str, str]
+    folder: Path,
+    recipe: Recipe,
+    data: Path | None,
+    command: tuple[str, ...],
+    notes: Mapping[str, str],
+    *,
+    format: str = "folders",
+    root: Path | None = None,
+    start: Start | None = None,
+    folds: int = 0,
 ) -> Run:
     """A new run. Raises UsageError where the folder holds something already, and StorageError."""
     make_folder(folder)
@@ -68,16 +82,20 @@ def create_run(
             if has_run
             else "Choose another folder: --out FOLDER",
         )
-    data = data.absolute() if data else None  # the run may be resumed from another folder
+    data, root = (path.absolute() if path else None for path in (data, root))  # it may be resumed from another folder
     content: dict[str, Any] = {
         "verydeep": verydeep.__version__,
         "data": str(data) if data else None,
+        "format": format,
+        "root": str(root) if root else None,
         "command": list(command),
         "notes": dict(notes),
+        "start": start.to_dict() if start else None,
+        "folds": folds,
         "recipe": recipe.to_dict(),
     }
     atomic_write(folder / RECIPE_FILE, json.dumps(content, indent=2) + "\n")
-    return Run(folder, recipe, data, command, notes)
+    return Run(folder, recipe, data, command, notes, format, root, start, folds)
 
 
 def open_run(folder: Path) -> Run:
@@ -87,7 +105,12 @@ def open_run(folder: Path) -> Run:
         content = json.loads(path.read_text(encoding="utf-8"))
         recipe = Recipe.from_dict(content["recipe"])
         data = Path(content["data"]) if content["data"] is not None else None
-        return Run(folder, recipe, data, tuple(content["command"]), content["notes"])
+        root = Path(content["root"]) if content.get("root") is not None else None
+        format = str(content.get("format", "folders"))  # older runs name none
+        start = Start.from_dict(content["start"]) if content.get("start") else None  # unknown to older versions
+        folds = int(content.get("folds", 0))
+        command = tuple(content["command"])
+        return Run(folder, recipe, data, command, content["notes"], format, root, start, folds)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CheckpointError(
             f"{folder} is no run: it has no {RECIPE_FILE}.", "Give the folder that `verydeep train` made."

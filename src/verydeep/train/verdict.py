@@ -40,20 +40,27 @@ NARROWEST = 0.1  # of the paper's channels: half of that is too few to be worth 
 _DEEPER = {"A": "B", "A-LRN": "B", "B": "D", "C": "D", "D": "E"}
 
 
-def verdict(metrics: Rows, report: Report, recipe: Recipe) -> list[str]:
+def verdict(metrics: Rows, report: Report, recipe: Recipe, *, is_fine_tuned: bool = False) -> list[str]:
     """How good the model is, how its training went and what to try: sentences, the result first.
 
     metrics: the rows of METRICS_FILE, one an epoch; none are needed. report: the validation of the finished model.
+    is_fine_tuned: whether it began from a trained model, whose network is not to be changed.
     """
     sentences = [_result(report)]
     if not metrics:
         sentences.append("How the training went was not recorded.")
     elif failure := _learnt_nothing(metrics, report, recipe):
         return [*sentences, failure, *_evidence(report), *_waited(metrics)]
-    elif report.top1.successes == report.n:
-        sentences.append("Every validation photo is recognised: only more or harder ones could show what to improve.")
     else:
-        sentences += [*_end(metrics, report, recipe), *_fit(metrics, report, recipe)]
+        sentences += _early(metrics, recipe) if recipe.early_stopping else []
+        if report.top1.successes == report.n:
+            sentences.append(
+                "Every validation photo is recognised: only more or harder ones could show what to improve."
+            )
+        elif recipe.early_stopping:
+            sentences += _fit(_until_best(metrics), report, recipe, is_fine_tuned)
+        else:
+            sentences += [*_end(metrics, report, recipe), *_fit(metrics, report, recipe, is_fine_tuned)]
     return [*sentences, *_weak_classes(report), *_confused(report), *_evidence(report), *_waited(metrics)]
 
 
@@ -142,19 +149,34 @@ def _longer_cosine(metrics: Rows, report: Report, recipe: Recipe) -> str:
     )
 
 
-def _fit(metrics: Rows, report: Report, recipe: Recipe) -> Iterator[str]:
+def _early(metrics: Rows, recipe: Recipe) -> Iterator[str]:
+    """Which epoch's weights are kept of a run that may end early."""
+    best, last = len(_until_best(metrics)), len(metrics)
+    told = f"the weights of epoch {best} are kept, whose validation loss was the lowest"
+    if last < recipe.epochs:
+        yield f"It ended after {_epochs(last)} of {recipe.epochs}: {told}; {last - best} more brought no lower one."
+    else:
+        yield f"It went on to its last epoch: {told}."
+
+
+def _until_best(metrics: Rows) -> Rows:
+    """The epochs up to the one with the lowest validation loss."""
+    return metrics[: int(np.argmin([row["validation_loss"] for row in metrics])) + 1]
+
+
+def _fit(metrics: Rows, report: Report, recipe: Recipe, is_fine_tuned: bool) -> Iterator[str]:
     """Over- or underfitting, or neither."""
     comparable = _of_last_size(metrics)
     left = left_to_learn(metrics, recipe, len(report.classes))
     if rise := _rise(comparable, report):
-        yield f"It overfits: {rise}. Try {_list(_more_variety(recipe))}."
+        yield f"It overfits: {rise}. Try {_list(_more_variety(recipe, is_fine_tuned))}."
     elif left is not None and _memorised(metrics, report, recipe):
         yield (
             f"It overfits: {_learnt(left)}, but {1 - _left_of_validation(metrics, report, recipe):.0%} of what the "
-            f"validation photos ask for. Try {_list(_more_variety(recipe))}."
+            f"validation photos ask for. Try {_list(_more_variety(recipe, is_fine_tuned))}."
         )
     elif left is not None and left > UNDERFIT:
-        yield f"It underfits: {_learnt(left)} only. Try {_list(_more_room(recipe))}."
+        yield f"It underfits: {_learnt(left)} only. Try {_list(_more_room(recipe, is_fine_tuned))}."
     elif left is not None and len(comparable) >= FEWEST_EPOCHS:
         yield f"It neither over- nor underfits: {_learnt(left)}, and the validation loss did not rise again."
     best = max(comparable, key=lambda row: row["validation_top1"])
@@ -284,20 +306,48 @@ def _easier_start(recipe: Recipe) -> list[str]:
     ]
 
 
-def _more_variety(recipe: Recipe) -> list[str]:
+def _more_variety(recipe: Recipe, is_fine_tuned: bool) -> list[str]:
     """Against overfitting."""
+    less = {"all": "last-block", "last-block": "head"}.get(recipe.trained) if is_fine_tuned else None
+    is_on_views = recipe.stages[-1].has_views
     return [
         "more photos",
-        *(["`--set cutmix=0.5`"] if not (recipe.cutmix or recipe.mixup) else []),
+        *([_fewer_layers(recipe, less)] if less else []),
+        *([f"more views, `--set views={min(1000, 2 * recipe.views)}`"] if is_on_views else []),
+        *(["`--set cutmix=0.5`"] if not (recipe.cutmix or recipe.mixup or is_on_views) else []),
         *(["`--set label_smoothing=0.1`"] if not recipe.label_smoothing else []),
         *(["`--set train_scales=none --set train_areas=0.35,1`"] if not recipe.train_areas else []),
         *(["`--set flip=true` if your photos may be mirrored"] if not recipe.flip else []),
-        *([f"a smaller network, `--set width={recipe.width / 2:g}`"] if recipe.width > NARROWEST else []),
+        *([] if is_fine_tuned or recipe.width <= NARROWEST else [_narrower(recipe)]),
     ]
 
 
-def _more_room(recipe: Recipe) -> list[str]:
+def _fewer_layers(recipe: Recipe, trained: str) -> str:
+    """With what has to be set along with it."""
+    others = " --set head_epochs=0" if trained == "head" and recipe.head_epochs else ""
+    others += " --set cutmix=0" if recipe.cutmix else ""
+    return f"fewer layers that learn, `--set trained={trained}{others}`"
+
+
+def _narrower(recipe: Recipe) -> str:
+    return f"a smaller network, `--set width={recipe.width / 2:g}`"
+
+
+def _more_room(recipe: Recipe, is_fine_tuned: bool) -> list[str]:
     """Against underfitting."""
+    more = {"head": "last-block", "last-block": "all"}.get(recipe.trained)
+    if is_fine_tuned:
+        return [
+            *([f"more layers that learn, `--set trained={more}`"] if more else []),
+            _longer(recipe),
+            *(["`--set cutmix=0`"] if recipe.cutmix else []),
+            *(["`--set mixup=0`"] if recipe.mixup else []),
+            *(
+                [f"`--set layer_decay={math.sqrt(recipe.layer_decay):.2g}`"]
+                if recipe.layer_decay < 1 and not more
+                else []
+            ),
+        ]
     deeper = _DEEPER.get(recipe.configuration)
     return [
         _longer(recipe),
@@ -315,7 +365,7 @@ def _longer(recipe: Recipe) -> str:
 
 def _shorter(metrics: Rows, recipe: Recipe) -> str:
     best = max(metrics, key=lambda row: row["validation_top1"])
-    return f"`--set epochs={max(round(best['epoch']), math.ceil(recipe.warmup_epochs), 1)}`"
+    return f"`--set epochs={max(round(best['epoch']), math.ceil(recipe.warmup_epochs), recipe.head_epochs + 1)}`"
 
 
 def _mean_entropy(shares: np.ndarray, recipe: Recipe, classes: int) -> float:
