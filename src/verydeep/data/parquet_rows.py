@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 _BATCH = 256  # rows that are unpacked at a time
+_SLICE = 8  # rows that are copied at a time: all of them may have the same long text, which is there once until then
 _MEMORY_BYTES = 6 << 30  # addresses, of which pyarrow's libraries take one or two
 _PROCESSOR_SECONDS = 600
 _DEEPEST = 4
@@ -32,8 +33,10 @@ def main(path: str, most_rows: int) -> None:
         left = most_rows if names else 0
         batches = file.iter_batches(_BATCH, columns=names, use_threads=False) if left else ()
         for batch in batches:
-            for cells in batch.to_pylist()[:left]:
-                tell("row", cells)
+            rows = batch.slice(0, left)
+            for start in range(0, rows.num_rows, _SLICE):
+                for cells in rows.slice(start, _SLICE).to_pylist():
+                    tell("row", cells)
             left -= batch.num_rows
             if left <= 0:
                 break

@@ -214,6 +214,17 @@ def test_parquet_that_is_damaged_or_holds_no_paths_is_told(tmp_path):
     assert "photos.parquet has the columns label; expected one with paths of photos" in problem.message
 
 
+def test_parquet_whose_rows_share_a_long_text_is_refused_at_the_first(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    text = pyarrow.array(["x" * (5 << 20)] * 200).dictionary_encode()
+    columns = {"path": ["a.jpg"] * 200, "label": ["cat"] * 200, "note": text}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "labels.parquet")
+    (problem,) = read_annotations(tmp_path / "labels.parquet").problems
+    assert "it unpacks to too much" in problem.message
+
+
 def test_a_table_without_a_header_has_paths_and_labels(tmp_path):
     assert known(make(tmp_path, "a.jpg,cat\nb.jpg,dog;pet\n")) == {
         "a.jpg": (("cat",), []),
