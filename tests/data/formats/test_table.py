@@ -398,10 +398,12 @@ def test_the_ends_of_tiny_imagenets_boxes_are_found_to_be_inclusive(shared_data)
 
 
 def test_boxes_that_end_with_their_last_pixel_are_read_so_and_may_have_only_one(tmp_path):
-    annotated = make(tmp_path, "path,label,x1,y1,x2,y2\na.jpg,cat,1,2,39,20\nb.jpg,dog,5,6,5,6\n")
-    assert known(annotated) == {"a.jpg": ((), [("cat", 1, 2, 40, 21)]), "b.jpg": ((), [("dog", 5, 6, 6, 7)])}
-    annotated = make(tmp_path, "path,label,x,y,w,h\na.jpg,cat,1,2,38,18\n")
-    assert known(annotated) == {"a.jpg": ((), [("cat", 1, 2, 39, 20)])}
+    head, rows = "path,label,x1,y1,x2,y2\nb.jpg,dog,5,6,5,6\n", "a.jpg,cat,1,2,39,20\n"
+    read = known(make(tmp_path, head + 11 * rows))
+    assert read == {"a.jpg": ((), 11 * [("cat", 1, 2, 40, 21)]), "b.jpg": ((), [("dog", 5, 6, 6, 7)])}
+    assert known(make(tmp_path, head + 10 * rows))["a.jpg"] == ((), 10 * [("cat", 1, 2, 39, 20)])  # by chance
+    annotated = make(tmp_path, "path,label,x,y,w,h\n" + 11 * "a.jpg,cat,1,2,38,18\n")
+    assert known(annotated) == {"a.jpg": ((), 11 * [("cat", 1, 2, 39, 20)])}
 
 
 def test_the_main_objects_of_coco_are_read(shared_data):

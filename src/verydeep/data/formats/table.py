@@ -31,7 +31,8 @@ from verydeep.image.decode import stored_size
 _NAMED = 3  # tables that are named, of several
 _LOOKED_AT = 2000  # photos that tell whether ends are inclusive
 _PARQUET_TRIES = 3  # tables, behind which files of Parquet are not looked into: each takes half a second
-_SHARE_AT_LAST_PIXEL = 0.02  # of the boxes: fewer may end there by chance
+_FEW = 10  # boxes, which may end there by chance, and
+_SHARE_AT_LAST_PIXEL = 0.02  # of the boxes, which may, too
 
 
 def detect(data: Path) -> str | None:
@@ -182,7 +183,7 @@ def ends_look_inclusive(annotated: AnnotatedSet) -> bool:
                 return False
             boxes += 1
             at_last_pixel += box.right == size[0] - 1 or box.bottom == size[1] - 1
-    return at_last_pixel > _SHARE_AT_LAST_PIXEL * boxes
+    return at_last_pixel > max(_FEW, _SHARE_AT_LAST_PIXEL * boxes)
 
 
 def _stored_size(photo: AnnotatedPhoto) -> tuple[int, int] | None:
