@@ -139,3 +139,31 @@ def test_within_minutes_the_stage_of_the_head_is_kept_and_the_other_is_fitted(
     done = run("train", photos, "--from", toy_model, *QUICK, "--minutes", "0.0001", "--out", tmp_path / "other")
     assert done.code == 2
     assert "seconds are left for them" in done.err
+
+
+def test_folds_tell_the_share_of_each_and_name_the_photos_that_were_missed(
+    run: Run, photos: Path, toy_model: Path, tmp_path: Path
+) -> None:
+    shutil.copy(photos / "red" / "3.png", photos / "blue" / "stray.png")
+    options = ("--from", toy_model, *QUICK, "--set", "epochs=20", "--folds", "3")
+    done = run("train", photos, *options, "--out", tmp_path / "run")
+    assert done.code == 0
+    value, model, shares = done.out.splitlines()
+    assert re.match(r"top-1 \d+\.\d% .* n = 31; .* 3 folds, each photo by a model that was not trained on it", value)
+    assert model == f"model: {tmp_path / 'run' / 'model.safetensors'}"
+    assert re.fullmatch(r"of each fold: ([\d.]+%, ){2}[\d.]+%; standard deviation [\d.]+ points", shares)
+    assert re.search(r"^  blue/stray\.png taken for red, \d+% sure$", done.err, re.MULTILINE)
+    answers = json.loads(run("train", "--resume", tmp_path / "run", "--json").out)
+    assert len(answers["folds"]) == 3
+    assert sum(fold["successes"] for fold in answers["folds"]) == answers["top1"]["successes"]
+    assert answers["n"] == len(answers["photos"]) == 31
+
+
+@pytest.mark.parametrize("option", [("--plan",), ("--find-lr",), ("--minutes", "3")])
+def test_folds_do_not_go_with_what_is_about_a_single_training(
+    option: tuple[str, ...], run: Run, photos: Path, tmp_path: Path
+) -> None:
+    done = run("train", photos, "--folds", "3", *option, "--out", tmp_path / "run")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"error: --folds and {option[0]} were given; expected one of them")
+    assert not (tmp_path / "run").exists()

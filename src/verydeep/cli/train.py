@@ -276,6 +276,8 @@ def _print_result(run: "Run", report: "Report") -> None:
 
 def _print_folds(found: "HeldOut") -> None:
     """Each fold's share, and the photos that were missed, the surest mistakes first."""
+    from verydeep.image.decode import name_of
+
     shares = [top1.value or 0.0 for top1 in found.top1]
     spread = f"; standard deviation {100 * statistics.stdev(shares):.1f} points"
     click.echo(f"of each fold: {', '.join(f'{share:.1%}' for share in shares)}{spread}")
@@ -286,7 +288,7 @@ def _print_folds(found: "HeldOut") -> None:
         click.echo(f"missed, {len(missed)} photos of {report.n}:", err=True)
     for at in missed[:_MOST_MISSED]:
         path, taken_for = report.paths[at], report.classes[said[at]]
-        name = printable("/".join(path.parts[-2:]))
+        name = printable("/".join(Path(name_of(path)).parts[-2:]))
         click.echo(f"  {name} taken for {printable(taken_for)}, {report.posteriors[at].max():.0%} sure", err=True)
     if len(missed) > _MOST_MISSED:
         click.echo("  ...: --json lists them all", err=True)

@@ -145,7 +145,9 @@ def _fold(run: Run, recipe: Recipe, number: int) -> Run:
     if (folder / RECIPE_FILE).exists():
         return replace(open_run(folder), data=run.data)
     remove_unfinished(folder)
-    return create_run(folder, recipe, run.data, run.command, run.notes, start=run.start)
+    return create_run(
+        folder, recipe, run.data, run.command, run.notes, format=run.format, root=run.root, start=run.start
+    )
 
 
 def _curve(run: Run) -> LearningCurve | None:
