@@ -20,7 +20,7 @@ from verydeep.data.formats import FORMATS
 @pytest.mark.parametrize("fault", ["", "foreign", "outside"])
 def test_damaged_annotations_are_read_or_told_and_lead_nowhere(tmp_path, amount, measured, fault):
     """Of an error that is not ours and of a file outside the test would notice."""
-    count = amount(400 if fault else 2000, 20_000)
+    count = amount(400 if fault else 700, 20_000)
     done = subprocess.run(
         [sys.executable, "-W", "error", mutants.__file__, str(tmp_path), "0", str(count), fault],
         check=True, capture_output=True, text=True,
