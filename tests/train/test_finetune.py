@@ -601,18 +601,3 @@ def test_the_gain_of_doubling_is_the_slope_by_the_logarithm():
 def test_settings_that_do_not_go_together_are_refused(fields, message):
     with pytest.raises(RecipeError, match=message):
         Recipe(**fields)
-
-
-@pytest.mark.slow
-def test_a_frozen_backbone_trains_at_least_twenty_times_as_fast(make_photos, tmp_path):
-    """The built-in model; the features are made once, before the epochs that are measured."""
-    data = make_photos(tmp_path / "photos", each=40)
-    start, info = open_start("imagenette")
-    seconds = {}
-    for trained, epochs in (("all", 2), ("head", 5)):
-        fields = {"trained": trained, "epochs": epochs, "views": 2, "precision": "float32", "warmup_epochs": 0.0}
-        recipe = begin_from(Recipe(train_areas=(0.5, 1.0), batch_size=16), info, fields)
-        run = create_run(tmp_path / trained, recipe, data, ("test",), {}, start=start)
-        go(run)
-        seconds[trained] = min(row["training_seconds"] for row in run.metrics())
-    assert seconds["all"] > 20 * seconds["head"], seconds
