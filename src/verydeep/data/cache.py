@@ -19,9 +19,7 @@ import os
 import shutil
 import struct
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, TypeVar
 
@@ -31,6 +29,7 @@ from PIL import features
 
 from verydeep import machine
 from verydeep.data.datasets import Dataset
+from verydeep.data.many import in_threads
 from verydeep.data.reading import READING_RULES, check_lasting, training_bytes, training_photo
 from verydeep.errors import ImageError, StorageError, printable
 from verydeep.files import cache_folder, hold, make_folder, make_room, replacing
@@ -286,14 +285,4 @@ def _private(path: Path) -> BinaryIO:
 def _in_order(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
     """What `function` returns for each item, computed by a thread a core, a few items ahead of whoever consumes."""
     threads = machine.cores()
-    waiting: deque[Future[_Result]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="cache")
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 4 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:  # also where the consumer stops half-way
-        pool.shutdown(cancel_futures=True)
+    return in_threads(items, function, threads=threads, ahead=4 * threads)

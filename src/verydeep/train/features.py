@@ -14,9 +14,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +28,7 @@ from verydeep.architecture import Architecture
 from verydeep.data.augment import augment, picture_numbers
 from verydeep.data.datasets import Dataset, file_name
 from verydeep.data.loader import batch_places, epoch_order, steps_per_epoch
+from verydeep.data.many import in_threads
 from verydeep.data.reading import REPLACE, check_lasting
 from verydeep.errors import DatasetError, ImageError, NonFiniteError
 from verydeep.files import atomic_write, make_folder, replacing
@@ -292,17 +291,7 @@ def _pictures(photos: Dataset, recipe: Recipe, views: int) -> Iterator[np.ndarra
             return error
 
     threads = machine.cores()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="views")
-    waiting: deque[Future[np.ndarray | ImageError]] = deque()
-    try:
-        for position in range(len(photos)):
-            waiting.append(pool.submit(make, position))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:  # also where the consumer stops half-way
-        pool.shutdown(cancel_futures=True)
+    return in_threads(range(len(photos)), make, threads=threads, ahead=2 * threads)
 
 
 def _read(folder: Path, key: str, layer: str, photos: Dataset) -> Features | None:
