@@ -98,13 +98,14 @@ def account_layers(architecture: Architecture, image_size: tuple[int, int] | Non
     height, width = image_size or (architecture.input_size, architecture.input_size)
     architecture.check_input(height, width)
     accounts = [LayerAccount("input", "input", (architecture.input_channels, height, width))]
+    shapes = architecture.output_shapes(height, width)
     for layer in architecture.layers:
-        accounts.append(_account(layer, accounts[-1]))
+        accounts.append(_account(layer, accounts[-1], shapes[layer.name]))
     return tuple(accounts)
 
 
-def _account(layer: Layer, before: LayerAccount) -> LayerAccount:
-    channels, height, width = shape = layer.output_shape(before.output_shape)
+def _account(layer: Layer, before: LayerAccount, shape: Shape) -> LayerAccount:
+    channels, height, width = shape
     kernel = max(before.output_shape[1:]) if layer.kind == "gap" else layer.kernel
     weights = prod(layer.weight_shape) if layer.has_weights else 0
     return LayerAccount(
