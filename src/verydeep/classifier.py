@@ -51,6 +51,11 @@ class Classifier:
         else:
             self._start, info = open_start(start)
             self.recipe = begin_from(chosen, info, settings)
+        if self.recipe.task != "classify":
+            raise UsageError(
+                f"a Classifier learns the class of a photo; this recipe's network is to {self.recipe.task}.",
+                "Train it by `verydeep train`.",
+            )
         self._predictor: Predictor | None = None
 
     def fit(

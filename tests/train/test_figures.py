@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from verydeep.errors import MissingExtraError
-from verydeep.train.figures import loss_figure, rate_figure, reliability_figure, top1_figure
+from verydeep.train.figures import loss_figure, rate_figure, reliability_figure, score_figure
 
 pytestmark = pytest.mark.slow  # whole trainings or pages, more than test-fast has time for
 
@@ -35,7 +35,7 @@ def points(svg: str, color: str) -> np.ndarray:
     [
         (loss_figure(ROWS, 0.6), "training", "loss"),
         (loss_figure(ROWS, 0.6), "validation", "validation_loss"),
-        (top1_figure(ROWS, 100), "validation", "validation_top1"),
+        (score_figure(ROWS, "top1", "top-1", 100), "validation", "validation_top1"),
         (rate_figure(ROWS, is_log=False), "rate", "learning_rate"),
     ],
 )

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,13 @@ from verydeep.train.finish import validate
 from verydeep.train.freezing import depth_of_layers, features_layer, freeze
 from verydeep.train.interrupt import Stopped
 from verydeep.train.learning_curve import LearningCurve
-from verydeep.train.loop import balanced_weights, begin, train
+from verydeep.train.loop import begin, train
 from verydeep.train.optimize import make_optimizer, rate_factors
 from verydeep.train.recipe import Recipe, Stage
 from verydeep.train.run import Run, create_run, open_run
 from verydeep.train.start import begin_from, describe_start, new_layers, open_start
+from verydeep.train.tasks import task_named
+from verydeep.train.tasks.classify import balanced_weights
 from verydeep.weights import ModelInfo, read_model, write_model
 
 CPU = torch.device("cpu")
@@ -299,7 +302,8 @@ def test_a_balanced_step_is_that_of_a_loss_weighted_by_class(photos, small_recip
     assert state.class_weights.tolist() == pytest.approx((len(splits.training) / (2 * counts)).tolist())
     images, labels = torch.randn(6, 3, 16, 16), torch.tensor([0, 1, 0, 0, 1, 0])
     targets = torch.nn.functional.one_hot(labels, 2).float()
-    loss, logits = loop._backward(state.network, (images, targets), 1.0, recipe, "float32", state.class_weights)
+    loss_of = partial(task_named("classify").loss, recipe=recipe, class_weights=state.class_weights)
+    loss, logits = loop._backward(state.network, (images, targets), 1.0, "float32", loss_of)
     each = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
     assert float(loss) == pytest.approx(float((each * state.class_weights[labels]).mean()), rel=1e-5)
 

@@ -31,11 +31,11 @@ from verydeep.files import is_folder
 
 if TYPE_CHECKING:
     from verydeep.data.datasets import Splits
-    from verydeep.evaluate import Report
     from verydeep.train.held_out import HeldOut
     from verydeep.train.recipe import Recipe
     from verydeep.train.run import Run
     from verydeep.train.start import Start
+    from verydeep.train.tasks import Validation
 
 
 _MOST_MISSED = 20  # photos that are named
@@ -132,7 +132,7 @@ def train(
     if data is None:
         raise UsageError("no folder of photos was given.", "verydeep train DATA, or verydeep train --resume FOLDER")
     _set_threads(threads)
-    splits = open_splits(data, recipe.seed, wanted, root, lambda line: click.echo(line, err=True))
+    splits = open_splits(data, recipe.seed, wanted, root, lambda line: click.echo(line, err=True), task=recipe.task)
     if finds_rate:
         show_rates(search_rate(recipe, splits, device, start), as_json)
         return
@@ -242,7 +242,7 @@ def _open_run(folder: Path, data: Path | None, root: Path | None) -> "Run":
     return replace(run, data=data or run.data, root=root or run.root)
 
 
-def _train(run: "Run", splits: "Splits", device: str, logs: tuple[str, ...]) -> "tuple[Report, HeldOut | None]":
+def _train(run: "Run", splits: "Splits", device: str, logs: tuple[str, ...]) -> "tuple[Validation, HeldOut | None]":
     """The training, its errors completed by how to go on; and what the folds found, where there are any."""
     from verydeep.train.display import Display
     from verydeep.train.folds import train_folds
@@ -263,11 +263,8 @@ def _train(run: "Run", splits: "Splits", device: str, logs: tuple[str, ...]) -> 
         display.close()
 
 
-def _print_result(run: "Run", report: "Report") -> None:
-    low, high = report.top1.interval
-    click.echo(
-        f"top-1 {report.top1.value:.1%} (95 % interval {low:.1%} to {high:.1%}, n = {report.n}; {report.protocol})"
-    )
+def _print_result(run: "Run", report: "Validation") -> None:
+    click.echo(report.headline)
     click.echo(f"model: {printable(str(run.folder / 'model.safetensors'))}")
     folder = printable(shlex.quote(str(run.folder)))
     click.echo(f"how it went, and how good it is: {printable(str(run.folder / 'report.html'))}", err=True)

@@ -1,6 +1,7 @@
-"""Annotations -> photos with one class each, as a classifier takes them: `AnnotatedSet` -> `Dataset`. No torch.
+"""Annotations -> photos as a network is taught with them: `AnnotatedSet` -> `Dataset`. No torch.
 
-The class of a photo is its label; where it has none, that of the objects in it, which is one and the same. Photos are
+The class of a photo is its label; where it has none, that of the objects in it, which is one and the same. A network
+that localises is taught their boxes, too; one that segments is taught masks, and photos have no class. Photos are
 put in the order that they would have in class folders, whatever the order of the annotations: the same photos, of the
 same names and classes, are the same data set in every format, and train to the same weights.
 """
@@ -13,14 +14,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from verydeep.architecture import Task
 from verydeep.data import formats
-from verydeep.data.annotations import BACKGROUND, IGNORE, VALIDATION, AnnotatedPhoto, AnnotatedSet, Photo, PhotoFile
+from verydeep.data.annotations import (
+    BACKGROUND,
+    IGNORE,
+    VALIDATION,
+    AnnotatedPhoto,
+    AnnotatedSet,
+    PhotoFile,
+    Problem,
+)
 from verydeep.data.datasets import Dataset
 from verydeep.data.formats import Detection
+from verydeep.data.picture_targets import BoxTargets, MaskTargets
+from verydeep.data.targets import Size, boxes, upright
 from verydeep.data.walk import walk
-from verydeep.errors import DatasetError, printable
-from verydeep.image.decode import name_of
-from verydeep.nouns import StoredPhoto
+from verydeep.errors import DatasetError, ImageError, printable
+from verydeep.image.decode import name_of, stored_orientation, stored_size
+from verydeep.nouns import Photo, StoredPhoto
 
 MOST_PROBLEMS = 0.05  # the share of annotations that cannot be read, from which on nothing is trained
 MOST_TOLD = 5  # problems that are told one by one
@@ -48,25 +62,31 @@ class _Shown:
     classes: frozenset[str]
     splits: frozenset[str]
     is_ignored: bool
+    annotated: AnnotatedPhoto  # with all objects that are told of it
+    size: Size = (0, 0)  # of the upright photo, where `_upright` has looked
 
 
-def open_sides(data: Path, wanted: str | None, root: str | Path | None, note: Callable[[str], None]) -> Sides | None:
-    """The photos that annotations give a class; None where no annotations do, but class folders.
+def open_sides(
+    data: Path, wanted: str | None, root: str | Path | None, note: Callable[[str], None], task: Task = "classify"
+) -> Sides | None:
+    """The photos that annotations give a class, or masks; None where no annotations do, but class folders.
 
     wanted: a name of `formats.FORMATS`; None: it is found out. note: is told what is read and what is left out.
     Raises DatasetError where too much cannot be read or photos show several classes; UsageError on `wanted` and `root`.
     """
-    detection = _detect(data, wanted)
+    detection = _detect(data, wanted, task)
     if detection is None:
         return None
     note(printable(detection.line()))
-    return sides_of(formats.read_detected(detection, data, root), data, note)
+    return sides_of(formats.read_detected(detection, data, root), data, note, task)
 
 
-def sides_of(found: AnnotatedSet, data: Path, note: Callable[[str], None]) -> Sides:
+def sides_of(found: AnnotatedSet, data: Path, note: Callable[[str], None], task: Task = "classify") -> Sides:
     """The photos of a set that was read from `data`. Raises and notes as `open_sides`."""
-    _check_problems(found, data, note)
+    _check_problems(found.problems, len(found.photos), data, note)
     shown = _shown(found.photos)
+    if task == "segment":
+        return _masked_sides(shown, found, data, note)
     _check_one_class(shown, found.root)
     taught = [one for one in shown if one.classes]
     _tell_passed_over(shown, found, note)
@@ -75,12 +95,107 @@ def sides_of(found: AnnotatedSet, data: Path, note: Callable[[str], None]) -> Si
             f"no photo of {data} has a class: {found.found} tell none, neither of a photo nor of an object in it.",
             "Label the photos, or name another format: --format NAME",
         )
-    validation = [one for one in taught if VALIDATION in one.splits]
-    training = [one for one in taught if VALIDATION not in one.splits]
+    if task == "localize":
+        return _boxed_sides(taught, found, data, note)
+    training, validation = _by_side(taught)
     return Sides(_dataset(training, found.format), _dataset(validation, found.format) if validation else None)
 
 
-def _detect(data: Path, wanted: str | None) -> Detection | None:
+def _boxed_sides(taught: Sequence[_Shown], found: AnnotatedSet, data: Path, note: Callable[[str], None]) -> Sides:
+    """Photos of one class each, with the boxes of that class. Raises DatasetError where no photo has a box."""
+    upright = _upright(taught, data, note)
+    without = sum(not len(_shares(one)) for one in upright)
+    if without == len(upright):
+        raise DatasetError(
+            f"no photo of {data} has a box around what it shows: {found.found}.",
+            "Draw boxes, or train a classifier: leave the recipe or its fields out.",
+        )
+    if without:
+        note(f"{without} of {len(upright)} photos have no box of their class: they teach the class alone")
+
+    def dataset(shown: Iterable[_Shown]) -> Dataset:
+        targets = BoxTargets(tuple(_shares(one) for one in _in_order(shown)))
+        return replace(_dataset(shown, found.format), targets=targets)
+
+    training, validation = _by_side(upright)
+    return Sides(dataset(training), dataset(validation) if validation else None)
+
+
+def _masked_sides(shown: Sequence[_Shown], found: AnnotatedSet, data: Path, note: Callable[[str], None]) -> Sides:
+    """Photos with masks, or with outlines that masks are drawn from. Raises DatasetError where none has any."""
+    masked = [one for one in shown if _has_mask(one.annotated) and IGNORE not in one.annotated.labels]
+    if not masked:
+        raise DatasetError(
+            f"no photo of {data} has a mask or an outline: {found.found}.",
+            "Draw outlines, for example with Labelme, or train a classifier: leave the recipe or its fields out.",
+        )
+    if passed := len(shown) - len(masked):
+        note(f"passed over: {passed} photos without a mask or an outline")
+    classes = _mask_classes(found, masked)
+
+    def dataset(shown: Sequence[_Shown]) -> Dataset:
+        photos, sizes = tuple(one.annotated for one in shown), tuple(one.size for one in shown)
+        targets = MaskTargets(photos, sizes, classes, found)
+        return Dataset(
+            classes, tuple(one.photo for one in shown), (0,) * len(shown), format=found.format, targets=targets
+        )
+
+    training, validation = _by_side(_upright(masked, data, note))
+    return Sides(dataset(training), dataset(validation) if validation else None)
+
+
+def _has_mask(photo: AnnotatedPhoto) -> bool:
+    return photo.mask is not None or any(instance.shape is not None for instance in photo.instances)
+
+
+def _mask_classes(found: AnnotatedSet, masked: Sequence[_Shown]) -> tuple[str, ...]:
+    """Those that pixels can have. What no outline encloses is the background."""
+    if found.mask_classes:
+        return tuple(name for name in found.mask_classes if name != IGNORE)
+    labels = {each.label for one in masked for each in one.annotated.instances if each.shape is not None}
+    return (BACKGROUND, *sorted(labels - {IGNORE, BACKGROUND}))
+
+
+def _upright(shown: Sequence[_Shown], data: Path, note: Callable[[str], None]) -> list[_Shown]:
+    """Those whose annotations fit their photos, turned as the photos are, with the photos' sizes.
+
+    Notes the others. Raises DatasetError where they are too many.
+    """
+    fitting: list[_Shown] = []
+    problems: list[Problem] = []
+    for one in shown:
+        photo = one.annotated
+        try:
+            file = photo.photo.read()
+            turned = upright(photo, file)
+            stored_sides = stored_size(file, photo.photo.name)
+            is_turned = stored_orientation(file, photo.photo.name) > 4
+        except (ImageError, DatasetError) as error:
+            problems.append(Problem(photo.origin, error.message, error.hint))
+            continue
+        size = stored_sides[::-1] if is_turned else stored_sides
+        fitting.append(replace(one, annotated=turned, size=size))
+    _check_problems(problems, len(fitting), data, note)
+    return fitting
+
+
+def _shares(one: _Shown) -> np.ndarray:
+    """The boxes of the photo's class as shares of its sides, (objects, 4) float64."""
+    edges, labels = boxes(one.annotated, one.size)
+    own = [unicodedata.normalize("NFC", label) in one.classes for label in labels]
+    shares: np.ndarray = edges[np.array(own, bool)].astype(np.float64) / np.array([*one.size, *one.size])
+    return shares
+
+
+def _by_side(shown: Sequence[_Shown]) -> tuple[list[_Shown], list[_Shown]]:
+    """Those to train on, and those to validate on."""
+    return (
+        [one for one in shown if VALIDATION not in one.splits],
+        [one for one in shown if VALIDATION in one.splits],
+    )
+
+
+def _detect(data: Path, wanted: str | None, task: Task) -> Detection | None:
     """The annotations to read; None where there are none, or the classes are told by folders.
 
     Where no file has the suffix of annotations no format is asked, most of which would open files to find out.
@@ -88,6 +203,8 @@ def _detect(data: Path, wanted: str | None) -> Detection | None:
     if wanted is not None:
         return None if wanted == "folders" else formats.detect(data, wanted)
     is_folder = stat.S_ISDIR(data.stat().st_mode)
+    if task == "segment":
+        return formats.detect(data)
     if not (_has_annotations(data) if is_folder else data.name.lower().endswith(SUFFIXES)):
         return None
     try:
@@ -103,14 +220,13 @@ def _has_annotations(folder: Path) -> bool:
     return any(name.lower().endswith(SUFFIXES) for _, names in walk(folder) for name in names)
 
 
-def _check_problems(found: AnnotatedSet, data: Path, note: Callable[[str], None]) -> None:
-    """Tells the problems. Raises DatasetError where they are too many."""
-    problems = found.problems
+def _check_problems(problems: Sequence[Problem], fine: int, data: Path, note: Callable[[str], None]) -> None:
+    """Tells the problems. Raises DatasetError where they are too many beside `fine` annotations without one."""
     for problem in problems[:MOST_TOLD]:
         note(printable(f"left out: {problem.message}"))
     if len(problems) > MOST_TOLD:
         note(f"left out: {len(problems) - MOST_TOLD} more; all of them: verydeep data check {printable(str(data))}")
-    total = len(problems) + len(found.photos)
+    total = len(problems) + fine
     if len(problems) > MOST_PROBLEMS * total:
         raise DatasetError(
             f"{len(problems)} of {total} annotations cannot be read, more than {MOST_PROBLEMS:.0%}: "
@@ -136,7 +252,12 @@ def _one_shown(annotated: AnnotatedPhoto) -> _Shown:
     is_ignored = IGNORE in annotated.labels or (IGNORE in named and not classes)
     splits = frozenset([annotated.split] if annotated.split else [])
     return _Shown(
-        stored(annotated.photo), (annotated.origin,), frozenset() if is_ignored else classes, splits, is_ignored
+        stored(annotated.photo),
+        (annotated.origin,),
+        frozenset() if is_ignored else classes,
+        splits,
+        is_ignored,
+        annotated,
     )
 
 
@@ -155,7 +276,15 @@ def _joined(one: _Shown, other: _Shown) -> _Shown:
         )
     is_ignored = one.is_ignored or other.is_ignored
     classes = frozenset() if is_ignored else one.classes | other.classes
-    return replace(one, origins=origins, classes=classes, splits=splits, is_ignored=is_ignored)
+    objects = (*one.annotated.instances, *(each for each in other.annotated.instances))
+    annotated = replace(
+        one.annotated,
+        labels=tuple(dict.fromkeys((*one.annotated.labels, *other.annotated.labels))),
+        instances=tuple(dict.fromkeys(objects)),
+        mask=one.annotated.mask or other.annotated.mask,
+        size=one.annotated.size or other.annotated.size,
+    )
+    return _Shown(one.photo, origins, classes, splits, is_ignored, annotated)
 
 
 def _place(photo: StoredPhoto) -> tuple[tuple[bool, str], ...]:
@@ -193,16 +322,20 @@ def _tell_passed_over(shown: Sequence[_Shown], found: AnnotatedSet, note: Callab
 
 def _dataset(shown: Iterable[_Shown], format: str) -> Dataset:
     """The photos class by class, as in class folders."""
-    named = [(label, one.photo) for one in shown for label in one.classes]
+    named = [(label, one.photo) for one in _in_order(shown) for label in one.classes]
     classes = tuple(sorted({label for label, _ in named}))
     positions = {label: position for position, label in enumerate(classes)}
-    named.sort(key=lambda pair: positions[pair[0]])  # within a class, the order stays
     return Dataset(
         classes,
         tuple(photo for _, photo in named),
         tuple(positions[label] for label, _ in named),
         format=format,
     )
+
+
+def _in_order(shown: Iterable[_Shown]) -> list[_Shown]:
+    """By their class, of which each has one; within a class, the order stays."""
+    return sorted(shown, key=lambda one: tuple(one.classes))
 
 
 def _short(photo: StoredPhoto, root: Path) -> str:

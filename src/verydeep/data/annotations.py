@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeGuard
 from verydeep.data.untrusted import read_json
 from verydeep.errors import DataError, DatasetError, ImageError, printable
 from verydeep.image.decode import Limits, read_file
-from verydeep.nouns import Photo as Photo  # noqa: PLC0414, the formats take it from here
+from verydeep.nouns import Photo
 
 IGNORE = "__ignore__"  # the label of pixels, and of photos, that teach nothing (Labelme's name for it)
 BACKGROUND = "_background_"  # the label of pixels that show no object (Labelme's name for it)

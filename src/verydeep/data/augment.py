@@ -88,9 +88,8 @@ def augment(
     if margin := augmentation.margin(width, height):
         photo = photo[_mirrored(height, margin)[:, None], _mirrored(width, margin)]
     out = np.empty((crop, crop, 3), np.uint8) if out is None else out
-    box = (_area_box if augmentation.areas else _scale_box)(width, height, augmentation, numbers)
-    pixels = _cut(photo, box, crop)
-    is_mirrored = augmentation.flip and numbers[4] < 0.5
+    pixels = _cut(photo, _box(width, height, augmentation, numbers), crop)
+    is_mirrored = _is_mirrored(augmentation, numbers)
     if is_mirrored:
         pixels = pixels[:, ::-1]
     if augmentation.trivial_augment:
@@ -107,7 +106,40 @@ def augment(
     return out
 
 
+@dataclass(frozen=True)
+class View:
+    """The part of a photo that a picture shows: the edges of the crop as shares of the photo's width and height."""
+
+    left: float = 0.0
+    top: float = 0.0
+    right: float = 1.0
+    bottom: float = 1.0
+    is_mirrored: bool = False
+
+
+def view_of(width: int, height: int, augmentation: Augmentation, numbers: Sequence[float]) -> View:
+    """What `augment` shows of a photo of that size with the same numbers. With a border, edges may lie in it."""
+    left, top, right, bottom = _box(width, height, augmentation, numbers)
+    margin = augmentation.margin(width, height)
+    return View(
+        (left - margin) / width,
+        (top - margin) / height,
+        (right - margin) / width,
+        (bottom - margin) / height,
+        _is_mirrored(augmentation, numbers),
+    )
+
+
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels of the photo
+
+
+def _box(width: int, height: int, augmentation: Augmentation, numbers: Sequence[float]) -> Box:
+    """The crop. With a border, in the pixels of the photo with its border."""
+    return (_area_box if augmentation.areas else _scale_box)(width, height, augmentation, numbers)
+
+
+def _is_mirrored(augmentation: Augmentation, numbers: Sequence[float]) -> bool:
+    return augmentation.flip and numbers[4] < 0.5
 
 
 def _scale_box(width: int, height: int, augmentation: Augmentation, numbers: Sequence[float]) -> Box:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from verydeep.architecture import Task
 from verydeep.data.reading import REPLACE
 from verydeep.data.walk import cannot_read, walk
 from verydeep.errors import DatasetError, ImageError
@@ -27,6 +28,7 @@ from verydeep.nouns import Preprocessing, StoredPhoto
 
 if TYPE_CHECKING:
     from verydeep.data.annotated import Sides
+    from verydeep.data.picture_targets import Targets
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 VALIDATION_FOLDERS = ("val", "valid", "validation", "test")
@@ -41,9 +43,10 @@ class Dataset:
 
     classes: tuple[str, ...]  # sorted by the name of their folder
     paths: tuple[StoredPhoto, ...]
-    labels: tuple[int, ...]  # positions in `classes`, one a photo
+    labels: tuple[int, ...]  # positions in `classes`, one a photo; all 0 where every pixel has a class of its own
     others: Mapping[str, int] = field(default_factory=dict, compare=False)  # passed-over files beside them, by suffix
     format: str = field(default="folders", compare=False)  # of `formats.FORMATS`: what they were read from
+    targets: "Targets | None" = field(default=None, compare=False)  # boxes or masks, where these are taught, too
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -56,7 +59,12 @@ class Dataset:
     def take(self, positions: Iterable[int]) -> "Dataset":
         """The photos at these positions, the classes unchanged."""
         chosen = list(positions)
-        return replace(self, paths=tuple(self.paths[i] for i in chosen), labels=tuple(self.labels[i] for i in chosen))
+        return replace(
+            self,
+            paths=tuple(self.paths[i] for i in chosen),
+            labels=tuple(self.labels[i] for i in chosen),
+            targets=self.targets and self.targets.take(chosen),
+        )
 
     def relabeled(self, classes: tuple[str, ...]) -> "Dataset":
         """The same photos labelled by position in `classes`, a model's: classes are matched by name.
@@ -70,7 +78,10 @@ class Dataset:
                 "Rename them, or leave those classes out.",
             )
         positions = [classes.index(name) for name in self.classes]
-        return replace(self, classes=classes, labels=tuple(positions[label] for label in self.labels))
+        targets = self.targets and self.targets.relabeled(classes)
+        if targets and targets.are_of_pixels:
+            return replace(self, classes=classes, targets=targets)
+        return replace(self, classes=classes, labels=tuple(positions[label] for label in self.labels), targets=targets)
 
 
 @dataclass(frozen=True)
@@ -95,11 +106,12 @@ class Splits:
         )
 
     def fingerprint(self) -> str:
-        """Changes with any photo's name, class or side; not where the folder moves or a photo's content changes."""
+        """Changes with a photo's name, class, box or side; not where the folder moves or a photo's content changes."""
         digest = hashlib.blake2b(digest_size=16)
         for side in (self.training, self.validation):
-            for path, label in zip(side.paths, side.labels, strict=True):
-                digest.update(f"{label}/{file_name(path)}\0".encode(errors="surrogatepass"))
+            for position, (path, label) in enumerate(zip(side.paths, side.labels, strict=True)):
+                told = f"/{side.targets.told(position)}" if side.targets else ""
+                digest.update(f"{label}/{file_name(path)}{told}\0".encode(errors="surrogatepass"))
             digest.update(b"\0")
         return digest.hexdigest()
 
@@ -110,14 +122,17 @@ def open_splits(
     format: str | None = None,
     root: str | Path | None = None,
     note: Callable[[str], None] = lambda _: None,
+    *,
+    task: Task = "classify",
 ) -> Splits:
     """The photos to train on and to validate on, a fifth of each class drawn where nothing tells the latter.
 
     format: a name of `formats.FORMATS`; by default it is found out. root: the folder that annotations may name photos
     in; `data` unless given. note: is told, a line each, which annotations are read and what of them is left out.
+    task: what is to be learnt; for "localize" and "segment" annotations have boxes or masks.
     Raises DatasetError, and UsageError on a format or a root that there is not.
     """
-    if (sides := _annotated(Path(data), format, root, note)) is None:
+    if (sides := _annotated(Path(data), format, root, note, task)) is None:
         return _class_folders(data, seed)
     return splits_of(sides, data, seed)
 
@@ -142,6 +157,8 @@ def open_validation(
     format: str | None = None,
     root: str | Path | None = None,
     note: Callable[[str], None] = lambda _: None,
+    *,
+    task: Task = "classify",
 ) -> tuple[Dataset, str]:
     """The photos to evaluate on, and which they are in words. Raises as `open_splits`, whose arguments it takes.
 
@@ -149,7 +166,7 @@ def open_validation(
     that seed drew, or all.
     """
     all_of_them = "all photos of the folder"
-    if (sides := _annotated(Path(data), format, root, note)) is not None:
+    if (sides := _annotated(Path(data), format, root, note, task)) is not None:
         photos, validation = sides
         if validation is not None:
             return validation, "the photos that are told to validate on"
@@ -164,13 +181,22 @@ def open_validation(
     return photos, all_of_them
 
 
-def _annotated(data: Path, format: str | None, root: str | Path | None, note: Callable[[str], None]) -> "Sides | None":
-    """What annotations say; None where class folders do, or where there is nothing."""
+def _annotated(
+    data: Path, format: str | None, root: str | Path | None, note: Callable[[str], None], task: Task
+) -> "Sides | None":
+    """What annotations say; None where class folders do, or where there is nothing. Raises DatasetError."""
     from verydeep.data.annotated import open_sides  # which needs this module, and is not needed for class folders
 
     if not _mode(data):
         return None
-    return open_sides(data, format, root, note)
+    sides = open_sides(data, format, root, note, task)
+    if sides is None and task in ("localize", "segment"):
+        what = "box around an object" if task == "localize" else "mask or outline"
+        raise DatasetError(
+            f"{data} has no annotations that tell a {what}; this network is to learn them.",
+            "Draw them, for example with Labelme, or train a classifier: leave the recipe or its fields out.",
+        )
+    return sides
 
 
 def _class_folders(folder: str | Path, seed: int) -> Splits:
@@ -251,15 +277,18 @@ def open_folder(folder: str | Path) -> Dataset:
 def split(dataset: Dataset, seed: int) -> Splits:
     """Draws VALIDATION_SHARE of each class to validate on. Raises DatasetError where a class has one photo only.
 
+    Where every pixel has a class of its own, of all photos.
+
     Where a photo goes follows from the seed, its class and its file name alone: a photo more or less in the folder
     leaves nearly all others where they were.
     """
     _check_trainable(dataset)
-    members: list[list[int]] = [[] for _ in dataset.classes]
+    classes = dataset.classes if not (dataset.targets and dataset.targets.are_of_pixels) else ("photos",)
+    members: list[list[int]] = [[] for _ in classes]
     for position, label in enumerate(dataset.labels):
         members[label].append(position)
     validation: set[int] = set()
-    for name, positions in zip(dataset.classes, members, strict=True):
+    for name, positions in zip(classes, members, strict=True):
         if len(positions) < 2:
             raise DatasetError(
                 f"class {name!r} has {len(positions)} photo; expected one to train on and one to validate on.",

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from verydeep import machine
-from verydeep.data.augment import Augmentation, augment, picture_numbers, random_generator
+from verydeep.data.augment import Augmentation, augment, picture_numbers, random_generator, view_of
 from verydeep.data.cache import PhotoCache
 from verydeep.data.datasets import Dataset
 from verydeep.data.reading import REPLACE, check_lasting, read_training_photo
@@ -42,10 +42,12 @@ class Batch:
     images: Tensor  # (n, crop, crop, 3) uint8 RGB
     labels: Tensor  # (n,) int64
     failures: tuple[str, ...]  # what is wrong with each photo that could not be read
+    targets: Tensor | None = None  # (n, ...): what `Dataset.targets` teach of each picture
 
     def pin_memory(self) -> "Batch":
         """The loader calls it where the batch goes to a GPU: from pinned memory it travels beside the computing."""
-        return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
+        targets = None if self.targets is None else self.targets.pin_memory()
+        return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory(), targets=targets)
 
 
 def steps_per_epoch(photos: int, batch_size: int) -> int:
@@ -192,29 +194,47 @@ class _Batches(TorchDataset[Batch | _NoBatch]):
         augmentation = self.augmentations[epoch]
         images = np.empty((len(places), augmentation.crop, augmentation.crop, 3), np.uint8)
         labels: list[int] = []
+        targets: list[np.ndarray] = []
         failures: list[str] = []
         numbers = picture_numbers(self.seed, epoch, places)
         for position, row, image in zip(positions, numbers, images, strict=True):
-            found = self._readable(position, failures)
+            found = self._readable(position, failures, augmentation, row)
             if isinstance(found, _NoBatch):
                 return found
-            photo, chosen = found
+            photo, chosen, target = found
             augment(photo, augmentation, row, out=image)
             labels.append(self.dataset.labels[chosen])
-        return Batch(torch.from_numpy(images), torch.tensor(labels), tuple(failures))
+            targets += [] if target is None else [target]
+        taught = torch.from_numpy(np.stack(targets)) if targets else None
+        return Batch(torch.from_numpy(images), torch.tensor(labels), tuple(failures), taught)
 
-    def _readable(self, position: int, failures: list[str]) -> tuple[np.ndarray, int] | _NoBatch:
-        """The photo at a position or its next neighbour that can be read, and where that is; notes the others."""
+    def _readable(
+        self, position: int, failures: list[str], augmentation: Augmentation, numbers: Sequence[float]
+    ) -> tuple[np.ndarray, int, np.ndarray | None] | _NoBatch:
+        """The photo at a position or its next neighbour that can be read, where that is, and what its picture teaches.
+
+        Notes the others.
+        """
         known = len(failures)
         for neighbour in range(min(len(self.dataset), _MOST_NEIGHBOURS)):
             chosen = (position + neighbour) % len(self.dataset)
             try:
-                return self._read(chosen), chosen
+                photo = self._read(chosen)
+                return photo, chosen, self._target(chosen, photo, augmentation, numbers)
             except StorageError as error:
                 return error
-            except ImageError as error:
+            except (ImageError, DatasetError) as error:
                 failures.append(str(error))
         return DatasetError(f"{len(failures) - known} photos in a row cannot be read: {failures[known]}", REPLACE)
+
+    def _target(
+        self, position: int, photo: np.ndarray, augmentation: Augmentation, numbers: Sequence[float]
+    ) -> np.ndarray | None:
+        if self.dataset.targets is None:
+            return None
+        height, width = photo.shape[:2]
+        view = view_of(width, height, augmentation, numbers)
+        return self.dataset.targets.of(position, view, augmentation.crop)
 
     def _read(self, position: int) -> np.ndarray:
         path = self.dataset.paths[position]

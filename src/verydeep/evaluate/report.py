@@ -76,6 +76,30 @@ class Report:
     def top1(self) -> Proportion:
         return self._top(1)
 
+    @property
+    def score(self) -> float:
+        """What the model is judged by: top-1."""
+        return self.top1.successes / self.n
+
+    @property
+    def headline(self) -> str:
+        """Top-1 with its interval and its terms."""
+        return f"top-1 {self.top1.value:.1%} ({self._interval}, n = {self.n}; {self.protocol})"
+
+    @property
+    def lead(self) -> tuple[str, ...]:
+        """Top-1 alone, and the rest of the sentence."""
+        return f"{self.top1.value:.1%}", f"of {self.n:,} validation photos recognised (top-1; {self._interval})"
+
+    @property
+    def _interval(self) -> str:
+        low, high = self.top1.interval
+        return f"95 % interval {low:.1%} to {high:.1%}"
+
+    def summary(self) -> dict[str, Any]:
+        """As a model file has it."""
+        return {"protocol": self.protocol, "n": self.n, "top1": self.top1.to_dict()}
+
     @cached_property
     def top5(self) -> Proportion | None:
         """None for five classes or fewer, where every answer would be right."""

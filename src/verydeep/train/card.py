@@ -1,7 +1,7 @@
 """The model card: what a model is, what it was trained on and how well it does, for the folder of its run."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from verydeep.accounting import account_layers, total
 from verydeep.errors import printable
@@ -10,13 +10,21 @@ from verydeep.evaluate.report import Proportion
 from verydeep.train.recipe import Recipe
 from verydeep.weights import ModelInfo
 
+if TYPE_CHECKING:
+    from verydeep.train.tasks import Validation
 
-def model_card(info: ModelInfo, report: Report, recipe: Recipe, metrics: Sequence[Mapping[str, float]]) -> str:
-    """Markdown. Every accuracy in it names its protocol, n and a 95 % interval."""
+
+def model_card(
+    info: ModelInfo,
+    report: "Validation",
+    recipe: Recipe,
+    metrics: Sequence[Mapping[str, float]],
+    details: Sequence[str] = (),
+) -> str:
+    """Markdown. Every accuracy in it names its protocol, n and a 95 % interval. details: lines on how well it does."""
     crop = info.preprocessing.crop
     totals = total(account_layers(info.architecture, (crop, crop)))
     origin = info.origin
-    low, high = report.top1.interval
     lines = [
         f"# {info.architecture.name} for {len(info.classes)} classes",
         "",
@@ -24,8 +32,7 @@ def model_card(info: ModelInfo, report: Report, recipe: Recipe, metrics: Sequenc
         "",
         "| | |",
         "|---|---|",
-        f"| top-1 of validation | {report.top1.value:.1%} (95 % interval {low:.1%} to {high:.1%}, n = {report.n}) |",
-        f"| protocol | {report.protocol} |",
+        f"| validation | {report.headline} |",
         f"| parameters | {totals.parameters:,} |",
         f"| multiply-adds a photo (at {crop} pixels) | {totals.macs:,} |",
         f"| trained on | {origin['photos']:,} photos of {_text(origin['data'])}, at {recipe.sizes_in_words} |",
@@ -35,15 +42,7 @@ def model_card(info: ModelInfo, report: Report, recipe: Recipe, metrics: Sequenc
         f"| made by | {origin['program']} on {origin['date']}, {origin['precision']} on {_text(origin['machine'])} |",
         *[f"| {name} | {_text(origin[name])} |" for name in ("source", "licence") if name in origin],
         "",
-        "## Class by class",
-        "",
-        "| class | recognised | of photos said to be it, right |",
-        "|---|---|---|",
-        *[f"| {_text(row.label)} | {share(row.recall)} | {share(row.precision)} |" for row in report.class_rows],
-        "",
-        "## How sure it is",
-        "",
-        confidence(info, report),
+        *details,
         "",
         "## Use it",
         "",

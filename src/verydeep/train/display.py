@@ -78,11 +78,11 @@ class Display:
             left = self._left(epoch + (step + 1) / steps)
             self.note(f"epoch {epoch + 1}/{len(self._costs)}  step {step + 1}/{steps}  {status}  {left}")
 
-    def epoch(self, row: Mapping[str, float]) -> None:
-        """An epoch is done: what was measured, as METRICS_FILE has it."""
+    def epoch(self, row: Mapping[str, float], metric: str = "top1", in_words: str = "top-1") -> None:
+        """An epoch is done: what was measured, as METRICS_FILE has it. metric: what validation is judged by."""
         left = self._left(row["epoch"])
         self.note(
-            f"epoch {row['epoch']}/{len(self._costs)}: validation top-1 {row['validation_top1']:.1%}, "
+            f"epoch {row['epoch']}/{len(self._costs)}: validation {in_words} {row[f'validation_{metric}']:.1%}, "
             f"loss {row['validation_loss']:.3f}; training loss {row['loss']:.3f}, "
             f"{row['photos_per_second']:.0f} photos/s{f', {left}' if left else ''}"
         )

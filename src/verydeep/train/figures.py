@@ -42,19 +42,24 @@ def loss_figure(metrics: Rows, floor: float) -> str:
     return _svg(draw, "loss", "Training and validation loss by epoch", "epoch")
 
 
-def top1_figure(metrics: Rows, n: int) -> str:
-    """Validation top-1 by epoch, with its 95 % interval for n photos."""
+def score_figure(metrics: Rows, metric: str, in_words: str, n: int | None) -> str:
+    """What validation is judged by, by epoch; where that is a share of n photos, with its 95 % interval.
+
+    metric: "top1" is "validation_top1" in the rows. in_words: what to call it.
+    """
+    key = f"validation_{metric}"
 
     def draw(axes: "Axes") -> None:
-        epochs = [row["epoch"] for row in metrics]
-        bounds = [wilson_interval(round(row["validation_top1"] * n), n) for row in metrics]
-        low, high = np.transpose(bounds)
-        axes.fill_between(epochs, low, high, color=_COLORS["validation"], alpha=0.2, linewidth=0, label="95 % interval")
-        _curve(axes, metrics, "validation_top1", "validation")
+        if n is not None:
+            bounds = [wilson_interval(round(row[key] * n), n) for row in metrics]
+            low, high = np.transpose(bounds)
+            color, epochs = _COLORS["validation"], [row["epoch"] for row in metrics]
+            axes.fill_between(epochs, low, high, color=color, alpha=0.2, linewidth=0, label="95 % interval")
+        _curve(axes, metrics, key, "validation")
         axes.yaxis.set_major_formatter("{x:.0%}")
         axes.legend(frameon=False, loc="lower right")
 
-    return _svg(draw, "top1", "Validation top-1 by epoch", "epoch")
+    return _svg(draw, metric, f"Validation {in_words} by epoch", "epoch")
 
 
 def rate_figure(metrics: Rows, is_log: bool) -> str:

@@ -4,7 +4,6 @@ import json
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
@@ -12,10 +11,8 @@ import verydeep
 from verydeep import machine
 from verydeep.data.datasets import Dataset, Splits, inputs_of_some
 from verydeep.errors import ModelFileError
-from verydeep.evaluate import Report, calibrate, evaluate
 from verydeep.files import atomic_write
 from verydeep.nouns import Weights
-from verydeep.outputs.classify import posteriors
 from verydeep.runtime.ranges import measure_ranges
 from verydeep.runtime.torch_engine import TorchEngine
 from verydeep.train.card import model_card
@@ -25,6 +22,7 @@ from verydeep.train.learning_curve import CURVE_FILE, LearningCurve
 from verydeep.train.recipe import Recipe
 from verydeep.train.report import write_report
 from verydeep.train.run import RECIPE_FILE, Run
+from verydeep.train.tasks import Validation, task_named
 from verydeep.weights import ModelInfo, write_model
 from verydeep.weights.files import MODEL_FILE
 
@@ -40,12 +38,14 @@ def validate(
     *,
     inputs: KeptInputs | None = None,
     on_progress: Callable[[int], None] = lambda photos: None,
-) -> Report:
+) -> Validation:
     """What `verydeep evaluate` would say of these weights: the same engine, preprocessing and protocol."""
     architecture = recipe.architecture(len(photos.classes))
     engine = TorchEngine(architecture, weights, device=device)
     info = ModelInfo(architecture, photos.classes, recipe.preprocessing)
-    return evaluate(engine, info, photos, conditions="float32, engine torch", inputs=inputs, on_progress=on_progress)
+    return task_named(architecture.task).validate(
+        engine, info, photos, conditions="float32, engine torch", inputs=inputs, on_progress=on_progress
+    )
 
 
 def finish(
@@ -56,10 +56,10 @@ def finish(
     device: str,
     *,
     curve: LearningCurve | None = None,
-    validation: Report | None = None,
+    validation: Validation | None = None,
     inputs: KeptInputs | None = None,
     on_progress: Callable[[int], None] = lambda photos: None,
-) -> Report:
+) -> Validation:
     """Writes the model, its card and its report; returns the validation of the very numbers that are in the file.
 
     curve: what fewer photos would have taught it. validation: that of the folds, where `splits` has no photos for one.
@@ -69,7 +69,8 @@ def finish(
     kept = _as_saved(run, weights)
     if validation is None:
         validation = validate(recipe, kept, splits.validation, device, inputs=inputs, on_progress=on_progress)
-    report = _calibrated(validation)
+    task = task_named(recipe.task)
+    report = task.calibrated(validation)
     origin = {
         "program": f"verydeep {verydeep.__version__}, {machine.commit()}",
         "command": shlex.join(run.command),
@@ -79,7 +80,7 @@ def finish(
         **({"start": run.start.origin_of_made} if run.start else {}),
         "photos": len(splits.training),
         "drawn_validation_seed": recipe.seed if splits.is_drawn else None,
-        "validation": {"protocol": report.protocol, "n": report.n, "top1": report.top1.to_dict()},
+        "validation": report.summary(),
         "precision": progress.precision,
         "machine": f"{machine.processor()}, {machine.cores()} cores, {device}",
         "versions": machine.versions("torch", "numpy", "pillow"),
@@ -89,7 +90,7 @@ def finish(
     architecture = recipe.architecture(len(classes))
     info = ModelInfo(architecture, classes, recipe.preprocessing, report.calibration, origin, ranges)
     write_model(run.folder / MODEL_FILE, info, kept, recipe.save_as)
-    atomic_write(run.folder / CARD_FILE, model_card(info, report, recipe, run.metrics()))
+    atomic_write(run.folder / CARD_FILE, model_card(info, report, recipe, run.metrics(), task.card(info, report)))
     notes = [f"left out: {message}" for message in progress.unreadable]
     if progress.rollbacks:
         notes.append(f"went back to a saved state {progress.rollbacks} times, at half the learning rate each time")
@@ -104,13 +105,6 @@ def _ranges(recipe: Recipe, weights: Weights, photos: Dataset, device: str) -> d
     architecture = recipe.architecture(len(photos.classes))
     engine = TorchEngine(architecture, weights, device=device)
     return measure_ranges(architecture, engine, inputs_of_some(photos, recipe.preprocessing, PHOTOS_FOR_RANGES))
-
-
-def _calibrated(report: Report) -> Report:
-    """The same evaluation, the confidence fitted to its own photos."""
-    assert report.logits is not None  # the centre protocol looks at each photo once
-    calibration = calibrate(report.logits, report.labels)
-    return replace(report, calibration=calibration, posteriors=posteriors(report.logits, calibration.temperature))
 
 
 def _as_saved(run: Run, weights: Weights) -> Weights:

@@ -24,6 +24,7 @@ from verydeep.train.learning_curve import CURVE_FILE, LearningCurve
 from verydeep.train.loop import begin, train
 from verydeep.train.recipe import Recipe
 from verydeep.train.run import RECIPE_FILE, Run, create_run, open_run
+from verydeep.train.tasks import Validation
 
 FOLDS_FOLDER = "folds"
 SHARED_BYTES = 256 << 20  # of features: more are made anew in each fold, not copied for it
@@ -54,7 +55,7 @@ def train_folds(
             display = make_display()
             display.note(f"fold {number + 1} of {run.folds}")
             try:
-                reports.append(train(one, of_fold, display, device, features=shared and shared.take(others)))
+                reports.append(_report(train(one, of_fold, display, device, features=shared and shared.take(others))))
             finally:
                 display.close()
             metrics.append(one.metrics())
@@ -63,13 +64,18 @@ def train_folds(
         display = make_display()
         display.note(f"the model to keep, trained on all {len(photos)} photos")
         try:
-            return train(run, whole, display, device, logs, held_out=found), found
+            return _report(train(run, whole, display, device, logs, held_out=found)), found
         finally:
             display.close()
 
 
 def check_folds(recipe: Recipe) -> None:
-    """Raises UsageError on what asks the last model for a validation of its own."""
+    """Raises UsageError on what asks the last model for a validation of its own, and on other tasks than classes."""
+    if recipe.task != "classify":
+        raise UsageError(
+            f"--folds is for classifiers; this recipe's network is to {recipe.task}.",
+            "Train without --folds: a fifth of the photos validates.",
+        )
     if recipe.early_stopping or recipe.schedule == "plateau":
         asked = "early_stopping" if recipe.early_stopping else "schedule=plateau"
         raise UsageError(
@@ -138,6 +144,11 @@ def _prepare(
     finally:
         display.close()
     return chosen, features if features and features.values.nbytes <= SHARED_BYTES else None
+
+
+def _report(validation: Validation) -> Report:
+    assert isinstance(validation, Report)  # check_folds has looked
+    return validation
 
 
 def _fold(run: Run, recipe: Recipe, number: int) -> Run:

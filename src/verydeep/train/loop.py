@@ -8,13 +8,15 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812, torch's own custom
 from torch import Tensor
 
 from verydeep import machine
+from verydeep.architecture import Architecture
 from verydeep.data.cache import PhotoCache, open_cache
 from verydeep.data.datasets import Splits, check_readable, inputs_of_some
 from verydeep.data.loader import (
@@ -58,6 +60,7 @@ from verydeep.train.precision import autocast, choose_precision
 from verydeep.train.recipe import Recipe, Stage
 from verydeep.train.run import Run
 from verydeep.train.start import Start, describe_start, load_start
+from verydeep.train.tasks import Task, Validation, task_named
 from verydeep.train.watchdog import STACKS_FILE, Watchdog
 from verydeep.weights import ModelInfo
 
@@ -100,7 +103,7 @@ def train(
     *,
     features: Features | None = None,
     held_out: HeldOut | None = None,
-) -> Report:
+) -> Validation:
     """Trains until the recipe's end, from where the run's folder stands, and writes the model into it.
 
     logs: names of `train.logs` besides metrics.jsonl. features: of the training photos, for a stage that learns from
@@ -201,27 +204,23 @@ def begin(recipe: Recipe, splits: Splits, device: torch.device, start: Start | N
     )
     if has_room_to_keep(recipe, network.architecture, device, precision, progress.micro_batch):
         machine.keep_freed_memory()
-    weights = torch.tensor(balanced_weights(splits.training.counts()), device=device)
+    weights = task_named(recipe.task).class_weights(recipe, splits.training)
     return State(
         network,
         make_optimizer(network, recipe),
         AveragedWeights(network, recipe.ema_decay),
         progress,
-        class_weights=weights if recipe.class_weights == "balanced" else None,
+        class_weights=None if weights is None else torch.tensor(weights, device=device),
     )
-
-
-def balanced_weights(counts: Sequence[int]) -> list[float]:
-    """What each class's photos count in the loss, so that all classes count alike; over the photos the mean is 1."""
-    present = sum(count > 0 for count in counts)
-    return [sum(counts) / (present * count) if count else 0.0 for count in counts]
 
 
 def _learn(session: Session, log: Log) -> None:
     """Epoch after epoch, to the recipe's end."""
     recipe, state = session.run.recipe, session.state
-    counts = session.splits.training.counts()
-    stuck = StuckLoss(recipe, counts if state.class_weights is None else [1] * len(counts))
+    stuck = None
+    if recipe.task == "classify":  # of the other losses it is not known what they are where nothing is learnt
+        counts = session.splits.training.counts()
+        stuck = StuckLoss(recipe, counts if state.class_weights is None else [1] * len(counts))
     while not _is_over(recipe, state.progress):
         stage = recipe.stage_of(state.progress.epoch)
         try:
@@ -328,7 +327,9 @@ def _learning_curve(session: Session) -> LearningCurve | None:
         )
 
 
-def _learn_epoch(session: Session, batches: Iterator[Batch | FeatureBatch], stuck: StuckLoss, spike: LossSpike) -> None:
+def _learn_epoch(
+    session: Session, batches: Iterator[Batch | FeatureBatch], stuck: StuckLoss | None, spike: LossSpike
+) -> None:
     """Every photo once; one that cannot be read is replaced by its neighbour."""
     recipe, state, display = session.run.recipe, session.state, session.display
     photos = len(session.splits.training)
@@ -365,7 +366,8 @@ def _learn_epoch(session: Session, batches: Iterator[Batch | FeatureBatch], stuc
         )
         losses = state.progress.losses
         display.step(progress.epoch, progress.batch, steps, float(np.mean(losses[-50:])), len(batch.labels))
-        for advice in (stuck.add(losses[-1], spread), spike.add(progress.step, losses[-1], size)):
+        stuck_advice = stuck.add(losses[-1], spread) if stuck else None
+        for advice in (stuck_advice, spike.add(progress.step, losses[-1], size)):
             if advice:
                 display.note(advice)
         if time.monotonic() - session.saved >= session.seconds_between_saves:
@@ -385,17 +387,20 @@ def learn_batch(
     """One step: forward and backward, in parts where the batch does not fit into memory, then update and average.
 
     rate: the learning rate. random: for mixing the photos. alive: is called after each part. Returns
-    `guards.spread_of` the answers. The step is taken whole or not at all: where it raises, the state is as before. Only
-    an error in the midst of the update leaves it half done; the interruption raises no Stopped after that, so that it
-    is not saved. Raises NonFiniteError where the loss or a gradient is not finite, TrainingError where memory is short.
+    `guards.spread_of` the answers, 0 where these are no scores of classes. The step is taken whole or not at all: where
+    it raises, the state is as before. Only an error in the midst of the update leaves it half done; the interruption
+    raises no Stopped after that, so that it is not saved. Raises NonFiniteError where the loss or a gradient is not
+    finite, TrainingError where memory is short.
     """
     optimizer, progress, architecture = state.optimizer, state.progress, state.network.architecture
+    task = task_named(architecture.task)
+    loss_of = partial(task.loss, recipe=recipe, class_weights=state.class_weights)
     network = state.network.after(batch.layer) if isinstance(batch, FeatureBatch) else state.network
     device = next(network.parameters()).device
     set_rate(optimizer, rate)
     kept = KeptBuffers(network)
     try:
-        prepared = _prepare(batch, recipe, architecture.classes, device)
+        prepared = _prepare(batch, recipe, architecture, task, device)
         images, targets = _mix(*prepared, recipe, random, has_pixels=isinstance(batch, Batch))
         parts = list(zip(images.split(progress.micro_batch), targets.split(progress.micro_batch), strict=True))
         optimizer.zero_grad()
@@ -403,9 +408,9 @@ def learn_batch(
         loss, logits = torch.zeros((), device=device), []
         for part in parts:
             share = len(part[0]) / len(images)
-            part_loss, part_logits = _backward(network, part, share, recipe, progress.precision, state.class_weights)
+            part_loss, part_logits = _backward(network, part, share, progress.precision, loss_of)
             loss += part_loss
-            logits.append(part_logits)
+            logits += [part_logits] if architecture.task == "classify" else []
             alive()
         if not math.isfinite(value := checked_loss(loss, network)):
             kept.restore()
@@ -426,30 +431,25 @@ def learn_batch(
         if is_out_of_memory(error):
             raise explain_memory(recipe, architecture, progress, device) from error
         raise
-    return float(spread_of(torch.cat(logits)))
+    return float(spread_of(torch.cat(logits))) if logits else 0.0
 
 
 def _seed_dropout(recipe: Recipe, progress: Progress) -> None:
     torch.manual_seed(recipe.seed * 1_000_003 + progress.step)
 
 
-def _backward(  # noqa: PLR0917, what a step has
+def _backward(
     network: Network | Tail,
     part: tuple[Tensor, Tensor],
     share: float,
-    recipe: Recipe,
     precision: str,
-    class_weights: Tensor | None,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
 ) -> tuple[Tensor, Tensor]:
     """Adds the gradients of a part of a batch, of which it is this share; its part of the loss, and its logits."""
     images, targets = part
     with autocast(images.device, precision):
         logits = network(images)
-    if class_weights is None:
-        loss = share * F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
-    else:  # of a photo, not of its smoothed target: what is smoothed stays even
-        losses = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing, reduction="none")
-        loss = share * (losses * (targets @ class_weights)).mean()
+    loss = share * loss_of(logits.float(), targets)
     loss.backward()
     return loss.detach(), logits.detach()
 
@@ -460,7 +460,8 @@ def _end_epoch(session: Session, log: Log) -> None:
     progress = state.progress
     size = recipe.sizes[progress.epoch]
     start = time.perf_counter()
-    loss, top1 = _validate_epoch(session, size)
+    task = task_named(recipe.task)
+    loss, score = _validate_epoch(session, size)
     row = {
         "epoch": progress.epoch + 1,
         "step": progress.step,
@@ -468,7 +469,7 @@ def _end_epoch(session: Session, log: Log) -> None:
         "learning_rate": _rate(recipe, replace(progress, batch=progress.batch - 1), progress.batch),
         "loss": float(np.mean(progress.losses)),
         "validation_loss": loss,
-        "validation_top1": top1,
+        f"validation_{task.metric}": score,
         "photos_per_second": len(photos) / progress.epoch_seconds,
         "seconds": progress.seconds,
         "training_seconds": progress.epoch_seconds,
@@ -487,24 +488,25 @@ def _end_epoch(session: Session, log: Log) -> None:
         epoch=progress.epoch + 1,
         batch=0,
         losses=[],
-        top1_history=[*progress.top1_history, top1],
+        top1_history=[*progress.top1_history, score],
         loss_history=[*progress.loss_history, loss],
         unreadable_validation=session.unreadable_validation.messages,
         epoch_seconds=0.0,
         waiting_seconds=0.0,
         saving_seconds=0.0,
     )
-    session.display.epoch(row)
+    session.display.epoch(row, task.metric, task.metric_in_words)
     if time.monotonic() - session.saved >= session.seconds_between_saves:
         _save(session)
 
 
 def _validate_epoch(session: Session, size: int) -> tuple[float, float]:
-    """Loss and top-1 of the averaged weights. size: of the epoch's pictures."""
+    """Loss and score of the averaged weights. size: of the epoch's pictures."""
     recipe, state = session.run.recipe, session.state
     if session.held_out:
         return session.held_out.at(state.progress.epoch + 1)
     with session.watchdog.phase("validation"):
+        report: Validation
         if session.features:
             report = _validate_features(session, state.average.network.after(session.features.layer))
         else:
@@ -519,7 +521,7 @@ def _validate_epoch(session: Session, size: int) -> tuple[float, float]:
     for message in session.unreadable_validation.note(failure.reason for failure in report.failures):
         session.display.note(f"left out: {message}")
     session.unreadable_validation.check()
-    return report.loss, report.top1.successes / report.n
+    return report.loss, report.score
 
 
 def _validate_features(session: Session, tail: Tail) -> Report:
@@ -635,12 +637,17 @@ def _rate(recipe: Recipe, progress: Progress, steps: int) -> float:
     return float(rate * rate_factor(progress.rollbacks))
 
 
-def _prepare(batch: Batch | FeatureBatch, recipe: Recipe, classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """A batch as what learns takes it: (n, 3, H, W) normalised pixels, channels last in memory, and (n, classes).
+def _prepare(
+    batch: Batch | FeatureBatch, recipe: Recipe, architecture: Architecture, task: Task[Any], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """A batch as what learns takes it: (n, 3, H, W) normalised pixels, channels last in memory, and the targets.
 
     Features are as they were, in float32.
     """
-    targets = F.one_hot(batch.labels.to(device, non_blocking=True), classes).float()
+    taught = (
+        batch.targets.to(device, non_blocking=True) if isinstance(batch, Batch) and batch.targets is not None else None
+    )
+    targets = task.targets(batch.labels.to(device, non_blocking=True), taught, architecture)
     if isinstance(batch, FeatureBatch):
         return batch.features.to(device).float(), targets
     preprocessing = recipe.preprocessing

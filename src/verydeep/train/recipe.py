@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from verydeep.architecture import Architecture, Head
+from verydeep.architecture import Architecture, Boxes, Head, Task
 from verydeep.data.augment import Augmentation
 from verydeep.errors import RecipeError
 from verydeep.nouns import Preprocessing
@@ -35,7 +35,9 @@ class Recipe:
     configuration: str = "A"
     batch_norm: bool = True
     width: float = 1.0  # multiplies the channels
-    head: Head = "gap"
+    head: Head = "gap"  # fc, gap; segnet: the class of each pixel; embedding: near where photos are alike
+    boxes: Boxes = "none"  # besides the class, where it is: single box, or one for each class
+    dimensions: int = 128  # of the embedding head
     input_size: int = 128  # pixels, the side of the pictures trained on
     initialization: Literal["he", "identity", "glorot", "paper"] = "he"
     initial_std: float | None = None  # of every weight, for initialization=paper: 0.01 unless set
@@ -153,8 +155,22 @@ class Recipe:
                 "the head conv is the dense view of fc, with the same weights; it is not trained by itself.",
                 "Train with head=fc, or with gap; `verydeep evaluate --protocol dense` takes the dense view.",
             )
+        self._check_task()
         self._check_stages()
         self._check_sizes()
+
+    def _check_task(self) -> None:
+        """What goes with boxes and masks, which move as the picture does."""
+        if self.task != "classify" and (self.mixup or self.cutmix):
+            which = "cutmix" if self.cutmix else "mixup"
+            raise RecipeError(f"{which} goes with a classifier only.", f"Set {which}=0.")
+        if self.task in ("localize", "segment") and (self.trivial_augment or self.train_border):
+            which = "trivial_augment" if self.trivial_augment else "train_border"
+            value = "false" if self.trivial_augment else "0"
+            raise RecipeError(f"{which} changes shapes, and boxes and masks do not follow.", f"Set {which}={value}.")
+        if self.task == "segment" and (self.class_weights == "balanced" or self.first_size):
+            which = "class_weights" if self.first_size is None else "first_size"
+            raise RecipeError(f"{which} goes with photos of one class only.", f"Set {which}=none.")
 
     def _check_stages(self) -> None:
         """What goes with layers that do not learn, and with a training that may end early."""
@@ -205,7 +221,14 @@ class Recipe:
             input_size=self.input_size,
             width=self.width,
             batch_norm=self.batch_norm,
+            boxes=self.boxes,
+            dimensions=self.dimensions,
         )
+
+    @property
+    def task(self) -> Task:
+        """What the network is to learn."""
+        return self.architecture(classes=2).task
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -245,6 +268,7 @@ class Recipe:
         stages: list[Stage] = []
         for end, trained in [*ends, (self.epochs, self.trained)]:
             has_views = trained != "all" and self.views > 0 and self.cache_gib > 0
+            has_views = has_views and self.task in ("classify", "embed")  # else what is taught differs by the view
             stages.append(Stage(stages[-1].end if stages else 0, end, trained, has_views))
         return tuple(stages)
 

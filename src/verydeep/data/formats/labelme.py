@@ -25,7 +25,6 @@ from verydeep.data.annotations import (
     Circle,
     EmbeddedPhoto,
     Instance,
-    Photo,
     PhotoFile,
     Polygons,
     Problem,
@@ -43,6 +42,7 @@ from verydeep.data.untrusted import Root, read_ends, read_json
 from verydeep.data.walk import split_name, walk
 from verydeep.errors import DatasetError
 from verydeep.image import decode
+from verydeep.nouns import Photo
 
 _HEAD_BYTES = 1 << 16
 _TRIES = 50  # files of a folder that are looked into before it is taken for one without any
