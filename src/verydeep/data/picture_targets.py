@@ -96,8 +96,8 @@ class MaskTargets:
         return True
 
     def take(self, positions: Sequence[int]) -> "MaskTargets":
-        photos, sizes = (tuple(values[at] for at in positions) for values in (self.photos, self.sizes))
-        return replace(self, photos=photos, sizes=sizes)
+        photos = tuple(self.photos[position] for position in positions)
+        return replace(self, photos=photos, sizes=tuple(self.sizes[position] for position in positions))
 
     def relabeled(self, classes: tuple[str, ...]) -> "MaskTargets":
         return replace(self, classes=classes)

@@ -43,9 +43,10 @@ def validate(
     architecture = recipe.architecture(len(photos.classes))
     engine = TorchEngine(architecture, weights, device=device)
     info = ModelInfo(architecture, photos.classes, recipe.preprocessing)
-    return task_named(architecture.task).validate(
+    validation: Validation = task_named(architecture.task).validate(
         engine, info, photos, conditions="float32, engine torch", inputs=inputs, on_progress=on_progress
     )
+    return validation
 
 
 def finish(
@@ -70,7 +71,7 @@ def finish(
     if validation is None:
         validation = validate(recipe, kept, splits.validation, device, inputs=inputs, on_progress=on_progress)
     task = task_named(recipe.task)
-    report = task.calibrated(validation)
+    report: Validation = task.calibrated(validation)
     origin = {
         "program": f"verydeep {verydeep.__version__}, {machine.commit()}",
         "command": shlex.join(run.command),

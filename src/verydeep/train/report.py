@@ -9,7 +9,7 @@ from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -131,7 +131,7 @@ def _verdict(  # noqa: PLR0917, all that it looks at
         yield f"<h3>To know beside it</h3><ul>{''.join(f'<li>{prose(sentence)}</li>' for sentence in told)}</ul>"
 
 
-def _curves(task: Task, report: Validation, recipe: Recipe, metrics: Rows) -> Iterable[str]:
+def _curves(task: Task[Any], report: Validation, recipe: Recipe, metrics: Rows) -> Iterable[str]:
     if not metrics:
         return
     floor = task.loss_floor(recipe, len(report.classes))
