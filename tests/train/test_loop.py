@@ -56,7 +56,7 @@ def test_a_run_learns_and_writes_model_card_recipe_and_measurements(start, tmp_p
     assert rows[-1]["loss"] < rows[0]["loss"]
     card = (run.folder / "README.md").read_text()
     assert "centre crop 16 of shorter side 18" in card
-    assert "100.0% (95 % interval 75.8% to 100.0%, n = 12)" in card  # Wilson's for 12 of 12
+    assert "100.0% (95 % interval 75.8% to 100.0%, n = 12;" in card  # Wilson's for 12 of 12
     info = open_model(run.folder, engine="reference").info
     assert info.classes == ("blue", "red")
     assert info.origin["validation"]["n"] == 12
@@ -539,7 +539,7 @@ def trace(run: Run) -> list[float]:
 def test_pictures_are_normalized_in_training_as_in_prediction(photos, small_recipe):
     picture = read_image(next(photos.glob("red/*.png")))[:16, :16]
     batch = Batch(torch.from_numpy(picture[np.newaxis].copy()), torch.tensor([1]), ())
-    images, targets = _prepare(batch, small_recipe, 2, torch.device("cpu"))
+    images, targets = _prepare(batch, small_recipe, small_recipe.architecture(2), torch.device("cpu"))
     np.testing.assert_allclose(images[0].numpy(), normalize(picture, small_recipe.preprocessing), atol=1e-6)
     assert targets.tolist() == [[0, 1]]
 
@@ -661,7 +661,7 @@ def test_the_spread_of_a_step_is_that_of_all_its_photos_and_each_part_shows_a_si
     splits = open_splits(photos)
     state = begin(recipe, splits, torch.device("cpu"))
     batch = next(load_batches(splits.training, [recipe.augmentation], batch_size=8, seed=0, start=(0, 0)))
-    images, _ = _prepare(batch, recipe, 2, torch.device("cpu"))
+    images, _ = _prepare(batch, recipe, recipe.architecture(2), torch.device("cpu"))
     recipe = recipe.with_fields({"cutmix": 0.0})
     with torch.no_grad():
         expected = float(state.network(images).std(dim=0, correction=0).mean())

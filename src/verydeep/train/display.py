@@ -21,12 +21,17 @@ class Display:
         self._photos = 0  # since the epoch began, or this start within it
         self._costs: Sequence[float] = ()
         self._epochs_before = 0.0  # done before this start
+        self._metric = ("top1", "top-1")
 
-    def start(self, title: str, costs: Sequence[float], epochs_done: float) -> None:
+    def start(
+        self, title: str, costs: Sequence[float], epochs_done: float, metric: tuple[str, str] = ("top1", "top-1")
+    ) -> None:
         """title: what is trained on what. costs: how long each epoch takes, of which only the ratios matter.
 
-        epochs_done: before this start, 2.5 in the middle of the third.
+        epochs_done: before this start, 2.5 in the middle of the third. metric: what validation is judged by, as the
+        rows have it and in words.
         """
+        self._metric = metric
         self.note(title)
         epochs, epoch = len(costs), int(epochs_done)
         if epochs_done >= epochs:
@@ -78,9 +83,10 @@ class Display:
             left = self._left(epoch + (step + 1) / steps)
             self.note(f"epoch {epoch + 1}/{len(self._costs)}  step {step + 1}/{steps}  {status}  {left}")
 
-    def epoch(self, row: Mapping[str, float], metric: str = "top1", in_words: str = "top-1") -> None:
-        """An epoch is done: what was measured, as METRICS_FILE has it. metric: what validation is judged by."""
+    def epoch(self, row: Mapping[str, float]) -> None:
+        """An epoch is done: what was measured, as METRICS_FILE has it."""
         left = self._left(row["epoch"])
+        metric, in_words = self._metric
         self.note(
             f"epoch {row['epoch']}/{len(self._costs)}: validation {in_words} {row[f'validation_{metric}']:.1%}, "
             f"loss {row['validation_loss']:.3f}; training loss {row['loss']:.3f}, "

@@ -57,6 +57,7 @@ class FeatureBatch:
     labels: Tensor  # (n,) int64
     layer: str  # whose output it is
     failures: tuple[str, ...]  # what is wrong with each photo that could not be read
+    targets: None = None  # views of a photo differ in their boxes and masks, which are not learnt from features
 
 
 @dataclass(frozen=True)

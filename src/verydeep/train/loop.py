@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +59,7 @@ from verydeep.train.precision import autocast, choose_precision
 from verydeep.train.recipe import Recipe, Stage
 from verydeep.train.run import Run
 from verydeep.train.start import Start, describe_start, load_start
-from verydeep.train.tasks import Task, Validation, task_named
+from verydeep.train.tasks import Validation, task_named
 from verydeep.train.watchdog import STACKS_FILE, Watchdog
 from verydeep.weights import ModelInfo
 
@@ -153,7 +152,9 @@ def train(
         steps = steps_per_epoch(len(splits.training), recipe.batch_size)
         epochs_done = state.progress.epoch + state.progress.batch / steps
         costs = _costs(session)
-        display.start(_title(recipe, splits, device, state.progress), costs, epochs_done)
+        task = task_named(recipe.task)
+        title = _title(recipe, splits, device, state.progress)
+        display.start(title, costs, epochs_done, (task.metric, task.metric_in_words))
         try:
             with open_logs(logs, run, state.progress.step, display.note) as log:
                 _learn(session, log)
@@ -400,7 +401,7 @@ def learn_batch(
     set_rate(optimizer, rate)
     kept = KeptBuffers(network)
     try:
-        prepared = _prepare(batch, recipe, architecture, task, device)
+        prepared = _prepare(batch, recipe, architecture, device)
         images, targets = _mix(*prepared, recipe, random, has_pixels=isinstance(batch, Batch))
         parts = list(zip(images.split(progress.micro_batch), targets.split(progress.micro_batch), strict=True))
         optimizer.zero_grad()
@@ -495,7 +496,7 @@ def _end_epoch(session: Session, log: Log) -> None:
         waiting_seconds=0.0,
         saving_seconds=0.0,
     )
-    session.display.epoch(row, task.metric, task.metric_in_words)
+    session.display.epoch(row)
     if time.monotonic() - session.saved >= session.seconds_between_saves:
         _save(session)
 
@@ -638,16 +639,15 @@ def _rate(recipe: Recipe, progress: Progress, steps: int) -> float:
 
 
 def _prepare(
-    batch: Batch | FeatureBatch, recipe: Recipe, architecture: Architecture, task: Task[Any], device: torch.device
+    batch: Batch | FeatureBatch, recipe: Recipe, architecture: Architecture, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """A batch as what learns takes it: (n, 3, H, W) normalised pixels, channels last in memory, and the targets.
 
     Features are as they were, in float32.
     """
-    taught = (
-        batch.targets.to(device, non_blocking=True) if isinstance(batch, Batch) and batch.targets is not None else None
-    )
-    targets = task.targets(batch.labels.to(device, non_blocking=True), taught, architecture)
+    taught = None if batch.targets is None else batch.targets.to(device, non_blocking=True)
+    labels = batch.labels.to(device, non_blocking=True)
+    targets = task_named(architecture.task).targets(labels, taught, architecture)
     if isinstance(batch, FeatureBatch):
         return batch.features.to(device).float(), targets
     preprocessing = recipe.preprocessing
