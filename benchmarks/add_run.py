@@ -11,6 +11,7 @@ from typing import Any
 
 from verydeep.errors import VerydeepError
 from verydeep.train.run import open_run
+from verydeep.train.tasks import task_named
 from verydeep.weights import read_info
 from verydeep.weights.files import MODEL_FILE
 
@@ -31,8 +32,8 @@ def row(folder: Path) -> dict[str, Any]:
     """Everything of it is in the model file and in the run's measurements. Raises ModelFileError, CheckpointError."""
     run, info = open_run(folder), read_info(folder / MODEL_FILE)
     origin, metrics = info.origin, run.metrics()
-    validation = origin["validation"]
-    low, high = validation["top1"]["interval_95"]
+    validation, metric = origin["validation"], task_named(info.architecture.task).metric
+    low, high = validation[metric]["interval_95"]
     words = shlex.split(origin["command"])
     settings = dict(value.split("=", 1) for option, value in pairwise(words) if option == "--set")  # the last counts
     settings.pop("seed", None)
@@ -54,9 +55,9 @@ def row(folder: Path) -> dict[str, Any]:
         "waiting": round(sum(row.get("waiting_seconds", math.nan) for row in metrics) / metrics[-1]["seconds"], 4),
         "protocol": validation["protocol"],
         "n": validation["n"],
-        "value": validation["top1"]["value"],
+        "value": validation[metric]["value"],
         "spread": f"{low:.4f}..{high:.4f}",
-        "curve": " ".join(f"{step['validation_top1']:.4f}" for step in metrics),
+        "curve": " ".join(f"{step[f'validation_{metric}']:.4f}" for step in metrics),
     }
 
 

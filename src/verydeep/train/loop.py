@@ -600,6 +600,8 @@ def _title(recipe: Recipe, splits: Splits, device: torch.device, progress: Progr
     photos = splits.training
     classes = len(photos.classes)
     counts = [f"{printable(name)} {count}" for name, count in zip(photos.classes, photos.counts(), strict=True)]
+    if photos.targets and photos.targets.are_of_pixels:
+        counts = [printable(name) for name in photos.classes]
     listing = ", ".join(counts[:MOST_LISTED]) + (", ..." if classes > MOST_LISTED else "")
     parts = f" in parts of {progress.micro_batch}" if progress.micro_batch < recipe.batch_size else ""
     validation = f"{len(splits.validation)} to validate on" if len(splits.validation) else "validated by the folds"
