@@ -20,10 +20,10 @@ TORCHVISION = {
     ("E", False): 143_667_240,
     ("E", True): 143_678_248,
 }
+PAIRS = [(name, head) for name in CONFIGURATIONS for head in HEADS if name != "SegNet-Basic" or head == "segnet"]
 ARCHITECTURES = st.builds(
-    Architecture,
-    configuration=st.sampled_from(list(CONFIGURATIONS)),
-    head=st.sampled_from(list(HEADS)),
+    lambda pair, **fields: Architecture(*pair, **fields),
+    pair=st.sampled_from(PAIRS),
     classes=st.integers(1, 1_000_000),
     input_size=st.integers(32, 16_384),
     input_channels=st.integers(1, 4096),
@@ -130,7 +130,7 @@ def test_width_never_changes_the_classes_and_channels_fit_together(architecture:
     for layer in architecture.layers:
         assert layer.in_channels == channels
         channels = layer.out_channels
-    assert channels == architecture.classes
+    assert channels == architecture.scores
 
 
 @given(ARCHITECTURES)
@@ -151,9 +151,9 @@ def test_a_dictionary_with_other_fields_is_refused(fields: object) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"configuration": "F"}, "A, A-LRN, B, C, D, E, toy"),
+        ({"configuration": "F"}, "A, A-LRN, B, C, D, E, SegNet-Basic, toy"),
         ({"configuration": "d"}, "no configuration 'd'"),
-        ({"head": "avg"}, "fc, gap, conv"),
+        ({"head": "avg"}, "fc, gap, conv, segnet, embedding"),
         ({"classes": 0}, "classes is 0"),
         ({"classes": 1_000_001}, "classes is 1000001"),
         ({"classes": True}, "classes is True"),
@@ -218,3 +218,44 @@ def test_relu_and_batch_norm_are_named_after_their_layer() -> None:
     layers = {layer.name: layer for layer in Architecture("A", batch_norm=True).layers}
     assert (layers["conv3_2"].relu_name, layers["conv3_2"].batch_norm_name) == ("relu3_2", "bn3_2")
     assert layers["fc6"].relu_name == "relu6"
+
+
+def test_segnet_s_decoder_is_the_backbone_in_reverse() -> None:
+    layers = Architecture("A", "segnet", classes=11, batch_norm=True).layers
+    names = [layer.name for layer in layers[13:]]
+    assert " ".join(names) == (
+        "unpool5 conv5_2_D conv5_1_D unpool4 conv4_2_D conv4_1_D unpool3 conv3_2_D conv3_1_D unpool2 conv2_1_D "
+        "unpool1 conv1_1_D"
+    )
+    assert [layer.pool for layer in layers if layer.kind == "unpool"] == ["pool5", "pool4", "pool3", "pool2", "pool1"]
+    assert (layers[-1].out_channels, layers[-1].has_relu, layers[-1].has_batch_norm) == (11, False, False)
+    assert all(layer.has_relu and layer.has_batch_norm for layer in layers[:-1] if layer.kind == "conv")
+
+
+def test_segnet_basic_has_about_the_papers_parameters_and_no_relu_in_its_decoder() -> None:
+    """1.425 million, says table 1 of Badrinarayanan et al. (2015); its layers as it describes them have 1.415."""
+    architecture = Architecture("SegNet-Basic", "segnet", classes=11, batch_norm=True)
+    shapes = architecture.weight_shapes
+    weights = {name: math.prod(shape) for name, shape in shapes.items() if name.endswith(".weight") and len(shape) == 4}
+    assert round(sum(weights.values()) / 1e6, 3) == 1.415
+    assert [layer.name for layer in architecture.layers if layer.has_relu] == [f"conv{i}_1" for i in (1, 2, 3, 4)]
+    assert architecture.layers[-1].kernel == 1
+
+
+@pytest.mark.parametrize("configuration", ["A", "A-LRN", "C", "SegNet-Basic", "toy"])
+@pytest.mark.parametrize(("height", "width"), [(37, 64), (95, 33), (360, 480)])
+def test_segnet_answers_for_every_pixel_also_of_odd_sizes(configuration: str, height: int, width: int) -> None:
+    architecture = Architecture(configuration, "segnet", classes=7)
+    shapes = architecture.output_shapes(height, width)
+    assert list(shapes.values())[-1] == (7, height, width)
+    before = {"pool1": (height, width)} | {
+        f"pool{block + 1}": shapes[f"pool{block}"][1:] for block in range(1, 5) if f"pool{block + 1}" in shapes
+    }
+    for pool, size in before.items():
+        assert shapes[f"un{pool}"][1:] == size
+
+
+@pytest.mark.parametrize("head", ["fc", "gap", "conv", "embedding"])
+def test_segnet_basic_goes_with_its_own_head_only(head: str) -> None:
+    with pytest.raises(ArchitectureError, match="goes with the segnet head only"):
+        Architecture("SegNet-Basic", head)  # type: ignore[arg-type]

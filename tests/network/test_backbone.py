@@ -7,7 +7,7 @@ from torch import nn
 
 from verydeep.architecture import Architecture
 from verydeep.errors import ArchitectureError, UsageError
-from verydeep.network import Network, build, initialize, weights_of
+from verydeep.network import Network, build, initialize, load_weights, weights_of
 
 PAPERS = ("A", "A-LRN", "B", "C", "D", "E")
 
@@ -122,6 +122,73 @@ def test_dropout_follows_fc6_and_fc7_and_is_off_in_evaluation():
     torch.manual_seed(0)
     expected = network.fc7(F.dropout(found["relu6"], 0.5))
     torch.testing.assert_close(found["fc7"], expected)
+
+
+@pytest.mark.parametrize("configuration", ["A", "A-LRN", "D", "SegNet-Basic"])
+@pytest.mark.parametrize("sides", [(64, 64), (33, 71)])
+def test_an_unpool_is_torch_s_with_the_places_of_its_pool(configuration, sides):
+    network = narrow(configuration, head="segnet", batch_norm=configuration == "D", width=1 / 8)
+    layers = network.architecture.layers
+    names = [layer.relu_name if layer.has_relu else layer.name for layer in layers]
+    found = network.features(images(*sides), network.architecture.outputs)
+    assert found["logits"].shape == (2, 7, *sides)
+    for position, layer in enumerate(layers):
+        if layer.kind != "unpool":
+            continue
+        taken = found[names[names.index(layer.pool) - 1]]
+        _, places = F.max_pool2d(taken, 2, return_indices=True)
+        expected = F.max_unpool2d(found[names[position - 1]], places, 2, output_size=taken.shape[-2:])
+        assert torch.equal(found[layer.name], expected)
+
+
+def test_places_are_kept_for_an_unpool_only(monkeypatch):
+    asked = []
+    pool = F.max_pool2d
+    monkeypatch.setattr(F, "max_pool2d", lambda *a, **options: asked.append(options) or pool(*a, **options))
+    narrow("A", head="gap")(images(64, 64))
+    assert asked == [{}] * 5
+
+
+def test_a_segnet_learns_in_bfloat16_in_both_layouts():
+    network = narrow("toy", head="segnet", batch_norm=True, width=1.0, input_size=16).train()
+    for layout in (torch.contiguous_format, torch.channels_last):
+        network.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network(images(21, 30).to(memory_format=layout))
+        logits.float().square().mean().backward()
+        assert network.conv1_1.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("configuration", "after"),
+    [("D", ["unpool1"]), ("A-LRN", ["lrn1", "unpool1"]), ("SegNet-Basic", ["unpool1", "conv1_1_D"])],
+)
+def test_a_segnet_is_cut_outside_of_its_pools_and_unpools_only(configuration, after):
+    network = narrow(configuration, head="segnet", width=1 / 8)
+    x = images(40, 53)
+    for layer in after:
+        found = network.features(x, (layer, "logits"))
+        torch.testing.assert_close(network.after(layer)(found[layer]), found["logits"])
+    with pytest.raises(UsageError, match=f"after 'pool3': an unpool above it has to know.* after {', '.join(after)}"):
+        network.after("pool3")
+    with pytest.raises(UsageError, match="cannot go on after 'relu3_1'. It can"):
+        network.after("relu3_1")
+
+
+def test_an_embedding_has_length_1():
+    network = narrow("A", head="embedding", dimensions=12)
+    found = network.features(images(70, 64), ("fc8", "unit8", "logits"))
+    assert torch.equal(found["unit8"], found["logits"])
+    torch.testing.assert_close(found["logits"], F.normalize(found["fc8"]))
+    torch.testing.assert_close(network.after("gap")(network.features(images(70, 64), ("gap",))["gap"]), found["logits"])
+
+
+def test_the_weights_of_a_classifier_s_convolutions_are_a_segnet_s():
+    encoder, network = narrow("D", batch_norm=True), narrow("D", head="segnet", batch_norm=True)
+    shared = {name: array for name, array in encoder.state_dict().items() if not name.startswith("fc")}
+    load_weights(network, network.state_dict() | shared)
+    x = images(64, 64)
+    torch.testing.assert_close(network.features(x, ("pool5",))["pool5"], encoder.features(x, ("pool5",))["pool5"])
 
 
 def test_an_image_that_does_not_fit_is_refused_with_the_size_that_does():

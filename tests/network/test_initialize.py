@@ -94,6 +94,30 @@ def test_whitening_takes_photos_of_several_sizes_and_leaves_the_layer_where_ther
     assert torch.isfinite(network.conv1_1.weight).all()
 
 
+@pytest.mark.parametrize("scheme", ["he", "glorot", "paper", "identity"])
+@pytest.mark.parametrize("configuration", ["A", "SegNet-Basic"])
+def test_a_segnet_begins_with_answers_that_differ_from_pixel_to_pixel(configuration, scheme):
+    network = initialized(
+        scheme, configuration=configuration, head="segnet", batch_norm=True, width=0.25, classes=5, input_size=32
+    ).train()
+    logits = network(torch.randn(2, 3, 45, 64, generator=torch.Generator().manual_seed(0)))
+    assert torch.isfinite(logits).all()
+    assert (logits.std(dim=(2, 3)) > 0).all()
+
+
+def test_whitening_takes_windows_of_7x7_too():
+    network = initialized("he", configuration="SegNet-Basic", head="segnet", classes=3, input_size=32, width=1)
+    photos = [np.random.default_rng(i).normal(size=(3, 40, 50)).astype(np.float32) for i in range(8)]
+    whiten(network, photos)
+    torch.testing.assert_close(network.conv1_1.weight[:32], -network.conv1_1.weight[32:64])
+    with torch.no_grad():
+        spread = torch.nn.functional.conv2d(torch.from_numpy(np.stack(photos)), network.conv1_1.weight).std(
+            dim=(0, 2, 3)
+        )
+    assert spread.min() > 0.9
+    assert spread.max() < 1.1
+
+
 def test_an_unknown_scheme_is_refused_with_the_list():
     with pytest.raises(RecipeError, match="he, glorot|paper, glorot, he"):
         initialized("xavier")

@@ -34,7 +34,7 @@ class Network(nn.Module):
                 self.add_module(layer.batch_norm_name, nn.BatchNorm2d(layer.out_channels, eps=BATCH_NORM_EPSILON))
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes *map"]:
-        """The logits of images of normalised pixels: (n, classes), or (n, classes, h, w) with the conv head.
+        """The logits of images of normalised pixels: (n, classes), or (n, classes, h, w) with the conv or segnet head.
 
         Raises ArchitectureError where the images do not fit.
         """
@@ -58,12 +58,15 @@ class Network(nn.Module):
     def after(self, layer: str) -> "Tail":
         """The layers above one, which take its output: "pool4" or another name of a layer without a ReLU.
 
-        It shares this network's modules, and its mode at the moment. Raises UsageError on another name.
+        It shares this network's modules, and its mode at the moment. Raises UsageError on another name. Between a pool
+        and the unpool that undoes it no network can be cut: the unpool has to know where the pool's values were.
         """
-        names = [row.name for row in self.architecture.layers[:-1] if not row.has_relu]
+        names = [row.name for row in _cuts(self.architecture.layers)]
         if layer not in names:
+            is_between = any(row.name == layer and not row.has_relu for row in self.architecture.layers[:-1])
+            why = ": an unpool above it has to know where the values of a pool were" if is_between else ""
             raise UsageError(
-                f"{self.architecture.name} cannot go on after {layer!r}.", f"It can after {', '.join(names)}."
+                f"{self.architecture.name} cannot go on after {layer!r}{why}.", f"It can after {', '.join(names)}."
             )
         return Tail(self, layer)
 
@@ -96,13 +99,36 @@ class Tail(nn.Module):
         return _run(self, self.layers, features, ("logits",), self.dropout)["logits"]
 
 
+def _cuts(layers: Sequence[Layer]) -> list[Layer]:
+    """The layers whose output is all that those above need: without a ReLU, and outside of any pool and its unpool."""
+    cuts: list[Layer] = []
+    undone = {layer.pool for layer in layers}
+    waiting: set[str] = set()  # pools
+    for layer in layers[:-1]:
+        waiting |= {layer.name} & undone
+        waiting -= {layer.pool}
+        if not layer.has_relu and not waiting:
+            cuts.append(layer)
+    return cuts
+
+
 def _run(
     network: nn.Module, layers: Sequence[Layer], x: Tensor, outputs: Sequence[str], dropout: float | None
 ) -> dict[str, Tensor]:
     """The named outputs of the layers, whose modules are those of `network`. x: the input of the first one."""
     found: dict[str, Tensor] = {}
+    undone = {layer.pool for layer in layers}
+    pooled: dict[str, tuple[Tensor, torch.Size]] = {}  # of each pool that is undone: where its values were, of what map
     for layer in layers:
-        x = _linear_part(network, layer, x)
+        if layer.name in undone:
+            size = x.shape[-2:]
+            x, places = F.max_pool2d(x, layer.kernel, layer.stride, return_indices=True)
+            pooled[layer.name] = (places, size)
+        elif layer.kind == "unpool":
+            places, size = pooled.pop(layer.pool)
+            x = F.max_unpool2d(x, places, layer.kernel, layer.stride, output_size=size)
+        else:
+            x = _linear_part(network, layer, x)
         found |= {layer.name: x} if layer.name in outputs else {}
         if layer.has_relu:
             x = F.relu(x)  # never in place: somebody may hold the value before it
@@ -123,6 +149,8 @@ def _linear_part(network: nn.Module, layer: Layer, x: Tensor) -> Tensor:
         return F.local_response_norm(x, int(LRN["size"]), LRN["size"] * LRN["alpha"], LRN["beta"], LRN["k"])
     if layer.kind == "gap":
         return x.mean(dim=(2, 3))
+    if layer.kind == "unit":
+        return F.normalize(x)  # divided by its length, which counts as 1e-12 at least
     if layer.kind == "fc":
         x = x.flatten(1)  # channels, then rows, then columns, as in Caffe
     x = network.get_submodule(layer.name)(x)

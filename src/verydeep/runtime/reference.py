@@ -82,8 +82,12 @@ class ReferenceEngine:
 
     def _outputs(self, x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """Every output of one image (channels, H, W), in the order of `Architecture.outputs`."""
+        undone = {layer.pool for layer in self.architecture.layers}
+        pooled: dict[str, np.ndarray] = {}  # what each pool took that is undone later
         for layer in self.architecture.layers:
-            x = self._linear_part(layer, x)
+            if layer.name in undone:
+                pooled[layer.name] = x
+            x = max_unpool(x, pooled.pop(layer.pool), layer) if layer.kind == "unpool" else self._linear_part(layer, x)
             yield layer.name, x
             if layer.has_relu:
                 x = np.maximum(x, 0)
@@ -98,6 +102,8 @@ class ReferenceEngine:
             return local_response_norm(x)
         if layer.kind == "gap":
             return global_average(x)
+        if layer.kind == "unit":
+            return unit(x)
         weight, bias = self.weights[f"{layer.name}.weight"], self.weights[f"{layer.name}.bias"]
         if layer.kind == "fc":
             return fully_connected(x, weight, bias)
@@ -140,14 +146,33 @@ def batch_norm(
 def max_pool(x: np.ndarray, layer: Layer) -> np.ndarray:
     """The largest of each window of one map (channels, H, W); an odd last row or column is left out."""
     _, height, width = layer.output_shape(x.shape)
+    pooled: np.ndarray = np.maximum.reduce([x[place] for place in corners(layer, height, width)])
+    return pooled
+
+
+def max_unpool(x: np.ndarray, before: np.ndarray, layer: Layer) -> np.ndarray:
+    """Undoes a pool: each value of one map (channels, h, w) where the largest of its window of `before` was.
+
+    before: (channels, H, W), what the pool took; the result has its shape. Of equal ones the first, row by row, as in
+    torch. The rest is zero, also an odd last row or column.
+    """
+    _, height, width = x.shape
+    places = corners(layer, height, width)
+    largest = np.argmax([before[place] for place in places], axis=0)
+    back = np.zeros(before.shape, x.dtype)
+    for corner, place in enumerate(places):
+        back[place] = np.where(largest == corner, x, 0)
+    return back
+
+
+def corners(layer: Layer, height: int, width: int) -> list[tuple[slice, slice, slice]]:
+    """The pixels of a pool's windows, the first of each window, then the second ...: height x width windows."""
     step = layer.stride
-    corners = [
-        x[:, dy : dy + step * height : step, dx : dx + step * width : step]
+    return [
+        np.s_[:, dy : dy + step * height : step, dx : dx + step * width : step]
         for dy in range(layer.kernel)
         for dx in range(layer.kernel)
     ]
-    pooled: np.ndarray = np.maximum.reduce(corners)
-    return pooled
 
 
 def local_response_norm(x: np.ndarray) -> np.ndarray:
@@ -163,6 +188,13 @@ def global_average(x: np.ndarray) -> np.ndarray:
     """The mean of each channel of one map: (channels, H, W) -> (channels,)."""
     mean: np.ndarray = x.mean(axis=(1, 2))
     return mean
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    """A vector divided by its length; one shorter than 1e-12 by that, as torch's `normalize` does."""
+    length = np.sqrt(np.square(x, dtype=np.float64).sum())  # in float32, large numbers have no square
+    y: np.ndarray = (x / max(length, 1e-12)).astype(x.dtype)
+    return y
 
 
 def fully_connected(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
