@@ -175,7 +175,7 @@ constexpr ConvKernels window_kernels() { return {1, 1, sizeof(float), &window_tr
 
 // The first convolution: three channels are too few for Winograd, and its input lies in planes, one a channel.
 // kPixels pixels times kBlocks blocks of outputs at once.
-template <int kPixels, int kBlocks>
+template <int kKernel, int kPixels, int kBlocks>
 VERYDEEP_INLINE void first_conv_pixels(const Conv& conv, const float* planes, std::ptrdiff_t plane, int row_stride,
                                        int channels, const float* weights, const float* bias, float* out) {
     Vec sum[kPixels][kBlocks];
@@ -183,9 +183,9 @@ VERYDEEP_INLINE void first_conv_pixels(const Conv& conv, const float* planes, st
         unroll<kPixels>([&](auto i) VERYDEEP_INLINE_LAMBDA { sum[i][b] = load(bias + b * kBlock); });
     });
     for (int channel = 0; channel < channels; ++channel) {
-        for (int y = 0; y < 3; ++y) {
+        for (int y = 0; y < kKernel; ++y) {
             const float* row = planes + channel * plane + y * row_stride;
-            unroll<3>([&](auto x) VERYDEEP_INLINE_LAMBDA {
+            unroll<kKernel>([&](auto x) VERYDEEP_INLINE_LAMBDA {
                 Vec w[kBlocks];
                 unroll<kBlocks>([&](auto b) VERYDEEP_INLINE_LAMBDA { w[b] = load(weights + b * kBlock); });
                 weights += kBlocks * kBlock;
@@ -204,30 +204,32 @@ VERYDEEP_INLINE void first_conv_pixels(const Conv& conv, const float* planes, st
     });
 }
 
-template <int kBlocks>
+template <int kKernel, int kBlocks>
 void first_conv_panel(const Conv& conv, const float* planes, int channels, int image, int first_row, int rows,
                       int block) {
     constexpr int kPixels = kAccumulators / kBlocks < 6 ? kAccumulators / kBlocks : 6;
-    const int row_stride = conv.width + 2;
-    const std::ptrdiff_t plane = static_cast<std::ptrdiff_t>(conv.height + 2) * row_stride;
-    const float* weights =
-        static_cast<const float*>(conv.weights) + static_cast<std::ptrdiff_t>(block) * channels * 9 * kBlock;
+    const int row_stride = conv.width + 2 * conv.padding;
+    const std::ptrdiff_t plane = static_cast<std::ptrdiff_t>(conv.height + 2 * conv.padding) * row_stride;
+    const float* weights = static_cast<const float*>(conv.weights) +
+                           static_cast<std::ptrdiff_t>(block) * channels * kKernel * kKernel * kBlock;
     const float* bias = conv.bias + block * kBlock;
     for (int y = first_row; y < first_row + rows; ++y) {
         int x = 0;
         for (; x + kPixels <= conv.width; x += kPixels)
-            first_conv_pixels<kPixels, kBlocks>(conv, planes + y * row_stride + x, plane, row_stride, channels, weights,
-                                                bias, conv.out.at(image, block, y, x));
+            first_conv_pixels<kKernel, kPixels, kBlocks>(conv, planes + y * row_stride + x, plane, row_stride, channels,
+                                                         weights, bias, conv.out.at(image, block, y, x));
         for (; x < conv.width; ++x)
-            first_conv_pixels<1, kBlocks>(conv, planes + y * row_stride + x, plane, row_stride, channels, weights, bias,
-                                          conv.out.at(image, block, y, x));
+            first_conv_pixels<kKernel, 1, kBlocks>(conv, planes + y * row_stride + x, plane, row_stride, channels,
+                                                   weights, bias, conv.out.at(image, block, y, x));
     }
 }
 
 inline void first_conv(const Conv& conv, const float* planes, int channels, int image, int first_row, int rows) {
     for (int block = 0; block < conv.out.blocks; block += kPanelBlocks) {
         with_blocks(conv.out.blocks - block, [&](auto blocks) {
-            first_conv_panel<decltype(blocks)::value>(conv, planes, channels, image, first_row, rows, block);
+            constexpr int kBlocks = decltype(blocks)::value;
+            const auto panel = conv.kernel == 7 ? &first_conv_panel<7, kBlocks> : &first_conv_panel<3, kBlocks>;
+            panel(conv, planes, channels, image, first_row, rows, block);
         });
     }
 }

@@ -67,18 +67,22 @@ struct Kernels {
     int panel_blocks;                               // of outputs, in a panel of packed weights
     ConvKernels winograd[kPrecisions][kTileSizes];  // by Precision
     ConvKernels window;                             // any kernel and padding, in float32
-    // Rows first_row ... of the first convolution of one image. planes: (channels, height + 2, width + 2) with a
-    // border.
+    // Rows first_row ... of the first convolution of one image, of 3 x 3 or 7 x 7. planes: (channels, height + 2 *
+    // padding, width + 2 * padding) with a border.
     void (*first_conv)(const Conv&, const float* planes, int channels, int image, int first_row, int rows);
     // outputs first_row ... of each of `count` vectors; weights (outputs, inputs) of that Storage.
     void (*fully_connected[4])(const void* weights, const float* row_scales, const float* bias, bool has_relu,
                                const float* in, int inputs, int count, float* out, int outputs, int first_row,
                                int rows);
-    // Of one block of one image. indices: (height, width, 16), the place in the map that a maximum was at, or null.
-    void (*max_pool)(const Map& in, const Map& out, std::int32_t* indices, int image, int block);
+    // Of one block of one image. corners: (height, width, 16), which of the four of its window a maximum was, row by
+    // row, or null.
+    void (*max_pool)(const Map& in, const Map& out, std::uint8_t* corners, int image, int block);
+    // Each value of a block to its corner of a window of 2 x 2; zeros elsewhere, also in an odd last row or column.
+    void (*max_unpool)(const Map& in, const Map& out, const std::uint8_t* corners, int image, int block);
     void (*relu)(const Map&, int image, int block);
     void (*normalize_channels)(const Map& in, const Map& out, int image, int first_row, int rows);  // LRN
     void (*average)(const Map& in, float* out, int image, int block);                               // 16 channels
+    void (*unit)(const float* in, float* out, int length);  // a vector divided by its length
     // Zeros around one block: `before` rows and columns in front of the map, the others behind it.
     void (*clear_border)(const Map&, int before, int after_rows, int after_columns, int image, int block);
     // The most that a core can do: operations of so many steps of the micro-kernel in registers, by Precision, null

@@ -24,9 +24,11 @@ constexpr Kernels make_kernels(const char* name) {
     kernels.fully_connected[static_cast<int>(Storage::kInt16)] = &fully_connected<std::int16_t>;
     kernels.fully_connected[static_cast<int>(Storage::kInt8)] = &fully_connected<std::int8_t>;
     kernels.max_pool = &max_pool;
+    kernels.max_unpool = &max_unpool;
     kernels.relu = &relu;
     kernels.normalize_channels = &normalize_channels;
     kernels.average = &average;
+    kernels.unit = &unit;
     kernels.clear_border = &clear_border;
     kernels.multiply_in_registers[static_cast<int>(Precision::kFloat32)] = &multiply_in_registers<float>;
     kernels.multiply_in_registers[static_cast<int>(Precision::kInt16)] = &multiply_in_registers<std::int16_t>;

@@ -39,6 +39,15 @@ Method method_named(const std::string& name) {
     throw std::invalid_argument("no method " + name);
 }
 
+Kind kind_named(const std::string& name) {
+    if (name == "lrn") return Kind::kLrn;
+    if (name == "pool") return Kind::kPool;
+    if (name == "unpool") return Kind::kUnpool;
+    if (name == "gap") return Kind::kGap;
+    if (name == "unit") return Kind::kUnit;
+    throw std::invalid_argument("no kind " + name);
+}
+
 Precision precision_named(const std::string& name) {
     if (name == "float32") return Precision::kFloat32;
     if (name == "int16") return Precision::kInt16;
@@ -132,11 +141,13 @@ public:
         for (const nb::object& kept : std::initializer_list<nb::object>{weights, bias, scales}) kept_.append(kept);
     }
 
-    void add_layer(std::string name, const std::string& kind, int channels) {
-        Row row;
-        row.name = std::move(name);
-        row.kind = kind == "lrn" ? Kind::kLrn : kind == "pool" ? Kind::kPool : Kind::kGap;
-        row.inputs = row.outputs = channels;
+    // pool: the name of the row that an unpool undoes; empty for any other.
+    void add_layer(std::string name, const std::string& kind, int channels, const std::string& pool) {
+        Row row = row_of(kind_named(kind), std::move(name), "", channels, channels, 1);
+        if (row.kind == Kind::kUnpool) {
+            row.partner = static_cast<int>(place_of(pool));
+            rows_[static_cast<std::size_t>(row.partner)].partner = static_cast<int>(rows_.size());
+        }
         rows_.push_back(std::move(row));
     }
 
@@ -170,6 +181,13 @@ public:
     }
 
 private:
+    // Of a pool that no row undoes yet.
+    std::size_t place_of(const std::string& pool) const {
+        for (std::size_t i = 0; i < rows_.size(); ++i)
+            if (rows_[i].name == pool && rows_[i].kind == Kind::kPool && rows_[i].partner < 0) return i;
+        throw std::invalid_argument("no pool " + pool + " to undo");
+    }
+
     const Kernels& kernels_;
     std::vector<Row> rows_;
     nb::list kept_;
@@ -268,7 +286,7 @@ NB_MODULE(_native, m) {
              "output_scales"_a.none(), "output_starts"_a.none())
         .def("add_fc", &NativeNetwork::add_fc, "name"_a, "relu_name"_a, "inputs"_a, "outputs"_a, "kernel"_a,
              "weights"_a, "bias"_a, "scales"_a.none())
-        .def("add_layer", &NativeNetwork::add_layer, "name"_a, "kind"_a, "channels"_a)
+        .def("add_layer", &NativeNetwork::add_layer, "name"_a, "kind"_a, "channels"_a, "pool"_a = "")
         .def("finish", &NativeNetwork::finish)
         .def("run", &NativeNetwork::run, "images"_a, "names"_a, "threads"_a)
         .def("time_rows", &NativeNetwork::time_rows, "images"_a, "threads"_a);

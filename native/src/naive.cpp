@@ -76,6 +76,14 @@ std::vector<std::int32_t> max_places(const Map& in) {
     return places;
 }
 
+Map max_unpool(const Map& in, const std::vector<std::int32_t>& places, int height, int width) {
+    Map out(in.channels, height, width);
+    const std::size_t of_channel = static_cast<std::size_t>(in.height) * in.width;
+    for (std::size_t i = 0; i < in.pixels.size(); ++i)
+        out.pixels[i / of_channel * height * width + places[i]] = in.pixels[i];
+    return out;
+}
+
 Map normalize_channels(const Map& in) {
     Map out(in.channels, in.height, in.width);
     for (int channel = 0; channel < in.channels; ++channel)
@@ -97,6 +105,14 @@ std::vector<double> average(const Map& in) {
         means[channel] /= in.height * in.width;
     }
     return means;
+}
+
+std::vector<double> unit(const std::vector<double>& in) {
+    double squares = 0;
+    for (double x : in) squares += x * x;
+    std::vector<double> out = in;
+    for (double& x : out) x /= std::max(std::sqrt(squares), 1e-12);
+    return out;
 }
 
 std::vector<double> connect(const std::vector<double>& in, const std::vector<double>& weights,

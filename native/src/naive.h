@@ -30,8 +30,10 @@ Map convolve(const Map&, const std::vector<double>& weights, const std::vector<d
 Map relu(Map);
 Map max_pool(const Map&);                          // 2 x 2, stride 2
 std::vector<std::int32_t> max_places(const Map&);  // row * width + column of each maximum, the first of several
+Map max_unpool(const Map& in, const std::vector<std::int32_t>& places, int height, int width);  // zeros elsewhere
 Map normalize_channels(const Map&);                // local response normalisation
 std::vector<double> average(const Map&);           // of each channel
+std::vector<double> unit(const std::vector<double>&);  // divided by its length
 std::vector<double> connect(const std::vector<double>& in, const std::vector<double>& weights,
                             const std::vector<double>& bias);
 

@@ -60,7 +60,8 @@ struct Group {
 
 // What a run needs beside the weights. One process's: the threads of a crew do not survive a fork.
 struct Network::Workspace {
-    explicit Workspace(int threads_) : threads(threads_), crew(std::make_unique<Crew>(threads_)), process(getpid()) {}
+    Workspace(int threads_, std::size_t rows)
+        : threads(threads_), crew(std::make_unique<Crew>(threads_)), process(getpid()), corners(rows) {}
 
     int threads;  // that were asked for
     std::unique_ptr<Crew> crew;
@@ -68,8 +69,8 @@ struct Network::Workspace {
     Buffer maps[2];  // the map that is read and the map that is written
     Buffer planes;   // the images with a border
     Buffer values, sums;
-    Buffer vectors[2];  // the same for the fully connected layers
-    Buffer indices;
+    Buffer vectors[2];            // the same for the fully connected layers
+    std::vector<Buffer> corners;  // of each row that is a pool and needs them: where its maxima were
 };
 
 Network::Network(std::vector<Row> rows, const Kernels& kernels, std::int64_t map_bytes)
@@ -91,7 +92,7 @@ std::unique_ptr<Network::Workspace> Network::take_workspace(int threads) {
             return found;
         }
     }
-    return std::make_unique<Workspace>(threads);
+    return std::make_unique<Workspace>(threads, rows_.size());
 }
 
 void Network::give_back(std::unique_ptr<Workspace> workspace) {
@@ -111,6 +112,20 @@ struct Network::Run {
 
     Crew& crew() { return *space.crew; }
     bool is_asked(const std::string& name) const { return std::find(names.begin(), names.end(), name) != names.end(); }
+
+    // Of a pool that has run: which corner of its window each maximum was, (image, block, row, column, 16), or null
+    // where nobody wants to know; and the size of the map that it took.
+    struct Pooled {
+        const std::uint8_t* corners = nullptr;
+        int height = 0, width = 0;
+    };
+    std::map<std::size_t, Pooled> pooled = {};  // by row
+
+    // Whether the corners of the pool rows[i] are needed: by the row that undoes it, or by who asked for them.
+    bool needs_corners(std::size_t i, std::size_t end) const {
+        const bool is_undone = rows[i].partner >= 0 && static_cast<std::size_t>(rows[i].partner) < end;
+        return is_undone || is_asked(rows[i].name + ":indices");
+    }
 
     // The row after whose output nothing more is asked for.
     std::size_t last_row() const {
@@ -177,12 +192,13 @@ struct Network::Run {
     Map convolve(std::size_t i, const Map& in, const Group&, bool has_relu, bool has_pool, int which);
     void convolve_tiles(Conv conv, const ConvKernels& step);
     void first_convolution(Conv conv, const Group&);
-    void run_other(std::size_t i, const Group&, int which, Map& map, float* vectors);
-    Map run_pool(std::size_t i, const Map& in, const Group&, int which);
+    void run_other(std::size_t i, const Group&, std::size_t end, int which, Map& map, float* vectors);
+    Map run_pool(std::size_t i, const Map& in, const Group&, std::size_t end, int which);
+    Map run_unpool(std::size_t i, const Map& in, int which);
     Map run_lrn(std::size_t i, const Map& in, int which);
     void run_gap(std::size_t i, const Map& in, const Group&, float* vectors);
     void flatten(const Row& fc, const Map& map, const Group&, float* vectors);
-    void keep_indices(const Row& row, const Map& in, const Map& out, int first_image);
+    void keep_indices(const Row& row, const Map& out, const Pooled&, int first_image);
     void run_vectors(std::size_t first, std::size_t end, int inputs);
     void keep_vectors(const std::string& name, const float* vectors, int width);
 };
@@ -230,20 +246,22 @@ void Network::Run::convolve_tiles(Conv conv, const ConvKernels& step) {
 }
 
 void Network::Run::first_convolution(Conv conv, const Group& group) {
-    const int row_length = conv.width + 2;
-    const std::int64_t plane = static_cast<std::int64_t>(conv.height + 2) * row_length;
+    const int padding = conv.padding, row_length = conv.width + 2 * padding;
+    const std::int64_t plane = static_cast<std::int64_t>(conv.height + 2 * padding) * row_length;
+    const std::int64_t border = static_cast<std::int64_t>(padding) * row_length;  // the zeros above, and below
     const std::int64_t all = static_cast<std::int64_t>(group.count) * group.channels;
     float* planes = space.planes.reserve<float>(static_cast<std::size_t>(all * plane));
     crew().run(all, [&](std::int64_t part, int) {
         float* to = planes + part * plane;
         const float* from = group.images + part * conv.height * conv.width;
-        std::fill(to, to + row_length, 0.0f);
+        std::fill(to, to + border, 0.0f);
         for (int y = 0; y < conv.height; ++y, from += conv.width) {
-            float* row = to + static_cast<std::int64_t>(y + 1) * row_length;
-            row[0] = row[row_length - 1] = 0;
-            std::memcpy(row + 1, from, static_cast<std::size_t>(conv.width) * sizeof(float));
+            float* row = to + border + static_cast<std::int64_t>(y) * row_length;
+            std::fill(row, row + padding, 0.0f);
+            std::memcpy(row + padding, from, static_cast<std::size_t>(conv.width) * sizeof(float));
+            std::fill(row + padding + conv.width, row + row_length, 0.0f);
         }
-        std::fill(to + plane - row_length, to + plane, 0.0f);
+        std::fill(to + plane - border, to + plane, 0.0f);
     });
     constexpr int kRows = 8;
     const std::int64_t cuts = ceil_div(conv.height, kRows);
@@ -282,24 +300,27 @@ Map Network::Run::convolve(std::size_t i, const Map& in, const Group& group, boo
     return conv.out;
 }
 
-void Network::Run::keep_indices(const Row& row, const Map& in, const Map& out, int first_image) {
+void Network::Run::keep_indices(const Row& row, const Map& out, const Pooled& from, int first_image) {
     Output& output = found[row.name + ":indices"];
     const std::int64_t pixels = static_cast<std::int64_t>(out.height) * out.width;
     if (output.indices == nullptr) {
         output.shape = {count, row.outputs, out.height, out.width};
         output.indices.reset(new std::int32_t[static_cast<std::size_t>(count * row.outputs * pixels)]);
     }
-    std::int32_t* places =
-        space.indices.reserve<std::int32_t>(static_cast<std::size_t>(out.images * out.blocks * pixels * kBlock));
     each_block(out, [&](int image, int block) {
-        std::int32_t* of_block = places + (static_cast<std::int64_t>(image) * out.blocks + block) * pixels * kBlock;
-        kernels.max_pool(in, out, of_block, image, block);
+        const std::uint8_t* corners =
+            from.corners + (static_cast<std::int64_t>(image) * out.blocks + block) * pixels * kBlock;
         const int end = std::min(kBlock, row.outputs - block * kBlock);
-        for (int channel = 0; channel < end; ++channel)
-            for (std::int64_t pixel = 0; pixel < pixels; ++pixel)
-                output.indices[static_cast<std::size_t>(
-                    (static_cast<std::int64_t>(first_image + image) * row.outputs + block * kBlock + channel) * pixels +
-                    pixel)] = of_block[pixel * kBlock + channel];
+        for (int channel = 0; channel < end; ++channel) {
+            std::int32_t* places =
+                output.indices.get() +
+                (static_cast<std::int64_t>(first_image + image) * row.outputs + block * kBlock + channel) * pixels;
+            for (int y = 0; y < out.height; ++y)
+                for (int x = 0; x < out.width; ++x) {
+                    const int corner = corners[(static_cast<std::int64_t>(y) * out.width + x) * kBlock + channel];
+                    *places++ = (2 * y + corner / 2) * from.width + 2 * x + corner % 2;
+                }
+        }
     });
 }
 
@@ -310,7 +331,7 @@ std::size_t Network::Run::run_conv(std::size_t i, const Group& group, std::size_
                keeps_relu = has_relu && is_asked(row.relu_name);
     const bool has_pool = i + 1 < end && rows[i + 1].kind == Kind::kPool && row.method != Method::kFirst &&
                           row.method != Method::kWindow && !keeps_linear && !keeps_relu &&
-                          !is_asked(rows[i + 1].name + ":indices");
+                          !needs_corners(i + 1, end);
     map = convolve(i, map, group, has_relu && !keeps_linear, has_pool, which);
     if (keeps_linear) keep(row.name, map, row.outputs, group.first);
     if (keeps_linear && has_relu) each_block(map, [&](int image, int block) { kernels.relu(map, image, block); });
@@ -320,12 +341,29 @@ std::size_t Network::Run::run_conv(std::size_t i, const Group& group, std::size_
     return has_pool ? 2 : 1;
 }
 
-Map Network::Run::run_pool(std::size_t i, const Map& in, const Group& group, int which) {
+Map Network::Run::run_pool(std::size_t i, const Map& in, const Group& group, std::size_t end, int which) {
     const Map out = make_map(i, which, in.images, in.height / 2, in.width / 2);
-    if (is_asked(rows[i].name + ":indices"))
-        keep_indices(rows[i], in, out, group.first);
-    else
-        each_block(out, [&](int image, int block) { kernels.max_pool(in, out, nullptr, image, block); });
+    const std::int64_t of_block = static_cast<std::int64_t>(out.height) * out.width * kBlock;
+    std::uint8_t* corners = nullptr;
+    if (needs_corners(i, end))
+        corners = space.corners[i].reserve<std::uint8_t>(static_cast<std::size_t>(out.images * out.blocks * of_block));
+    each_block(out, [&](int image, int block) {
+        const std::int64_t before = (static_cast<std::int64_t>(image) * out.blocks + block) * of_block;
+        kernels.max_pool(in, out, corners == nullptr ? nullptr : corners + before, image, block);
+    });
+    pooled[i] = {corners, in.height, in.width};
+    if (is_asked(rows[i].name + ":indices")) keep_indices(rows[i], out, pooled[i], group.first);
+    return out;
+}
+
+Map Network::Run::run_unpool(std::size_t i, const Map& in, int which) {
+    const Pooled& from = pooled.at(static_cast<std::size_t>(rows[i].partner));
+    const std::int64_t of_block = static_cast<std::int64_t>(in.height) * in.width * kBlock;
+    const Map out = make_map(i, which, in.images, from.height, from.width);
+    each_block(out, [&](int image, int block) {
+        const std::int64_t before = (static_cast<std::int64_t>(image) * out.blocks + block) * of_block;
+        kernels.max_unpool(in, out, from.corners + before, image, block);
+    });
     return out;
 }
 
@@ -361,11 +399,13 @@ void Network::Run::flatten(const Row& fc, const Map& map, const Group& group, fl
     });
 }
 
-void Network::Run::run_other(std::size_t i, const Group& group, int which, Map& map, float* vectors) {
+void Network::Run::run_other(std::size_t i, const Group& group, std::size_t end, int which, Map& map, float* vectors) {
     const Row& row = rows[i];
     const Timer timer(seconds, i);
     if (row.kind == Kind::kGap) return run_gap(i, map, group, vectors);
-    map = row.kind == Kind::kPool ? run_pool(i, map, group, which) : run_lrn(i, map, which);
+    map = row.kind == Kind::kPool     ? run_pool(i, map, group, end, which)
+          : row.kind == Kind::kUnpool ? run_unpool(i, map, which)
+                                      : run_lrn(i, map, which);
     if (is_asked(row.name)) keep(row.name, map, row.outputs, group.first);
 }
 
@@ -379,7 +419,7 @@ void Network::Run::run_maps(const Group& group, std::size_t end, float* vectors)
         if (rows[i].kind == Kind::kConv)
             i += run_conv(i, group, end, which, map);
         else
-            run_other(i++, group, which, map, vectors);
+            run_other(i++, group, end, which, map, vectors);
     }
     const bool is_flat = i > 0 && rows[i - 1].kind == Kind::kGap;
     if (i < rows.size() && rows[i].kind == Kind::kFc && !is_flat) flatten(rows[i], map, group, vectors);
@@ -404,12 +444,16 @@ void Network::Run::run_vectors(std::size_t first, std::size_t end, int inputs) {
         const Timer timer(seconds, i);
         const bool has_relu = !row.relu_name.empty(), keeps_linear = has_relu && is_asked(row.name);
         float* out = space.vectors[1 - which].reserve<float>(static_cast<std::size_t>(count) * row.outputs);
-        crew().run(ceil_div(row.outputs, kRowsAtOnce), [&](std::int64_t part, int) {
-            const int begin = static_cast<int>(part) * kRowsAtOnce;
-            kernels.fully_connected[static_cast<int>(row.storage)](
-                row.weights, row.quantized.scales, row.bias, has_relu && !keeps_linear, in, inputs, count, out,
-                row.outputs, begin, std::min(kRowsAtOnce, row.outputs - begin));
-        });
+        if (row.kind == Kind::kUnit)
+            for (std::int64_t image = 0; image < count; ++image)
+                kernels.unit(in + image * inputs, out + image * inputs, inputs);
+        else
+            crew().run(ceil_div(row.outputs, kRowsAtOnce), [&](std::int64_t part, int) {
+                const int begin = static_cast<int>(part) * kRowsAtOnce;
+                kernels.fully_connected[static_cast<int>(row.storage)](
+                    row.weights, row.quantized.scales, row.bias, has_relu && !keeps_linear, in, inputs, count, out,
+                    row.outputs, begin, std::min(kRowsAtOnce, row.outputs - begin));
+            });
         keep_vectors(row.name, out, row.outputs);
         if (keeps_linear)
             for (std::size_t j = 0; j < static_cast<std::size_t>(count) * row.outputs; ++j)
@@ -427,7 +471,7 @@ std::map<std::string, Output> Network::run(const float* images, int count, int c
                                            std::vector<double>* seconds) {
     std::unique_ptr<Workspace> space = take_workspace(threads);
     if (seconds != nullptr) seconds->assign(rows_.size(), 0.0);
-    Run run{rows_, kernels_, *space, names, seconds, count, {}};
+    Run run{rows_, kernels_, *space, names, seconds, count, {}, {}};
     const std::size_t end = run.last_row() + 1;
 
     std::size_t first_fc = 0;

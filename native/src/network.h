@@ -14,13 +14,14 @@
 
 namespace verydeep {
 
-enum class Kind { kConv, kLrn, kPool, kGap, kFc };
+enum class Kind { kConv, kLrn, kPool, kUnpool, kGap, kFc, kUnit };
 
 // A row of the table with what is needed to compute it. The arrays belong to whoever made the row.
 struct Row {
     std::string name, relu_name;  // relu_name is empty where there is no ReLU
     Kind kind = Kind::kConv;
     int inputs = 0, outputs = 0, kernel = 1, padding = 0;
+    int partner = -1;  // pool: the row that undoes it; unpool: the row of its pool; -1 where there is none
 
     Method method = Method::kWinograd4;         // conv
     Precision precision = Precision::kFloat32;  // conv

@@ -1,4 +1,4 @@
-// The layers that do little: fully connected, pools, local response normalisation, and what happens to a map in
+// The layers that do little: fully connected, pools and what undoes them, normalisations, and what happens to a map in
 // between.
 #pragma once
 
@@ -70,23 +70,45 @@ void fully_connected(const void* weights, const float* row_scales, const float* 
 }
 
 // 2 x 2, stride 2; an odd last row or column is left out.
-inline void max_pool(const Map& in, const Map& out, std::int32_t* indices, int image, int block) {
+inline void max_pool(const Map& in, const Map& out, std::uint8_t* corners, int image, int block) {
     for (int y = 0; y < out.height; ++y) {
         for (int x = 0; x < out.width; ++x) {
-            const float* window = in.at(image, block, 2 * y, 2 * x);
-            const float* corners[4] = {window, window + kBlock, window + in.row_stride,
-                                       window + in.row_stride + kBlock};
+            const float* first = in.at(image, block, 2 * y, 2 * x);
+            const float* window[4] = {first, first + kBlock, first + in.row_stride, first + in.row_stride + kBlock};
             store(out.at(image, block, y, x),
-                  max(max(load(corners[0]), load(corners[1])), max(load(corners[2]), load(corners[3]))));
-            if (indices == nullptr) continue;
+                  max(max(load(window[0]), load(window[1])), max(load(window[2]), load(window[3]))));
+            if (corners == nullptr) continue;
+            std::int32_t largest[kBlock] = {};  // the first of several, as in torch
             for (int channel = 0; channel < kBlock; ++channel) {
-                int largest = 0;  // the first of several, as in torch
-                for (int corner = 1; corner < 4; ++corner)
-                    if (corners[corner][channel] > corners[largest][channel]) largest = corner;
-                *indices++ = (2 * y + largest / 2) * in.width + 2 * x + largest % 2;
+                float most = window[0][channel];
+                for (int corner = 1; corner < 4; ++corner) {
+                    const bool is_larger = window[corner][channel] > most;
+                    most = is_larger ? window[corner][channel] : most;
+                    largest[channel] = is_larger ? corner : largest[channel];
+                }
             }
+            for (int channel = 0; channel < kBlock; ++channel)
+                *corners++ = static_cast<std::uint8_t>(largest[channel]);
         }
     }
+}
+
+// The reverse: each value to the corner of its window that the maximum was at, zeros elsewhere.
+inline void max_unpool(const Map& in, const Map& out, const std::uint8_t* corners, int image, int block) {
+    for (int y = 0; y < in.height; ++y) {
+        for (int x = 0; x < in.width; ++x, corners += kBlock) {
+            const float* value = in.at(image, block, y, x);
+            for (int corner = 0; corner < 4; ++corner) {
+                float* pixel = out.at(image, block, 2 * y + corner / 2, 2 * x + corner % 2);
+                for (int channel = 0; channel < kBlock; ++channel)
+                    pixel[channel] = corners[channel] == corner ? value[channel] : 0.0f;
+            }
+        }
+        if (out.width % 2 == 1)
+            for (int row = 2 * y; row < 2 * y + 2; ++row) store(out.at(image, block, row, out.width - 1), zero());
+    }
+    if (out.height % 2 == 1)
+        for (int x = 0; x < out.width; ++x) store(out.at(image, block, out.height - 1, x), zero());
 }
 
 inline void relu(const Map& map, int image, int block) {
@@ -123,6 +145,14 @@ inline void average(const Map& in, float* out, int image, int block) {
         total = add(total, row);
     }
     store(out, mul(total, broadcast(1.0f / (static_cast<float>(in.height) * static_cast<float>(in.width)))));
+}
+
+// x / ||x||, of a vector shorter than 1e-12 x / 1e-12: as torch's `normalize`.
+inline void unit(const float* in, float* out, int length) {
+    double squares = 0;  // those of large numbers would leave the range of floats
+    for (int i = 0; i < length; ++i) squares += static_cast<double>(in[i]) * in[i];
+    const double norm = std::sqrt(squares);
+    for (int i = 0; i < length; ++i) out[i] = static_cast<float>(in[i] / (norm < 1e-12 ? 1e-12 : norm));
 }
 
 // Zeros around one block of a map: `before` rows and columns in front of it, `after_rows` and `after_columns` behind.

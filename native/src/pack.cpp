@@ -44,9 +44,9 @@ int positions_of(Method method) {
 }
 
 std::int64_t filled_inputs(const ConvWeights& conv, Method method) {
-    if (method == Method::kFirst) return conv.inputs * 9;
-    const std::int64_t channels = blocks_of(conv.inputs) * kBlock;
-    return method == Method::kWindow ? channels * conv.kernel * conv.kernel : channels;
+    const std::int64_t taps = conv.kernel * conv.kernel, channels = blocks_of(conv.inputs) * kBlock;
+    if (method == Method::kFirst) return conv.inputs * taps;
+    return method == Method::kWindow ? channels * taps : channels;
 }
 
 // A number for each output of a block: compilers make vectors of the loops over it.
@@ -136,7 +136,7 @@ void pack_window(const ConvWeights& conv, Method method, const Packing& packing,
     for (int input = 0; input < conv.inputs; ++input)
         for (int tap = 0; tap < taps; ++tap) {
             const std::int64_t row =
-                method == Method::kFirst ? input * 9 + tap : static_cast<std::int64_t>(tap) * channels + input;
+                method == Method::kFirst ? input * taps + tap : static_cast<std::int64_t>(tap) * channels + input;
             float* to = static_cast<float*>(packing.packed) + place(0, row, first);
             for (int lane = 0; lane < outputs; ++lane) to[lane] = conv.at(first + lane, input, tap);
         }

@@ -116,6 +116,14 @@ struct OneConv {
     }
 };
 
+Row simple_row(const std::string& name, Kind kind, int channels) {
+    Row row;
+    row.name = name;
+    row.kind = kind;
+    row.inputs = row.outputs = channels;
+    return row;
+}
+
 Row first_row(int channels) {  // makes blocks of the images: a convolution needs a map before it
     Row row;
     row.name = "images";
@@ -167,8 +175,10 @@ void check_convolutions(const Kernels& kernels, std::uint64_t seed) {
              Case{Method::kWinograd4, Precision::kInt8, " F(4x4) in 8 bits ", 2e-2},
          }) {
         const int inputs = random.whole(1, 90), outputs = random.whole(1, 150), count = random.whole(1, 3);
-        const int kernel = method == Method::kWindow ? random.whole(1, 4) : 3;
-        const int padding = method == Method::kWindow ? random.whole(0, kernel / 2) : 1;
+        const int kernel = method == Method::kWindow  ? random.whole(1, 7)
+                           : method == Method::kFirst ? 3 + 4 * random.whole(0, 1)
+                                                      : 3;
+        const int padding = method == Method::kWindow ? random.whole(0, kernel / 2) : kernel / 2;
         const int height = random.whole(kernel, 40), width = random.whole(kernel, 40), threads = random.whole(1, 4);
         const std::string what = kernels.name + std::string(name) + std::to_string(inputs) + " -> " +
                                  std::to_string(outputs) + ", kernel " + std::to_string(kernel) + ", " +
@@ -176,10 +186,7 @@ void check_convolutions(const Kernels& kernels, std::uint64_t seed) {
                                  std::to_string(width);
         const OneConv conv(random, kernels, inputs, outputs, kernel, padding, method, precision);
         const Identity identity(kernels, inputs);
-        Row pool;
-        pool.name = "pool";
-        pool.kind = Kind::kPool;
-        pool.inputs = pool.outputs = outputs;
+        const Row pool = simple_row("pool", Kind::kPool, outputs);
         std::vector<Row> rows;
         if (method != Method::kFirst) rows.push_back(identity.row);
         rows.push_back(conv.row);
@@ -326,29 +333,22 @@ void check_other_layers(const Kernels& kernels, std::uint64_t seed) {
     const int channels = random.whole(1, 70), height = random.whole(1, 20), width = random.whole(1, 20);
     const std::string what = std::string(kernels.name) + " " + std::to_string(channels) + " channels ";
     const Identity identity(kernels, channels);
-    Row lrn, gap;
-    lrn.name = "lrn";
-    lrn.kind = Kind::kLrn;
-    gap.name = "gap";
-    gap.kind = Kind::kGap;
-    lrn.inputs = lrn.outputs = gap.inputs = gap.outputs = channels;
-    Row fc;
-    fc.name = "fc";
-    fc.kind = Kind::kFc;
-    fc.inputs = channels;
+    const Row lrn = simple_row("lrn", Kind::kLrn, channels), gap = simple_row("gap", Kind::kGap, channels);
+    Row fc = simple_row("fc", Kind::kFc, channels);
     fc.outputs = random.whole(1, 40);
     const std::vector<float> weights = random.normal(static_cast<std::size_t>(channels) * fc.outputs),
                              bias = random.normal(fc.outputs);
     fc.weights = weights.data();
     fc.bias = bias.data();
-    Network network({identity.row, lrn, gap, fc}, kernels);
+    const std::vector<Row> rows = {identity.row, lrn, gap, fc, simple_row("unit", Kind::kUnit, fc.outputs)};
+    Network network(rows, kernels);
     const int count = random.whole(1, 6);
     const std::size_t pixels = static_cast<std::size_t>(channels) * height * width;
     const std::vector<float> images = random.normal(count * pixels, 30);
-    Network in_pairs({identity.row, lrn, gap, fc}, kernels,
+    Network in_pairs(rows, kernels,
                      4 * static_cast<std::int64_t>(height + 8) * (width + 8) * identity.bias.size() * 4);
     auto found =
-        network.run(images.data(), count, channels, height, width, {"lrn", "gap", "logits"}, random.whole(1, 3));
+        network.run(images.data(), count, channels, height, width, {"lrn", "gap", "fc", "logits"}, random.whole(1, 3));
     const auto by_two = in_pairs.run(images.data(), count, channels, height, width, {"logits"}, 1);
     if (!std::equal(found["logits"].values.get(), found["logits"].values.get() + count * fc.outputs,
                     by_two.at("logits").values.get())) {
@@ -362,8 +362,51 @@ void check_other_layers(const Kernels& kernels, std::uint64_t seed) {
         const auto means = naive::average(normalized);
         expect_near(what + "lrn", found["lrn"].values.get() + image * pixels, normalized.pixels, 2e-6);
         expect_near(what + "gap", found["gap"].values.get() + image * channels, means, 1e-5);
-        expect_near(what + "fc", found["logits"].values.get() + image * fc.outputs,
-                    naive::connect(means, doubles(weights), doubles(bias)), 1e-5);
+        const auto connected = naive::connect(means, doubles(weights), doubles(bias));
+        expect_near(what + "fc", found["fc"].values.get() + image * fc.outputs, connected, 1e-5);
+        expect_near(what + "unit", found["logits"].values.get() + image * fc.outputs, naive::unit(connected), 1e-5);
+    }
+}
+
+// A pool, another layer, and what undoes the pool, on whole numbers, of which many are equal.
+void check_unpools(const Kernels& kernels, std::uint64_t seed) {
+    Random random(seed);
+    const int channels = random.whole(1, 40), height = random.whole(2, 21), width = random.whole(2, 21),
+              count = random.whole(1, 3);
+    const Identity identity(kernels, channels);
+    const OneConv conv(random, kernels, channels, random.whole(1, 40), 3, 1, Method::kWinograd4);
+    Row pool = simple_row("pool", Kind::kPool, channels), unpool = simple_row("unpool", Kind::kUnpool, channels);
+    pool.partner = 3;
+    unpool.partner = 1;
+    const std::vector<Row> rows = {identity.row, pool, simple_row("lrn", Kind::kLrn, channels), unpool, conv.row};
+    Network network(rows, kernels), one_by_one(rows, kernels, 1);
+    const std::size_t pixels = static_cast<std::size_t>(channels) * height * width;
+    std::vector<float> images(count * pixels);
+    for (float& pixel : images) pixel = static_cast<float>(random.whole(-2, 2));
+    auto found = network.run(images.data(), count, channels, height, width, {"pool:indices", "unpool", "conv"},
+                             random.whole(1, 3));
+    const auto alone = one_by_one.run(images.data(), count, channels, height, width, {"unpool"}, 1);
+    const std::string what = std::string(kernels.name) + " " + std::to_string(channels) + " channels, " +
+                             std::to_string(height) + " x " + std::to_string(width) + ": ";
+    const float* unpooled = found["unpool"].values.get();
+    if (!std::equal(unpooled, unpooled + images.size(), alone.at("unpool").values.get())) {
+        ++failures;
+        std::printf("FAILED %s unpool of images one by one\n", what.c_str());
+    }
+    for (int image = 0; image < count; ++image) {
+        naive::Map map(channels, height, width);
+        std::copy_n(&images[image * pixels], pixels, map.pixels.begin());
+        const naive::Map pooled = naive::normalize_channels(naive::max_pool(map));
+        const auto places = naive::max_places(map);
+        const naive::Map expected = naive::max_unpool(pooled, places, height, width);
+        if (!std::equal(places.begin(), places.end(), found["pool:indices"].indices.get() + image * places.size())) {
+            ++failures;
+            std::printf("FAILED %s places of maxima\n", what.c_str());
+        }
+        expect_near(what + "unpool", unpooled + image * pixels, expected.pixels, 2e-6);
+        const naive::Map convolved = conv.expected(unpooled + image * pixels, height, width);
+        expect_near(what + "conv after unpool", found["conv"].values.get() + image * convolved.pixels.size(),
+                    convolved.pixels, 2e-5);
     }
 }
 
@@ -434,6 +477,7 @@ int main(int argc, char** argv) {
             check_transforms<2>(*kernels, seed);
             check_transforms<3>(*kernels, seed);
             check_other_layers(*kernels, seed);
+            check_unpools(*kernels, seed);
             check_storage<float>(*kernels, Storage::kFloat32, seed);
             check_storage<Half>(*kernels, Storage::kFloat16, seed);
             check_storage<std::int16_t>(*kernels, Storage::kInt16, seed);

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from verydeep.architecture import CONFIGURATIONS, Architecture
 from verydeep.errors import ArchitectureError, DeviceError, ModelFileError, UsageError
-from verydeep.runtime.reference import ReferenceEngine
+from verydeep.runtime.reference import ReferenceEngine, max_unpool
 
 _native = pytest.importorskip("verydeep.runtime._native", reason="the native engine was not built")
 
@@ -23,6 +23,7 @@ from verydeep.runtime.packing import methods  # noqa: E402
 # Of the largest value of an output: float32's rounding (6e-8) in up to 16 layers, enlarged by Winograd's transforms.
 TOLERANCE = 3e-5  # of networks as narrow as one channel, 16 convolutions deep, most of them by F(6x6)
 
+CLASSIFIERS = [name for name in CONFIGURATIONS if name != "SegNet-Basic"]
 RandomWeights = Callable[..., dict[str, np.ndarray]]
 SETS = _native.instruction_sets()
 ARCHITECTURE = Architecture("B", "gap", classes=7, input_size=32, width=0.125, batch_norm=True)
@@ -40,7 +41,7 @@ def assert_near(got: np.ndarray, expected: np.ndarray, name: str = "", largest: 
 
 @pytest.mark.parametrize("instruction_set", SETS)
 @pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "bn"])
-@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+@pytest.mark.parametrize("configuration", CLASSIFIERS)
 def test_every_output_of_every_configuration_equals_the_references(
     configuration: str, batch_norm: bool, instruction_set: str, random_weights: RandomWeights
 ) -> None:
@@ -56,12 +57,89 @@ def test_every_output_of_every_configuration_equals_the_references(
         assert np.array_equal(engine.run(images, [name])[name], got[name]), f"{name} asked for alone"
 
 
+@pytest.mark.parametrize("instruction_set", SETS)
+@pytest.mark.parametrize(
+    ("configuration", "batch_norm"),
+    [("A", False), ("A-LRN", True), ("B", True), ("C", False), ("D", True), ("E", True), ("SegNet-Basic", True)],
+)
+def test_every_output_of_a_segnet_equals_the_references(
+    configuration: str, batch_norm: bool, instruction_set: str, random_weights: RandomWeights
+) -> None:
+    architecture = Architecture(configuration, "segnet", 7, input_size=32, width=0.125, batch_norm=batch_norm)
+    weights = random_weights(architecture)
+    images = photos(2, 45, 70)
+    reference = ReferenceEngine(architecture, weights)
+    engine = NativeEngine(architecture, weights, threads=2, instruction_set=instruction_set)
+    got = engine.run(images, architecture.outputs)
+    x, pooled = images, {}
+    for layer in architecture.layers:  # one by one: two values may be so nearly equal that another is the maximum
+        pooled[layer.name] = x
+        if layer.kind == "unpool":
+            expected = np.stack([max_unpool(*one, layer) for one in zip(x, pooled[layer.pool], strict=True)])
+            assert np.array_equal(got[layer.name], expected), layer.name
+        else:
+            expected = np.stack([reference._linear_part(layer, one) for one in x])
+            assert_near(got[layer.name], expected, layer.name)
+        x = got[layer.name]
+        if layer.has_relu:
+            x = np.maximum(x, 0)
+            assert np.array_equal(got[layer.relu_name], x), layer.relu_name
+    assert np.array_equal(got["logits"], x)
+    whole = reference.run(images)["logits"]
+    assert (np.abs(x - whole) <= TOLERANCE * np.abs(whole).max()).mean() > 0.9
+    for name in ("unpool3", "conv1_1_D", "logits"):
+        assert np.array_equal(engine.run(images, [name])[name], got[name]), f"{name} asked for alone"
+    one = NativeEngine(architecture, weights, threads=1, instruction_set=instruction_set)
+    assert np.array_equal(one.run(images[1:])["logits"], got["logits"][1:])
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+def test_of_equal_values_the_first_takes_what_is_unpooled(instruction_set: str, random_weights: RandomWeights) -> None:
+    """Whole windows are zero after a ReLU: their place is the first, as in torch."""
+    architecture = Architecture("toy", "segnet", classes=3, input_size=8)
+    weights = random_weights(architecture)
+    weights["conv1_2.bias"] = weights["conv1_2.bias"] - 1
+    images = photos(2, 23, 18)
+    got = NativeEngine(architecture, weights, instruction_set=instruction_set).run(images, ("pool1", "unpool1"))
+    windows = got["unpool1"][:, :, :22].reshape(2, 8, 11, 2, 9, 2).transpose(3, 5, 0, 1, 2, 4)[:, :, got["pool1"] == 0]
+    assert windows.shape[-1] > 0.1 * got["pool1"].size
+    assert windows[0, 0].any()
+    assert not windows[0, 1].any()
+    assert not windows[1].any()
+    assert not got["unpool1"][:, :, 22].any()
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+def test_an_embedding_equals_the_references(instruction_set: str, random_weights: RandomWeights) -> None:
+    architecture = Architecture("A", "embedding", input_size=32, width=0.125, dimensions=37)
+    weights = random_weights(architecture)
+    images = photos(5, 40, 33)
+    outputs = ("gap", "fc8", "unit8", "logits")
+    expected = ReferenceEngine(architecture, weights).run(images, outputs)
+    got = NativeEngine(architecture, weights, instruction_set=instruction_set).run(images, outputs)
+    for name in outputs:
+        assert_near(got[name], expected[name], name)
+    assert np.linalg.norm(got["logits"], axis=1) == pytest.approx(1, abs=1e-6)
+
+
+def test_an_unpool_without_its_pool_is_refused() -> None:
+    network = _native.Network(SETS[0])
+    network.add_layer("pool1", "pool", 8)
+    with pytest.raises(ValueError, match="no pool pool2 to undo"):
+        network.add_layer("unpool2", "unpool", 8, "pool2")
+    network.add_layer("unpool1", "unpool", 8, "pool1")
+    with pytest.raises(ValueError, match="no pool pool1 to undo"):
+        network.add_layer("unpool1", "unpool", 8, "pool1")
+    with pytest.raises(ValueError, match="no kind lpn"):
+        network.add_layer("lrn1", "lpn", 8)
+
+
 @st.composite
 def networks(draw: st.DrawFn) -> tuple[Architecture, tuple[int, int]]:
     """An architecture and a size of images for it: any configuration, head and width, even and odd sizes."""
     architecture = Architecture(
-        draw(st.sampled_from(sorted(CONFIGURATIONS))),
-        draw(st.sampled_from(["fc", "gap", "conv"])),
+        draw(st.sampled_from(sorted(CLASSIFIERS))),
+        draw(st.sampled_from(["fc", "gap", "conv", "embedding"])),
         classes=draw(st.integers(1, 20)),
         input_size=draw(st.integers(32, 70)),
         input_channels=draw(st.sampled_from([1, 3, 3, 4])),
@@ -238,6 +316,13 @@ def test_larger_tiles_are_taken_where_they_fit() -> None:
     assert sum(method == "winograd6" for method in chosen.values()) == 9
     assert methods(Architecture("C"))["conv3_3"] == "window"
     assert methods(Architecture("D").dense())["fc6"] == "window"
+    segnet = methods(Architecture("D", "segnet"))
+    assert {segnet[f"{name}_D"] == segnet[name] for name in segnet if f"{name}_D" in segnet and name != "conv1_1"} == {
+        True
+    }
+    assert (segnet["conv5_1_D"], segnet["conv1_1_D"]) == ("winograd4", "winograd6")
+    basic = methods(Architecture("SegNet-Basic", "segnet"))
+    assert (basic.pop("conv1_1"), set(basic.values())) == ("first", {"window"})
 
 
 def test_a_small_fc_kernel_is_no_winograd_convolution(random_weights: RandomWeights) -> None:

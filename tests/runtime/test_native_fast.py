@@ -90,12 +90,33 @@ def test_ranges_are_the_largest_transformed_pixels(random_weights: RandomWeights
     assert np.allclose(found, expected, rtol=1e-3)
 
 
+@pytest.mark.parametrize("precision", ["fast", "int8"])
+def test_a_segnet_is_near_the_reference(precision: str, random_weights: RandomWeights) -> None:
+    """Where two values of a window are nearly equal, rounding moves the maximum, and what is unpooled goes elsewhere.
+
+    Of random weights no class is clearly the best: those of a training agree more.
+    """
+    architecture = Architecture("A", "segnet", classes=5, input_size=64, width=0.25, batch_norm=True)
+    weights = random_weights(architecture)
+    reference = ReferenceEngine(architecture, weights)
+    ranges = measure_ranges(architecture, reference, photos(8, seed=2))
+    assert set(ranges) == {layer.name for layer in architecture.layers[1:] if layer.kind == "conv"}
+    engine = NativeEngine(architecture, weights, precision=precision, ranges=ranges)
+    images = photos(1)
+    expected, got = (one.run(images, ("pool5", "logits")) for one in (reference, engine))
+    assert relative_error(got["pool5"], expected["pool5"]) < TOLERANCE[precision]
+    is_same = got["logits"].argmax(axis=1) == expected["logits"].argmax(axis=1)
+    assert is_same.mean() > {"fast": 0.9, "int8": 0.5}[precision]
+
+
 def test_every_convolution_by_winograd_has_a_source() -> None:
     assert sources(Architecture("A-LRN"))["conv2_1"] == "pool1"
     assert sources(Architecture("D"))["conv1_2"] == "relu1_1"
     assert "conv1_1" not in sources(Architecture("D"))
     assert "conv3_3" not in sources(Architecture("C"))
     assert len(sources(Architecture("E"))) == 15
+    assert sources(Architecture("D", "segnet"))["conv5_3_D"] == "unpool5"
+    assert sources(Architecture("SegNet-Basic", "segnet")) == {}
 
 
 @pytest.mark.parametrize("precision", ["fast", "int8"])
@@ -120,6 +141,13 @@ def test_whole_numbers_are_the_native_engines_alone(engine: str, precision: str,
         pytest.importorskip("torch")
     with pytest.raises(DeviceError, match=precision):
         open_model(toy_model, engine=engine, precision=precision)
+
+
+@pytest.mark.parametrize("precision", ["fast", "int8"])
+def test_a_network_without_3x3_convolutions_is_refused(precision: str, random_weights: RandomWeights) -> None:
+    architecture = Architecture("SegNet-Basic", "segnet", classes=3, input_size=32, width=0.125)
+    with pytest.raises(DeviceError, match=f"no 3 x 3 convolution that precision {precision} could compute"):
+        NativeEngine(architecture, random_weights(architecture), precision=precision, ranges={})
 
 
 @pytest.mark.parametrize("precision", ["fast", "int8"])

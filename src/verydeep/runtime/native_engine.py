@@ -95,7 +95,7 @@ def _make_network(
             scales = packed.get(f"{layer.name}.scales")
             network.add_fc(*names, *shape, np.require(weight, requirements=["C", "A"]), bias, scales)
         else:
-            network.add_layer(layer.name, layer.kind, layer.out_channels)
+            network.add_layer(layer.name, layer.kind, layer.out_channels, layer.pool)
     network.finish()
     return network
 
@@ -110,6 +110,11 @@ def _check_settings(device: str, precision: str) -> None:
 
 
 def _check_ranges(architecture: Architecture, ranges: Ranges | None, precision: str) -> None:
+    if not sources(architecture):
+        raise DeviceError(
+            f"{architecture.name} has no 3 x 3 convolution that precision {precision} could compute in whole numbers.",
+            "Use --precision float32.",
+        )
     missing = sorted(set(sources(architecture)) - set(ranges or {}))
     if missing:
         raise ModelFileError(

@@ -48,18 +48,17 @@ def methods(architecture: Architecture, precision: str = "float32") -> dict[str,
     The larger tiles take fewer multiplications, but where they fit badly they reach far beyond the map. In whole
     numbers their rounding errors are too large.
     """
-    side = architecture.input_size
+    shapes = architecture.output_shapes(architecture.input_size, architecture.input_size)
     chosen = {}
     for number, layer in enumerate(architecture.layers):
-        if layer.kind == "pool":
-            side //= layer.stride
         if layer.kind != "conv":
             continue
-        if (layer.kernel, layer.padding) != (3, 1):
-            chosen[layer.name] = "window"
-        elif number == 0:
+        if number == 0:
             chosen[layer.name] = "first"
+        elif (layer.kernel, layer.padding) != (3, 1):
+            chosen[layer.name] = "window"
         else:
+            _, side, _ = shapes[layer.name]
             of_four, of_six = (-(-side // 4)) ** 2 * 36, (-(-side // 6)) ** 2 * 64
             is_six = precision == "float32" and of_six <= _WORTH_IT * of_four
             chosen[layer.name] = "winograd6" if is_six else "winograd4"
