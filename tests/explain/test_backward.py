@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from verydeep.architecture import Architecture, Layer
+from verydeep.architecture import Architecture
 from verydeep.errors import UsageError, VerydeepError
-from verydeep.explain.backward import Rule, Subject, Target, record, signal_at, strongest, unpool
+from verydeep.explain.backward import Rule, Subject, Target, record, signal_at, strongest
 from verydeep.network import build
 from verydeep.nouns import Weights
 
@@ -108,10 +108,29 @@ def test_the_three_rules_differ(subject: Subject, image: np.ndarray) -> None:
         assert np.abs(one - other).max() > 0.1 * np.abs(one).max()
 
 
-def test_a_value_returns_to_the_first_of_equal_maxima_and_an_odd_edge_gets_nothing() -> None:
-    x = np.array([[[1, 5, 2, 2, 9], [3, 4, 2, 2, 9], [0, 0, 7, 8, 9]]], float)
-    back = unpool(np.array([[[10.0, 20.0]]]), x, Layer("pool1", "pool", 1, 1, kernel=2, stride=2))
-    assert back.tolist() == [[[0, 10, 20, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]]]
+@pytest.mark.parametrize(
+    ("architecture", "target"),
+    [
+        (Architecture("A", "segnet", 5, 32, width=0.125, batch_norm=True), Target("logits", 2, (7, 30))),
+        (Architecture("SegNet-Basic", "segnet", 5, 32, width=0.25), Target("logits", 4)),
+        (Architecture("toy", "embedding", 5, 32, dimensions=6), Target("logits", 3)),
+    ],
+    ids=["segnet", "SegNet-Basic", "embedding"],
+)
+def test_the_gradient_through_unpools_and_of_an_embedding_is_torchs(
+    architecture: Architecture,
+    target: Target,
+    make_subject: Callable[..., Subject],
+    random_weights: Callable[..., Weights],
+) -> None:
+    subject = make_subject(architecture, random_weights(architecture))
+    image = np.random.default_rng(1).normal(size=(3, 37, 50))
+    network = build(architecture, subject.weights).double()
+    pixels = torch.tensor(image[np.newaxis], requires_grad=True)
+    place = (target.channel, *target.position)
+    expected = torch.autograd.grad(network(pixels)[0][place].mean(), pixels)[0][0].numpy()
+    found = signal_at(subject, record(subject, image), target)
+    np.testing.assert_allclose(found, expected, atol=1e-7 * np.abs(expected).max())
 
 
 def test_a_layer_above_the_target_is_refused(subject: Subject, image: np.ndarray) -> None:

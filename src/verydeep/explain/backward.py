@@ -15,7 +15,7 @@ import numpy as np
 from verydeep.architecture import BATCH_NORM_EPSILON, LRN, Architecture, Layer
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.nouns import Engine, Weights
-from verydeep.runtime.reference import one_blas_thread
+from verydeep.runtime.reference import corners, max_unpool, one_blas_thread
 
 Rule = Literal["gradient", "deconvnet", "guided"]
 Values: TypeAlias = dict[str, np.ndarray]
@@ -113,11 +113,14 @@ def walk_back(subject: Subject, values: Values, target: Start, rule: Rule) -> It
     """The signal at the target's output, then at each output before it, at last at "image"."""
     steps = list(_steps(subject.architecture))
     names = [name for name, _, _ in steps]
+    sources = {name: source for name, source, _ in steps}
     start = len(steps) if target.output == "logits" else names.index(target.output) + 1
     signal = target.signal(values)
     for name, source, layer in reversed(steps[:start]):
         yield name, signal
-        if name == layer.name:
+        if layer.kind == "unpool":
+            signal = unpool_back(signal, values[sources[layer.pool]], layer)
+        elif name == layer.name:
             signal = _linear_part_back(subject.weights, layer, signal, values[source])
         else:
             signal = RULES[rule](signal, values[name])
@@ -141,11 +144,14 @@ def _handed_on(layer: Layer) -> str:
 def _linear_part_back(weights: Weights, layer: Layer, signal: np.ndarray, x: np.ndarray) -> np.ndarray:
     """The signal at a layer's input x, from that at its output before the ReLU."""
     if layer.kind == "pool":
-        return unpool(signal, x, layer)
+        # the switches of Zeiler & Fergus (2014), section 2.1
+        return max_unpool(signal, x, layer)
     if layer.kind == "lrn":
         return local_response_norm_back(signal, x)
     if layer.kind == "gap":
         return np.broadcast_to(_by_channel(signal / x[0].size), x.shape)
+    if layer.kind == "unit":
+        return unit_back(signal, x)
     weight = np.asarray(weights[f"{layer.name}.weight"], signal.dtype)
     if layer.kind == "fc":
         back: np.ndarray = (signal @ weight).reshape(x.shape)
@@ -171,19 +177,19 @@ def convolve_back(signal: np.ndarray, weight: np.ndarray, padding: int) -> np.nd
     return back[:, padding : back.shape[1] - padding, padding : back.shape[2] - padding]
 
 
-def unpool(signal: np.ndarray, x: np.ndarray, layer: Layer) -> np.ndarray:
-    """Each value back where the largest of its window of x was: the switches of Zeiler & Fergus (2014), section 2.1.
-
-    Of equal ones the first, row by row, as in torch. The rest is zero.
-    """
-    _, height, width = signal.shape
-    step = layer.stride
-    places = [np.s_[:, dy : dy + step * height : step, dx : dx + step * width : step] for dy, dx in _window(layer)]
-    switches = np.argmax([x[place] for place in places], axis=0)
-    back = np.zeros(x.shape, signal.dtype)
-    for number, place in enumerate(places):
-        back[place] = np.where(switches == number, signal, 0)
+def unpool_back(signal: np.ndarray, before: np.ndarray, layer: Layer) -> np.ndarray:
+    """The transpose of `reference.max_unpool`: what came from where the largest of each window of `before` was."""
+    places = corners(layer, before.shape[1] // layer.stride, before.shape[2] // layer.stride)
+    largest = np.argmax([before[place] for place in places], axis=0)
+    back: np.ndarray = np.choose(largest, [signal[place] for place in places])
     return back
+
+
+def unit_back(signal: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The derivative of x / ||x||, times `signal`: what lies along x changes nothing."""
+    length = max(float(np.linalg.norm(x)), 1e-12)
+    back: np.ndarray = (signal - x * (signal @ x) / length**2) / length
+    return back.astype(signal.dtype)
 
 
 def local_response_norm_back(signal: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -192,10 +198,6 @@ def local_response_norm_back(signal: np.ndarray, x: np.ndarray) -> np.ndarray:
     s = k + alpha * _sum_of_neighbours(x * x)
     back: np.ndarray = signal / s**beta - 2 * alpha * beta * x * _sum_of_neighbours(signal * x / s ** (beta + 1))
     return back
-
-
-def _window(layer: Layer) -> Iterator[tuple[int, ...]]:
-    return iter(np.ndindex(layer.kernel, layer.kernel))
 
 
 def _sum_of_neighbours(x: np.ndarray) -> np.ndarray:

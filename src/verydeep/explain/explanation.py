@@ -179,7 +179,7 @@ def check_request(
 def check_layer(architecture: Architecture, output: str, channel: int | None = None, *, needs_map: bool) -> None:
     """Raises UsageError where the network has no such output, no such channel in it, or no map in it."""
     makers = {name: layer for layer in architecture.layers for name in (layer.name, layer.relu_name)}
-    with_map = [name for name in architecture.outputs[:-1] if makers[name].kind not in ("gap", "fc")]
+    with_map = [name for name in architecture.outputs[:-1] if makers[name].kind not in ("gap", "fc", "unit")]
     allowed = with_map if needs_map else architecture.outputs[:-1]
     if output not in allowed:
         what = (

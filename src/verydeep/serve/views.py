@@ -137,7 +137,7 @@ def layers_with_map(architecture: Architecture) -> list[str]:
 
 
 def _has_map(layer: Layer) -> bool:
-    return layer.kind not in ("fc", "gap")
+    return layer.kind not in ("fc", "gap", "unit")
 
 
 def _check_published(configuration: str) -> None:
