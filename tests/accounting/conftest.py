@@ -14,10 +14,10 @@ from verydeep.architecture import CONFIGURATIONS, HEADS, Architecture, Layer
 @pytest.fixture(scope="session")
 def architectures() -> st.SearchStrategy[Architecture]:
     """Any configuration under any head, from an eighth of the width to the full one."""
+    pairs = [(name, head) for name in CONFIGURATIONS for head in HEADS if name != "SegNet-Basic" or head == "segnet"]
     return st.builds(
-        Architecture,
-        configuration=st.sampled_from(list(CONFIGURATIONS)),
-        head=st.sampled_from(list(HEADS)),
+        lambda pair, **fields: Architecture(*pair, **fields),
+        pair=st.sampled_from(pairs),
         classes=st.integers(1, 1000),
         input_size=st.integers(32, 80),
         input_channels=st.integers(1, 4),
@@ -37,6 +37,25 @@ def _torch_twin(architecture: Architecture, device: str) -> nn.Sequential:
         return nn.Sequential(OrderedDict((layer.name, _module(layer)) for layer in architecture.layers))
 
 
+class Unpool(nn.Module):
+    """Of a map twice as large, and of `more` rows and columns: the places do not matter to what is counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.more = (0, 0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        below, aside = self.more
+        return nn.functional.pad(nn.functional.interpolate(x, scale_factor=2.0), (0, aside, 0, below))
+
+
+class Unit(nn.Module):
+    """Each vector divided by its length."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.normalize(x)
+
+
 def _module(layer: Layer) -> nn.Sequential:
     """A layer and all that belongs to it."""
     makers: dict[str, Callable[[], list[nn.Module]]] = {
@@ -45,6 +64,8 @@ def _module(layer: Layer) -> nn.Sequential:
         "pool": lambda: [nn.MaxPool2d(2)],
         "lrn": lambda: [nn.LocalResponseNorm(5)],
         "gap": lambda: [nn.AdaptiveAvgPool2d(1)],
+        "unpool": lambda: [Unpool()],
+        "unit": lambda: [nn.Flatten(), Unit()],
     }
     modules = makers[layer.kind]()
     modules += [nn.BatchNorm2d(layer.out_channels)] if layer.has_batch_norm else []

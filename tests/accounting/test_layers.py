@@ -1,5 +1,6 @@
 """The accounts against the published figures, against torch's own counts, and against gradients."""
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -9,15 +10,23 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from verydeep.accounting.layers import account_layers, total
+from verydeep.accounting.layers import View, account_layers, total
 from verydeep.architecture import CONFIGURATIONS, Architecture
 from verydeep.errors import ArchitectureError
 
 TorchTwin = Callable[[Architecture, str], nn.Sequential]
 
 
-@pytest.mark.parametrize("configuration", list(CONFIGURATIONS))
-@pytest.mark.parametrize("head", ["fc", "gap", "conv"])
+CLASSIFIERS = [name for name in CONFIGURATIONS if name != "SegNet-Basic"]
+
+
+@pytest.mark.parametrize(
+    ("configuration", "head"),
+    [
+        *itertools.product(CLASSIFIERS, ["fc", "gap", "conv", "embedding"]),
+        *((name, "segnet") for name in CONFIGURATIONS),
+    ],
+)
 def test_torch_counts_the_same_in_every_layer(torch_twin: TorchTwin, configuration: str, head: str) -> None:
     architecture = Architecture(configuration, head=head)
     _compare_with_torch(architecture, torch_twin(architecture, "meta"), (224, 224))
@@ -37,7 +46,12 @@ def test_torch_counts_the_same_for_any_architecture_and_image(
 def _compare_with_torch(architecture: Architecture, twin: nn.Sequential, image_size: tuple[int, int]) -> None:
     accounts = account_layers(architecture, image_size)
     x = torch.empty(1, architecture.input_channels, *image_size, device="meta")
+    pooled: dict[str, torch.Size] = {}
     for account, (name, module) in zip(accounts[1:], twin.named_children(), strict=True):
+        if account.kind == "pool":
+            pooled[name] = x.shape[2:]
+        elif account.kind == "unpool":
+            module[0].more = [side % 2 for side in pooled[name.removeprefix("un")]]
         with FlopCounterMode(display=False) as counter:
             x = module(x)
         assert account.name == name
@@ -62,10 +76,15 @@ def test_dense_evaluation_of_d_costs_what_is_published(side: int, gmacs: float, 
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-@pytest.mark.parametrize("configuration", ["A", "B", "C", "D", "E"])
-def test_parameters_with_batch_norm_are_those_of_the_twin(configuration: str, batch_norm: bool) -> None:
-    totals = total(account_layers(Architecture(configuration, batch_norm=batch_norm)))
-    twin = total(account_layers(Architecture(configuration, batch_norm=True)))
+@pytest.mark.parametrize(
+    ("configuration", "head"),
+    [*itertools.product("ABCDE", ["fc"]), ("A", "conv"), ("D", "segnet"), ("SegNet-Basic", "segnet")],
+)
+def test_parameters_with_batch_norm_are_those_of_the_twin(configuration: str, head: str, batch_norm: bool) -> None:
+    totals = total(account_layers(Architecture(configuration, head, batch_norm=batch_norm)))
+    twin = total(account_layers(Architecture(configuration, head, batch_norm=True)))
+    assert totals.conv_macs + totals.fc_macs == totals.macs
+    assert totals.conv_parameters + totals.fc_parameters + totals.batch_norm_parameters == totals.parameters
     assert totals.parameters_with_batch_norm == twin.parameters
 
 
@@ -99,6 +118,41 @@ def test_a_gradient_reaches_exactly_the_receptive_field(configuration: str) -> N
         rows = gradient[0, 0].sum(dim=1).nonzero().flatten().tolist()
         first = account.center + middle * account.stride - account.receptive_field / 2
         assert rows == list(range(int(first), int(first) + account.receptive_field)), account.name
+
+
+@pytest.mark.parametrize("configuration", ["toy", "SegNet-Basic", pytest.param("A", marks=pytest.mark.slow)])
+def test_a_gradient_reaches_exactly_what_a_unit_above_an_unpool_sees(configuration: str) -> None:
+    """As above, with places that are not known: a unit may get the value of its window, whichever place it is."""
+    architecture = Architecture(configuration, "segnet", 2, 32, input_channels=1, width=0.01)
+    height, side = architecture.stride, 1024 if configuration == "A" else 512
+    x = image = torch.ones(1, 1, height, side, requires_grad=True)
+    accounts = account_layers(architecture, (height, side))[1:]
+    view = View()
+    for account, layer in zip(accounts, architecture.layers, strict=True):
+        view = view.through(layer, side)
+        if layer.kind == "conv":
+            kernel = torch.full(layer.weight_shape, 1 / layer.in_channels / layer.kernel**2)
+            x = nn.functional.conv2d(x, kernel, padding=layer.padding)
+        elif layer.kind == "pool":
+            x = nn.functional.avg_pool2d(x, 2)
+        else:
+            x = nn.functional.interpolate(x, scale_factor=2.0)
+        middle = x.shape[-1] // 2
+        fields = []
+        for unit in range(middle, middle + len(view.spans)):
+            (gradient,) = torch.autograd.grad(x[0, 0, 0, unit], image, retain_graph=True)
+            columns = gradient[0, 0].sum(dim=0).nonzero().flatten().tolist()
+            assert (columns[0], columns[-1] + 1) == view.span(unit), (account.name, unit)
+            fields.append(len(columns))
+        assert account.receptive_field == max(fields), account.name
+        assert account.center == sum(view.span(0)) / 2
+
+
+def test_segnet_basic_s_deepest_unit_sees_what_its_paper_says() -> None:
+    accounts = {account.name: account for account in account_layers(Architecture("SegNet-Basic", "segnet"))}
+    assert accounts["pool4"].receptive_field == 106
+    assert accounts["unpool4"].receptive_field == 106
+    assert (accounts["score"].stride, accounts["unpool4"].stride) == (1, 8)
 
 
 def test_the_first_unit_of_fc6_looks_at_the_middle_of_the_crop() -> None:

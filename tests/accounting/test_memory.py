@@ -10,6 +10,7 @@ from verydeep.accounting.layers import account_layers
 from verydeep.accounting.memory import inference_memory, training_memory
 from verydeep.architecture import Architecture
 from verydeep.errors import UsageError
+from verydeep.network import Network
 
 D_PARAMETERS = 138_357_544
 
@@ -58,6 +59,30 @@ def test_a_moving_average_takes_as_much_as_the_weights() -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
+    ("configuration", "batch_norm"), [("A", False), ("D", True), ("SegNet-Basic", True), ("SegNet-Basic", False)]
+)
+def test_the_estimate_of_a_decoder_is_what_torch_keeps(configuration: str, batch_norm: bool, precision: str) -> None:
+    """Of the network itself: in torch's usual stack no layer hands its places to another."""
+    architecture = Architecture(configuration, "segnet", 11, 32, width=0.25, batch_norm=batch_norm)
+    kept = _bytes_kept(Network(architecture).train(), torch.rand(4, 3, 32, 32), precision)
+    memory = training_memory(architecture, account_layers(architecture), 4, precision)
+    logits = 4 * 11 * 32 * 32 * (4 if precision == "float32" else 2)  # the loss keeps them, which is not in the network
+    assert memory.activations_bytes + memory.cast_weights_bytes - logits == pytest.approx(kept, rel=0.02)
+
+
+def test_inference_keeps_the_places_of_pools_until_they_are_undone() -> None:
+    architecture = Architecture("toy", "segnet", classes=2)
+    accounts = {account.name: account for account in account_layers(architecture, (64, 64))}
+    pair = 4 * (accounts["conv1_1"].activations + accounts["conv1_2"].activations)
+    assert inference_memory(tuple(accounts.values()), 3).activations_bytes == 3 * pair
+    deep = [accounts[name] for name in ("conv2_1", "pool2", "unpool2")]
+    places = accounts["pool2"].activations
+    expected = 4 * (accounts["conv2_1"].activations + accounts["pool2"].activations) + places
+    assert inference_memory(deep).activations_bytes == expected
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
     ("configuration", "head", "batch_norm"),
     [("A", "fc", False), ("A-LRN", "gap", False), ("C", "gap", True), ("D", "gap", False), ("E", "fc", True)],
 )
@@ -76,7 +101,7 @@ def test_the_estimate_is_what_torch_keeps_for_the_backward_pass(
     assert memory.activations_bytes + memory.cast_weights_bytes == pytest.approx(kept, rel=0.02)
 
 
-def _bytes_kept(network: nn.Sequential, images: torch.Tensor, precision: str) -> int:
+def _bytes_kept(network: nn.Module, images: torch.Tensor, precision: str) -> int:
     """Bytes of all tensors saved for the gradient, each storage once, weights apart but for their two-byte copies."""
     weights = {tensor.data_ptr() for tensor in network.state_dict().values()}
     storages: dict[int, torch.UntypedStorage] = {}

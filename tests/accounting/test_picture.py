@@ -16,9 +16,15 @@ PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-@pytest.mark.parametrize("configuration", list(CONFIGURATIONS))
-def test_every_layer_is_a_box_of_three_faces(configuration: str) -> None:
-    architecture = Architecture(configuration)
+PAPERS = [name for name in CONFIGURATIONS if name not in ("SegNet-Basic", "toy")]
+
+
+@pytest.mark.parametrize(
+    ("configuration", "head"),
+    [*((name, "fc") for name in (*PAPERS, "toy")), ("D", "segnet"), ("SegNet-Basic", "segnet"), ("A", "embedding")],
+)
+def test_every_layer_is_a_box_of_three_faces(configuration: str, head: str) -> None:
+    architecture = Architecture(configuration, head)
     tips = [shape.tip.split("\n")[0] for shape in draw(architecture).shapes if isinstance(shape, Polygon) and shape.tip]
     names = ["input", *(layer.name for layer in architecture.layers)]
     assert tips == [name for name in names for _ in range(3)]
@@ -36,6 +42,14 @@ def test_the_legend_names_what_is_there_and_no_more() -> None:
 
     assert "1x1 convolution + ReLU" in texts("C") - texts("D")
     assert "local response normalisation" in texts("A-LRN") - texts("A")
+
+
+def test_a_decoder_is_drawn_block_by_block_with_its_unpools() -> None:
+    texts = {shape.text for shape in draw(Architecture("D", "segnet", 11)).shapes if isinstance(shape, Text)}
+    assert {"conv5_3_D ... 5_1_D", "conv1_2_D ... 1_1_D", "unpool5 14x14x512", "unpool1 224x224x64"} <= texts
+    assert "convolution: a score for each class at each pixel" in texts
+    texts = {shape.text for shape in draw(Architecture("SegNet-Basic", "segnet")).shapes if isinstance(shape, Text)}
+    assert {"SegNet-Basic-segnet", "7x7 convolution + ReLU", "7x7 convolution", "score"} <= texts
 
 
 @given(data=st.data())
@@ -64,7 +78,7 @@ def test_a_png_has_the_colours_of_the_boxes() -> None:
             assert image.getpixel((round(x), round(y))) == shape.fill
 
 
-@pytest.mark.parametrize("configuration", [name for name in CONFIGURATIONS if name != "toy"])
+@pytest.mark.parametrize("configuration", PAPERS)
 def test_the_pictures_in_the_documents_are_these(configuration: str) -> None:
     path = PICTURES / f"vgg-{configuration.lower()}.svg"
     assert path.read_text(encoding="utf-8") == to_svg(draw(Architecture(configuration)))

@@ -7,7 +7,7 @@ from verydeep.architecture import CONFIGURATIONS
 
 
 def test_every_configuration_of_the_paper_has_its_errors():
-    assert list(PUBLISHED) == [name for name in CONFIGURATIONS if name != "toy"]
+    assert list(PUBLISHED) == [name for name in CONFIGURATIONS if name not in ("SegNet-Basic", "toy")]
 
 
 def test_the_errors_are_the_papers():

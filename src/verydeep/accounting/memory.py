@@ -2,7 +2,8 @@
 
 Inference keeps the weights, and at any moment the input and the output of one layer: ReLU works in place, batch norm
 is folded into the convolution, and a map is dropped when the next one is made. The peak is the layer whose two maps
-are largest together. In int8, weights are one byte; biases stay four.
+are largest together. In int8, weights are one byte; biases stay four. Where an unpool undoes a pool, one byte for each
+of the pool's values is kept from the one to the other: its place in the window.
 
 Training keeps what the backward pass will need until it comes by:
 
@@ -10,7 +11,8 @@ Training keeps what the backward pass will need until it comes by:
 - in bfloat16 or float16 (mixed precision) besides them a two-byte copy of the weights;
 - the image, and one output of every layer: that after its ReLU;
 - with batch norm also the output before it, which the gradient of the norm needs;
-- for every output of a pool the place of the maximum, which torch keeps in eight bytes;
+- for every output of a pool the place of the maximum, which torch keeps in eight bytes, for an unpool the same ones;
+  the output that an unpool takes is not needed, unless a ReLU made it;
 - after dropout the output once more, and its mask, one byte a value on a GPU;
 - for LRN its output and three maps of that size, the squares, their sums, and the power of those, each in float32 also
   in mixed precision: autocast takes no other for a power;
@@ -31,7 +33,8 @@ from verydeep.errors import UsageError
 
 PRECISIONS = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}  # bytes of a value
 MOST_IMAGES = 10**9  # in a batch; with more, times and bytes would leave the range of a float
-_INDEX_BYTES = 8  # int64, of a pool's maximum
+_INDEX_BYTES = 8  # int64, of a pool's maximum in training
+_PLACE_BYTES = 1  # of the same for an unpool, in inference
 _MASK_BYTES = 1  # bool, of a dropped value
 _LRN_BYTES = 4 * 4  # four maps in float32
 
@@ -41,7 +44,7 @@ class InferenceMemory:
     """Bytes while a batch is classified, by what they hold."""
 
     weights_bytes: int
-    activations_bytes: int  # at the peak: the input and the output of one layer
+    activations_bytes: int  # at the peak: the input and the output of one layer, and the places that wait for an unpool
 
     @property
     def total_bytes(self) -> int:
@@ -80,7 +83,7 @@ def inference_memory(
     check_batch(batch_size)
     return InferenceMemory(
         weights_bytes=sum(layer_weights_bytes(account, precision) for account in accounts),
-        activations_bytes=batch_size * value_bytes(precision) * _largest_pair(accounts),
+        activations_bytes=batch_size * _largest_moment(accounts, value_bytes(precision)),
     )
 
 
@@ -138,11 +141,27 @@ def _largest_pair(accounts: Sequence[LayerAccount]) -> int:
     return max(before.activations + after.activations for before, after in pairs)
 
 
+def _largest_moment(accounts: Sequence[LayerAccount], size: int) -> int:
+    """Bytes of one image while the layer runs where they are most, values being of `size` bytes."""
+    is_undone = any(account.kind == "unpool" for account in accounts)
+    waiting: list[int] = []  # places of pools; an unpool undoes the last of those that are not undone
+    largest = 0
+    for before, after in pairwise(accounts):
+        if after.kind == "pool" and is_undone:
+            waiting.append(_PLACE_BYTES * after.activations)
+        largest = max(largest, size * (before.activations + after.activations) + sum(waiting))
+        if after.kind == "unpool":
+            waiting.pop()
+    return largest
+
+
 def _stored_bytes(architecture: Architecture, accounts: Sequence[LayerAccount], size: int) -> int:
     """Bytes of one image that wait for the backward pass, values being of `size` bytes."""
     stored = accounts[0].activations * size
-    for layer, account in zip(architecture.layers, accounts[1:], strict=True):
-        copies = 1 + int(layer.has_batch_norm) + int(layer.dropout > 0)
+    above = [*(layer.kind for layer in architecture.layers[1:]), ""]
+    for layer, account, taker in zip(architecture.layers, accounts[1:], above, strict=True):
+        is_kept = taker != "unpool" or layer.has_relu
+        copies = int(is_kept) + int(layer.has_batch_norm) + int(layer.dropout > 0)
         extra = _INDEX_BYTES * int(layer.kind == "pool") + _MASK_BYTES * int(layer.dropout > 0)
         bytes_each = _LRN_BYTES if layer.kind == "lrn" else copies * size + extra
         stored += account.activations * bytes_each

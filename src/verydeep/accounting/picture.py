@@ -28,10 +28,17 @@ STYLES: dict[str, tuple[Color, str]] = {
     "conv": ((86, 139, 205), "3x3 convolution + ReLU"),
     "conv1x1": ((72, 187, 186), "1x1 convolution + ReLU"),
     "lrn": ((243, 177, 71), "local response normalisation"),
+    "conv7x7": ((64, 105, 178), "7x7 convolution + ReLU"),
+    "linear7x7": ((120, 150, 206), "7x7 convolution"),
     "pool": ((231, 98, 90), "2x2 max pool"),
+    "unpool": ((247, 172, 132), "2x2 unpool: back to where the maximum was"),
     "gap": ((157, 121, 204), "global average pool"),
     "fc": ((104, 176, 108), "fully connected + ReLU"),
     "logits": ((60, 128, 79), "fully connected: a score for each class"),
+    "boxes": ((60, 128, 79), "fully connected: a score for each class, and edges of boxes"),
+    "pixels": ((60, 128, 79), "convolution: a score for each class at each pixel"),
+    "embedding": ((60, 128, 79), "fully connected: a vector"),
+    "unit": ((157, 121, 204), "divided by its length"),
 }
 
 LARGEST_SIDE = 250.0  # px for the height of the image
@@ -159,22 +166,27 @@ def _groups(architecture: Architecture, accounts: Sequence[LayerAccount]) -> lis
     """The boxes that stand together: the input, every block with its pool, every layer of the head."""
     rows = zip(architecture.layers, accounts[1:], strict=True)
     scale = LARGEST_SIDE / sqrt(accounts[0].output_shape[1])
-    boxes = [_box(accounts[0], "input", scale)] + [_box(account, _style(layer), scale) for layer, account in rows]
+    boxes = [_box(accounts[0], "input", scale)]
+    boxes += [_box(account, _style(architecture, layer), scale) for layer, account in rows]
     return [list(group) for _, group in groupby(boxes, key=lambda box: _group_name(box.account))]
 
 
 def _group_name(account: LayerAccount) -> str:
-    """conv3_2, lrn3 and pool3 -> "3"; any other layer is its own group."""
-    if account.kind in ("pool", "lrn") or account.name.startswith("conv"):
-        return next(character for character in account.name if character.isdigit())
+    """conv3_2, lrn3 and pool3 -> "3"; unpool3 and conv3_2_D -> "3_D"; any other layer is its own group."""
+    if account.kind in ("pool", "lrn", "unpool") or account.name.startswith("conv"):
+        block = next(character for character in account.name if character.isdigit())
+        return block + ("_D" if account.kind == "unpool" or account.name.endswith("_D") else "")
     return account.name
 
 
-def _style(layer: Layer) -> str:
-    if layer.name == "fc8":
-        return "logits"
+def _style(architecture: Architecture, layer: Layer) -> str:
+    *_, last = (row for row in architecture.layers if row.has_weights)
+    if layer == last:
+        return {"classify": "logits", "localize": "boxes", "segment": "pixels", "embed": "embedding"}[architecture.task]
     if layer.name.startswith("fc"):
         return "fc"
+    if layer.kind == "conv" and layer.kernel == 7:
+        return "conv7x7" if layer.has_relu else "linear7x7"
     return "conv1x1" if layer.kind == "conv" and layer.kernel == 1 else layer.kind
 
 
@@ -219,12 +231,13 @@ def _reach(group: Sequence[Box]) -> float:
 
 
 def _labels(group: Sequence[Box]) -> list[tuple[str, Color]]:
-    """Names and sizes, for under a group: of its first layers, and of its pool where it has one."""
-    names = [box.account.name for box in group if box.style not in ("pool", "lrn")]
+    """Names and sizes, for under a group: of its first layers, and of its pool or unpool where it has one."""
+    layers = [box.account for box in group if box.style not in ("pool", "unpool", "lrn")]
+    names = [layer.name for layer in layers]
     title = names[0] if len(names) == 1 else f"{names[0]} ... {names[-1].removeprefix('conv')}"
-    labels = [(title, INK), (_size(group[0].account), FAINT_INK)]
-    pools = [box.account for box in group if box.style == "pool"]
-    return labels + [(f"{pool.name} {_size(pool)}", _edge(STYLES["pool"][0])) for pool in pools]
+    labels = [(title, INK), (_size(layers[0]), FAINT_INK)]
+    pools = [box for box in group if box.style in ("pool", "unpool")]
+    return labels + [(f"{box.account.name} {_size(box.account)}", _edge(STYLES[box.style][0])) for box in pools]
 
 
 def _size(account: LayerAccount) -> str:
@@ -234,11 +247,13 @@ def _size(account: LayerAccount) -> str:
 
 def _title(architecture: Architecture, accounts: Sequence[LayerAccount]) -> list[Text]:
     totals = total(accounts)
-    title = f"VGG {architecture.name}"
+    title = architecture.name if architecture.configuration == "SegNet-Basic" else f"VGG {architecture.name}"
+    answer = f"{architecture.classes:,} {'class' if architecture.classes == 1 else 'classes'}"
+    if architecture.task == "embed":
+        answer = f"{architecture.dimensions:,} dimensions"
     facts = (
         f"{totals.weight_layers} weight layers, {_short(totals.parameters)} parameters, "
-        f"{_short(totals.macs)} multiply-adds for an image, "
-        f"{architecture.classes:,} {'class' if architecture.classes == 1 else 'classes'}"
+        f"{_short(totals.macs)} multiply-adds for an image, {answer}"
     )
     return [
         Text(MARGIN, MARGIN + 20, title, size=26, is_bold=True, anchor="start"),

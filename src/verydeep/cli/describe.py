@@ -140,7 +140,8 @@ def _configuration(name: str) -> dict[str, Any]:
     configuration = names.get(plain) or ALIASES.get(plain.replace("-", ""))
     if not configuration:
         return {}
-    return {"configuration": configuration, "batch_norm": name.lower().endswith(("-bn", "_bn"))}
+    fields = {"configuration": configuration, "batch_norm": name.lower().endswith(("-bn", "_bn"))}
+    return fields | ({"head": "segnet"} if configuration == "SegNet-Basic" else {})
 
 
 def _read(name: str) -> ModelFile:
@@ -162,9 +163,10 @@ def _read(name: str) -> ModelFile:
 
 
 def _title(architecture: Architecture) -> str:
-    is_whole = architecture.head != "gap"  # the number in the name counts the paper's three fully connected layers
+    is_whole = architecture.head in ("fc", "conv")  # the number counts the paper's three fully connected layers
     usual = [f" (VGG-{name[3:]})" for name, key in ALIASES.items() if is_whole and key == architecture.configuration]
-    return f"VGG {architecture.name}{''.join(usual)}"
+    family = "" if architecture.configuration == "SegNet-Basic" else "VGG "
+    return f"{family}{architecture.name}{''.join(usual)}"
 
 
 def _machine(peak_gflops: float | None, bandwidth_gbs: float | None) -> tuple[float, float] | None:

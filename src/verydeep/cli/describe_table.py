@@ -20,7 +20,10 @@ from verydeep.errors import printable
 if TYPE_CHECKING:
     from verydeep.cli.describe import ModelFile
 
-COLORS = {"input": "bright_black", "conv": "blue", "pool": "red", "lrn": "yellow", "fc": "green", "gap": "magenta"}
+COLORS = {
+    **{"input": "bright_black", "conv": "blue", "pool": "red", "unpool": "red", "lrn": "yellow"},
+    **{"fc": "green", "gap": "magenta", "unit": "magenta"},
+}
 PIPED_COLUMNS = 110  # where there is no terminal whose width could be asked for
 BAR = 10  # characters of the longest
 
@@ -29,6 +32,8 @@ MAC: a multiplication and its addition. FLOP: a floating-point operation; 1 MAC 
 convolutions and fully connected layers; biases, ReLU, batch norm, LRN and pools are left out. Activations: the values \
 in a layer's output for one image. Field: the receptive field, the side in pixels of the square of the image that one \
 unit sees. Stride: the pixels from that square to its neighbour's."""
+ABOVE_UNPOOLS = " Above an unpool they differ from unit to unit: the largest field, the mean stride."
+PURPOSES = {"classify": "classify", "localize": "classify and locate", "segment": "segment", "embed": "embed"}
 
 
 Fact: TypeAlias = "tuple[str, str]"  # a subject, and what is said of it
@@ -36,7 +41,10 @@ Fact: TypeAlias = "tuple[str, str]"  # a subject, and what is said of it
 
 @dataclass(frozen=True)
 class Row:
-    """The cells of one line, and what kind of layer it is about: that colours it, and a pool ends a block."""
+    """The cells of one line, and what kind of layer it is about: that colours it.
+
+    A pool ends a block, an unpool begins one.
+    """
 
     cells: Sequence[str]
     kind: str = ""
@@ -65,10 +73,12 @@ class Table:
         widths = self._widths()
         rule = "  " + _rule() * (sum(widths) + 2 * len(widths) - 2)
         yield from (click.style(self._line(self.headers, widths), bold=True), click.style(rule, dim=True))
+        before = ""
         for row in self.rows:
-            yield self._line(row.cells, widths, row.kind)
-            if row.kind in ("input", "pool"):
+            if before in ("input", "pool") or row.kind == "unpool":
                 yield ""
+            yield self._line(row.cells, widths, row.kind)
+            before = row.kind
         if self.footer:
             yield from (click.style(rule, dim=True), click.style(self._line(self.footer, widths), bold=True))
 
@@ -103,7 +113,9 @@ def print_summary(summary: Summary, title: str, model: "ModelFile | None", stack
     lines += _paragraphs(_facts(summary, model), columns)
     if model:
         lines += ["", *_paragraphs(_model_facts(model), columns)]
-    lines += ["", *(click.style(line, dim=True) for line in _wrap(DEFINITIONS, columns)), ""]
+    has_unpools = any(account.kind == "unpool" for account in summary.layers)
+    definitions = DEFINITIONS + (ABOVE_UNPOOLS if has_unpools else "")
+    lines += ["", *(click.style(line, dim=True) for line in _wrap(definitions, columns)), ""]
     if summary.times:
         lines += [*_heading("Predicted time", f"{_batch(summary)}, by the roofline model", columns), ""]
         lines += [*_times(summary).fitting(columns, "traffic ms", "compute ms").lines(), ""]
@@ -130,7 +142,8 @@ def _subtitle(summary: Summary) -> str:
     architecture, (height, width) = summary.architecture, summary.image_size
     image = f"{height}x{width}x{architecture.input_channels}"
     classes = "1 class" if architecture.classes == 1 else f"{architecture.classes:,} classes"
-    return f"{summary.totals.weight_layers} weight layers, image {image}, {classes}, {architecture.head} head"
+    answer = f"{architecture.dimensions:,} dimensions" if architecture.task == "embed" else classes
+    return f"{summary.totals.weight_layers} weight layers, image {image}, {answer}, {architecture.head} head"
 
 
 def _layers(summary: Summary) -> Table:
@@ -165,19 +178,16 @@ def _facts(summary: Summary, model: "ModelFile | None") -> list[Fact]:
     totals = summary.totals
     batch_norm = f" + {totals.batch_norm_parameters:,} of batch norm" if totals.batch_norm_parameters else ""
     twin = "" if totals.batch_norm_parameters else f"; with batch norm {totals.parameters_with_batch_norm:,}"
+    parts, shares = f"convolutions {totals.conv_parameters:,}", "all of convolutions"
+    if totals.fc_parameters:
+        parts += f", fully connected {totals.fc_parameters:,} ({totals.fc_parameters / totals.parameters:.1%})"
+        conv_share, fc_share = totals.conv_macs / totals.macs, totals.fc_macs / totals.macs
+        shares = f"convolutions {conv_share:.1%}, fully connected {fc_share:.1%}"
     in_float32 = f"{totals.file_mb:,.2f} MB = {totals.file_mib:,.2f} MiB in float32"
     return [
         ("parameters", f"{totals.parameters:,} = {totals.weights:,} weights + {totals.biases:,} biases{batch_norm}"),
-        (
-            "",
-            f"convolutions {totals.conv_parameters:,}, fully connected {totals.fc_parameters:,} "
-            f"({totals.fc_parameters / totals.parameters:.1%}){twin}",
-        ),
-        (
-            "operations",
-            f"{totals.macs:,} MACs = {totals.flops / 1e9:,.2f} GFLOP an image; convolutions "
-            f"{totals.conv_macs / totals.macs:.1%}, fully connected {totals.fc_macs / totals.macs:.1%}",
-        ),
+        ("", f"{parts}{twin}"),
+        ("operations", f"{totals.macs:,} MACs = {totals.flops / 1e9:,.2f} GFLOP an image; {shares}"),
         (
             "activations",
             f"{totals.activations:,} values, {totals.weight_layer_activations:,} of them of layers with weights",
@@ -236,7 +246,8 @@ def _paragraphs(facts: Sequence[Fact], columns: int) -> Iterator[str]:
 def _memory(summary: Summary) -> list[tuple[str, str]]:
     inference, training = summary.inference, summary.training
     parts = {"weights": inference.weights_bytes, "maps": inference.activations_bytes}
-    lines = [("memory", f"to classify {_batch(summary)}: {_sum_of_bytes(parts)}")]
+    purpose = PURPOSES[summary.architecture.task]
+    lines = [("memory", f"to {purpose} {_batch(summary)}: {_sum_of_bytes(parts)}")]
     if training:
         parts = {
             "weights": training.weights_bytes + training.cast_weights_bytes,
