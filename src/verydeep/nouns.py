@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
+from verydeep.errors import UsageError, printable
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -39,7 +41,7 @@ class Engine(Protocol):
         """images: (N, channels, H, W) float32, normalised -> the named outputs, float32.
 
         Names are those of `Architecture.outputs`. Maps are (N, channels, h, w); "logits" is (N, classes), or
-        (N, classes, h, w) with the conv head. Raises ArchitectureError where images do not fit and UsageError
+        (N, classes, h, w) with the conv or segnet head. Raises ArchitectureError where images do not fit and UsageError
         on an unknown name.
         """
 
@@ -100,6 +102,53 @@ class Prediction:
     @property
     def probability(self) -> float:
         return self.scores[0].probability
+
+
+@dataclass(frozen=True)
+class ClassShare:
+    """A class and the share of the photo's area that it has."""
+
+    label: str
+    share: float  # 0 to 1
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationPrediction:
+    """What a model says of each pixel of one photo."""
+
+    path: str  # as it was given; "-" for standard input, "" for an array
+    classes: "np.ndarray"  # (H, W) unsigned integers, positions in `names`; of the photo's size, upright
+    probabilities: "np.ndarray"  # (H, W) float32, of that class
+    names: tuple[str, ...]  # of all classes of the model
+    shares: tuple[ClassShare, ...]  # of the area, the largest first; classes without a pixel are left out
+
+    @property
+    def label(self) -> str:
+        """The class with the largest share."""
+        return self.shares[0].label
+
+    def mask(self, label: str) -> "np.ndarray":
+        """Where the pixels of a class are: (H, W) bool. Raises UsageError where the model has no such class."""
+        if label not in self.names:
+            raise UsageError(
+                f"the model has no class '{printable(label)}'.", f"It has {printable(', '.join(self.names))}."
+            )
+        where: np.ndarray = self.classes == self.names.index(label)
+        return where
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it: without the pixels."""
+        height, width = self.classes.shape
+        return {
+            "path": self.path,
+            "width": width,
+            "height": height,
+            "shares": [share.to_dict() for share in self.shares],
+            "mean_probability": float(self.probabilities.mean()),
+        }
 
 
 @dataclass(frozen=True)
