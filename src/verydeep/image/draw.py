@@ -19,7 +19,7 @@ Colour: TypeAlias = tuple[int, int, int]
 _Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 _PHOTO_SIDE = (480, 1280)  # pixels: a smaller photo is enlarged, a larger one shrunk, by its longer side
-_NARROWEST = 360  # pixels; a narrower photo stands in the middle of its card
+NARROWEST = 360  # pixels; a narrower photo stands in the middle of its card
 PAPER, INK, TRACK = (255, 255, 255), (33, 37, 41), (236, 239, 241)
 _BEST, _OTHER = (129, 199, 132), (187, 222, 251)  # the bars: green for the answer, blue for the others
 _DOUBT, _DOUBTED = (255, 213, 79), (207, 216, 220)  # where it may be none of the classes: a yellow line, grey bars
@@ -47,7 +47,7 @@ def annotate(image: np.ndarray, prediction: Prediction) -> Image.Image:
     image: (H, W, 3) uint8 RGB of any size; it is shown whole, its longer side 480 to 1280 pixels.
     """
     photo = _scaled(Image.fromarray(image))
-    width = max(photo.width, _NARROWEST)
+    width = max(photo.width, NARROWEST)
     letters = min(max(width // 28, 15), 30)  # their size in pixels
     height, margin, gap = round(1.7 * letters), round(0.6 * letters), round(0.3 * letters)
     rows = _rows(prediction)
@@ -117,10 +117,15 @@ def _rows(prediction: Prediction) -> list[_Row]:
     return [_Row("probably none of the classes", "", 1.0, _DOUBT), *(row._replace(colour=_DOUBTED) for row in rows)]
 
 
-def _scaled(photo: Image.Image) -> Image.Image:
+def photo_scale(width: int, height: int) -> float:
+    """How much a photo of this size is enlarged or shrunk on its card."""
     smallest, largest = _PHOTO_SIDE
-    longer = max(photo.size)
-    scale = min(max(smallest, longer), largest) / longer
+    longer = max(width, height)
+    return min(max(smallest, longer), largest) / longer
+
+
+def _scaled(photo: Image.Image) -> Image.Image:
+    scale = photo_scale(*photo.size)
     size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
     return photo.resize(size, Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.LANCZOS)
 
