@@ -48,7 +48,10 @@ _MOST_MISSED = 20  # photos that are named
 @click.argument("data", required=False, type=click.Path(path_type=Path))
 @annotation_options
 @click.option(
-    "--recipe", "recipe_name", metavar="NAME", help="modern, paper, small or finetune.  [modern; finetune with --from]"
+    "--recipe",
+    "recipe_name",
+    metavar="NAME",
+    help="modern, paper, small, segment or finetune.  [modern; finetune with --from]",
 )
 @click.option(
     "--from", "model", metavar="MODEL", help="Begin from a trained model: built in, a file or a run's folder."

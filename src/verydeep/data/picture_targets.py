@@ -3,7 +3,8 @@
 A photo may be read smaller than it is stored, so a crop is given by shares of its sides: `augment.View`.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from PIL import Image
 from verydeep.data.annotations import AnnotatedPhoto, AnnotatedSet
 from verydeep.data.augment import View
 from verydeep.data.targets import Size, class_mask
+from verydeep.errors import DatasetError, ImageError
 
 
 class Targets(Protocol):
@@ -105,6 +107,12 @@ class MaskTargets:
     def mask(self, position: int) -> np.ndarray:
         """Of the whole photo, (height, width) uint8. Raises ImageError and DatasetError."""
         return class_mask(self.photos[position], self.classes, self.sizes[position], self.annotated)
+
+    def readable_masks(self) -> Iterator[np.ndarray]:
+        """All of them but those that cannot be read."""
+        for position in range(len(self.photos)):
+            with contextlib.suppress(ImageError, DatasetError):
+                yield self.mask(position)
 
     def of(self, position: int, view: View, side: int) -> np.ndarray:
         mask = self.mask(position)

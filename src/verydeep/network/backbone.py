@@ -126,7 +126,7 @@ def _run(
             pooled[layer.name] = (places, size)
         elif layer.kind == "unpool":
             places, size = pooled.pop(layer.pool)
-            x = F.max_unpool2d(x, places, layer.kernel, layer.stride, output_size=size)
+            x = F.max_unpool2d(x, places, [layer.kernel] * 2, [layer.stride] * 2, output_size=size)
         else:
             x = _linear_part(network, layer, x)
         found |= {layer.name: x} if layer.name in outputs else {}

@@ -47,7 +47,7 @@ def segmentation(segments: Segments, names: Sequence[str], path: str = "") -> Se
 def _probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
     """The soft-max over the classes, (classes, h, w) float32: as `classify.softmax`, which would need twice as much."""
     scaled = np.asarray(logits, np.float32) / np.float32(temperature)
-    powers = np.exp(scaled - scaled.max(axis=0))
+    powers: np.ndarray = np.exp(scaled - scaled.max(axis=0))
     powers /= powers.sum(axis=0)
     return powers
 

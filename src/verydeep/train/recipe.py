@@ -57,7 +57,7 @@ class Recipe:
     patience: int = 5  # plateau: epochs without a better top-1 before the learning rate falls
     drops: int = 3  # plateau: how often it falls before the training ends
     label_smoothing: float = 0.1
-    class_weights: Literal["none", "balanced"] = "none"  # balanced: each class counts alike, however few its photos are
+    class_weights: Literal["none", "balanced"] = "none"  # balanced: all classes count alike, whatever share they have
     early_stopping: int | None = None  # epochs without a lower validation loss; the best epoch's weights are kept
     ema_decay: float = 0.998  # of the averaged weights, which are what is kept; 0 keeps the last ones
 
@@ -168,9 +168,6 @@ class Recipe:
             which = "trivial_augment" if self.trivial_augment else "train_border"
             value = "false" if self.trivial_augment else "0"
             raise RecipeError(f"{which} changes shapes, and boxes and masks do not follow.", f"Set {which}={value}.")
-        if self.task == "segment" and (self.class_weights == "balanced" or self.first_size):
-            which = "class_weights" if self.first_size is None else "first_size"
-            raise RecipeError(f"{which} goes with photos of one class only.", f"Set {which}=none.")
 
     def _check_stages(self) -> None:
         """What goes with layers that do not learn, and with a training that may end early."""

@@ -32,6 +32,7 @@ ADOPTED = (  # the fields of a recipe that a model decides, unless they are set
     "pixel_mean",
     "pixel_std",
 )
+_OF_TASK = ("head", "input_size", "test_resize", "test_crop")  # adopted where the run is to learn the same task
 _FIXED = ("configuration", "batch_norm", "width")  # of these, what its weights fit alone
 _PASSED_ON = ("data", "source", "licence", "date", "start")  # of a model's origin, to what is made of it
 _MOST_NAMED = 5  # classes
@@ -87,6 +88,9 @@ def begin_from(recipe: Recipe, info: ModelInfo, fields: Mapping[str, Any]) -> Re
     """
     model = _adopted(info)
     _check_fields(model, fields)
+    if recipe.with_fields({**fields, "whiten": False}).task != info.architecture.task:
+        model = {name: value for name, value in model.items() if name not in _OF_TASK}
+        return recipe.with_fields({"whiten": False, **model, **fields})
     if fields.get("head", model["head"]) == "fc" != model["head"]:
         model |= {"input_size": model["test_crop"]}  # fc6 fits one size, that of the photos to predict
     if "input_size" in fields and not fields.keys() & {"test_resize", "test_crop"}:
@@ -102,31 +106,74 @@ def load_start(start: Start, network: Network, classes: Sequence[str]) -> None:
     """
     _check_same(start)
     info, weights = read_model(start.path)
-    new = new_layers(start, network.architecture, classes)
-    if not new and tuple(classes) != info.classes:
-        last = network.architecture.layers[-1].name
-        order = [info.classes.index(name) for name in classes]
-        weights |= {f"{last}.{part}": weights[f"{last}.{part}"][order] for part in ("weight", "bias")}
+    architecture = network.architecture
+    new = new_layers(start, architecture, classes)
+    last = _last(architecture)
+    names = (f"{last}.weight", f"{last}.bias")
+    if last not in new and architecture.task != "embed" and tuple(classes) != info.classes:
+        rows = _rows([info.classes.index(name) for name in classes], architecture)
+        weights |= {name: weights[name][rows] for name in names}
     state = network.state_dict()
     for name, array in weights.items():
         if name.split(".")[0] not in new and name in state:
             state[name].copy_(torch.from_numpy(array))
+    if last in new and _keeps_classes(start, architecture, classes):
+        order = [info.classes.index(name) for name in classes]
+        for name in names:
+            state[name][: len(order)].copy_(torch.from_numpy(weights[name][order]))
 
 
 def new_layers(start: Start, architecture: Architecture, classes: Sequence[str]) -> tuple[str, ...]:
-    """The layers that begin at random: the last one, where the classes are others; all of another kind of head."""
-    if architecture.head != start.architecture.head:
-        return tuple(layer.name for layer in architecture.layers if layer.kind == "fc")
-    return () if set(classes) == set(start.classes) else (architecture.layers[-1].name,)
+    """The layers that begin at random: those that the model does not have, and the last one where classes differ.
+
+    Of another kind of head all of them. Where a classifier learns boxes besides its classes, its last layer is new, but
+    for the scores of the classes.
+    """
+    own, known = architecture.weight_shapes, start.architecture.weight_shapes
+    has_head = architecture.head == start.architecture.head
+    is_last_kept = architecture.task == "embed" or set(classes) == set(start.classes)
+    return tuple(
+        layer.name
+        for layer in architecture.layers
+        if layer.has_weights
+        and (
+            own[f"{layer.name}.weight"] != known.get(f"{layer.name}.weight")
+            or (layer.kind == "fc" and not has_head)
+            or (layer.name == _last(architecture) and not is_last_kept)
+        )
+    )
+
+
+def _last(architecture: Architecture) -> str:
+    """The last layer that has weights."""
+    return next(layer.name for layer in reversed(architecture.layers) if layer.has_weights)
+
+
+def _rows(order: Sequence[int], architecture: Architecture) -> list[int]:
+    """The rows of the last layer for classes in another order: of their scores, and of their boxes."""
+    classes = len(order)
+    if architecture.boxes == "class":
+        return [*order, *(classes + 4 * number + edge for number in order for edge in range(4))]
+    return [*order, *range(classes, architecture.scores)]
+
+
+def _keeps_classes(start: Start, architecture: Architecture, classes: Sequence[str]) -> bool:
+    """Whether the scores of the classes stay as they were, and boxes are new beside them."""
+    before = start.architecture
+    is_boxed = architecture.task == "localize" and before.task in ("classify", "localize")
+    return is_boxed and architecture.head == before.head and set(classes) == set(start.classes)
 
 
 def describe_start(start: Start, architecture: Architecture, classes: Sequence[str]) -> str:
     """A line on what a run begins from, and what is new."""
     new = new_layers(start, architecture, classes)
-    verb = f"{', '.join(new)} {'is' if len(new) == 1 else 'are'} new"
+    named = ", ".join(new) if len(new) <= _MOST_NAMED else f"{new[0]} to {new[-1]}, {len(new)} layers,"
+    verb = f"{named} {'is' if len(new) == 1 else 'are'} new"
     known = [printable(name) for name in classes if name in start.classes]
     if not new:
         told = "its head is kept, for the classes are the same"
+    elif _keeps_classes(start, architecture, classes):
+        told = f"the boxes that {_last(architecture)} gives are new, its scores of the classes are kept"
     elif architecture.head != start.architecture.head:
         told = f"{verb}: the head {architecture.head} instead of {start.architecture.head}"
     else:
