@@ -37,3 +37,4 @@ def test_layers_belong_to_the_block_that_their_names_say() -> None:
     seconds = {"conv1_1": 1.0, "lrn1": 2.0, "pool1": 4.0, "conv2_1": 8.0, "pool2": 16.0, "gap": 32.0, "fc8": 64.0}
     assert by_group(seconds, block_of) == {"conv1": 7, "conv2": 24, "head": 96}
     assert block_of("logits") == "head"
+    assert (block_of("unpool3"), block_of("conv3_2_D"), block_of("score")) == ("conv3_D", "conv3_D", "head")

@@ -10,6 +10,7 @@ from verydeep.bench.contestants import CONTESTANTS, Contestant, builder_of, miss
 from verydeep.bench.inputs import exact_logits, make_subject
 from verydeep.bench.rows import folded_rows
 from verydeep.bench.subject import Subject, open_subject
+from verydeep.errors import UsageError
 from verydeep.nouns import Preprocessing
 from verydeep.runtime.reference import ReferenceEngine
 from verydeep.weights import ModelInfo, write_model
@@ -95,6 +96,11 @@ def test_folded_rows_are_the_same_network_without_batch_norm(
     expected = ReferenceEngine(architecture, weights, precision="float64").run(images)["logits"]
     got = ReferenceEngine(plain, folded).run(images)["logits"]
     assert np.abs(got - expected).max() <= 5e-6 * np.abs(expected).max()
+
+
+def test_layers_that_rivals_are_not_built_with_are_refused() -> None:
+    with pytest.raises(UsageError, match="toy-segnet has the layer unpool2, which is built for our own engines only"):
+        folded_rows(Architecture("toy", "segnet", classes=2, input_size=16), {})
 
 
 def test_the_exact_logits_are_in_float64(case: tuple[str, Subject, np.ndarray]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from verydeep.architecture import BATCH_NORM_EPSILON, Architecture, Layer
+from verydeep.errors import UsageError
 from verydeep.nouns import Weights
 
 
@@ -22,7 +23,16 @@ class Row:
 
 
 def folded_rows(architecture: Architecture, weights: Weights) -> tuple[Row, ...]:
-    """Every layer in order; batch norm is a factor of a convolution's weights and a part of its bias."""
+    """Every layer in order; batch norm is a factor of a convolution's weights and a part of its bias.
+
+    Raises UsageError on a layer that no rival is built with here.
+    """
+    for layer in architecture.layers:
+        if layer.kind in ("unpool", "unit"):
+            raise UsageError(
+                f"{architecture.name} has the layer {layer.name}, which is built for our own engines only.",
+                "Measure our own engines, or a classifier.",
+            )
     return tuple(_folded(layer, weights) for layer in architecture.layers)
 
 
@@ -42,6 +52,10 @@ def _folded(layer: Layer, weights: Weights) -> Row:
 
 
 def block_of(name: str) -> str:
-    """The block that a layer belongs to: conv3_2, lrn3 and pool3 -> "conv3"; the layers of the head -> "head"."""
-    number = name.removeprefix("conv").removeprefix("pool").removeprefix("lrn").partition("_")[0]
-    return f"conv{number}" if number.isdigit() else "head"
+    """The block that a layer belongs to: conv3_2, lrn3 and pool3 -> "conv3"; the layers of the head -> "head".
+
+    Of SegNet's decoder unpool3 and conv3_2_D -> "conv3_D".
+    """
+    number = name.removeprefix("conv").removeprefix("un").removeprefix("pool").removeprefix("lrn").partition("_")[0]
+    decoder = "_D" if name.startswith("unpool") or name.endswith("_D") else ""
+    return f"conv{number}{decoder}" if number.isdigit() else "head"
