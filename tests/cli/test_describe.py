@@ -149,6 +149,17 @@ def told_model(tmp_path: Path, random_weights: Callable[..., Any]) -> Path:
     return tmp_path / "told.safetensors"
 
 
+def test_segnet_basic_needs_no_head_and_a_decoder_is_told(describe: Describe, describe_json: DescribeJson) -> None:
+    fields = describe_json("segnet-basic_bn", "--classes", "11", "--image", "91x120")
+    assert fields["architecture"]["name"] == "SegNet-Basic-bn-segnet"
+    assert fields["layers"][-1]["output_shape"] == [11, 91, 120]
+    _, text, _ = describe("D", "--head", "segnet", "--classes", "11")
+    assert text.startswith("VGG D-segnet  26 weight layers, image 224x224x3, 11 classes, segnet head")
+    assert "all of convolutions" in text
+    assert "to segment 1 image" in text
+    assert "Above an unpool" in " ".join(text.split())
+
+
 def test_a_model_is_described_as_it_predicts(describe_json: DescribeJson, told_model: Path) -> None:
     fields = describe_json(str(told_model))
     assert fields["image_size"] == [48, 48]
@@ -250,7 +261,7 @@ def test_a_picture_is_written_beside_the_table(describe: Describe, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "code", "message", "hint"),
     [
-        (["F"], 2, "'F' is neither a configuration nor a model file", "A, A-LRN, B, C, D, E, toy"),
+        (["F"], 2, "'F' is neither a configuration nor a model file", "A, A-LRN, B, C, D, E, SegNet-Basic, toy"),
         (["missing.safetensors"], 2, "neither", "vgg16"),
         ([], 2, "CONFIGURATION|MODEL", "--help"),
         (["D", "--head", "average"], 2, "'average'", "--help"),
