@@ -1,6 +1,16 @@
 """Arrays -> Prediction: what the numbers of a network mean."""
 
 from verydeep.outputs.classify import classify, posteriors, softmax
+from verydeep.outputs.embeddings import embedding_output, embeddings
 from verydeep.outputs.segments import Segments, segment, segmentation
 
-__all__ = ["Segments", "classify", "posteriors", "segment", "segmentation", "softmax"]
+__all__ = [
+    "Segments",
+    "classify",
+    "embedding_output",
+    "embeddings",
+    "posteriors",
+    "segment",
+    "segmentation",
+    "softmax",
+]
