@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import sys
 from collections.abc import Iterator
@@ -34,6 +35,15 @@ def storage_error(path: str | Path, error: OSError) -> StorageError:
 def is_folder(path: str | Path) -> bool:
     """Whether there is a folder; False, too, where nothing may be looked up or the name is too long for a file."""
     return os.path.isdir(path)  # noqa: PTH112, Path.is_dir raises on those
+
+
+def sha256_of(path: str | Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits. Raises OSError."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def make_folder(path: str | Path) -> Path:

@@ -6,7 +6,6 @@ benchmarks/README.md says what the columns mean. Tables are made from these file
 import contextlib
 import csv
 import errno
-import hashlib
 import io
 import os
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from typing import IO
 
 from verydeep import machine
 from verydeep.errors import DataError
-from verydeep.files import make_folder, storage_error
+from verydeep.files import make_folder, sha256_of, storage_error
 from verydeep.weights.files import MODEL_FILE
 
 if os.name == "posix":
@@ -90,11 +89,7 @@ def result_row(
 def model_label(path: Path) -> str:
     """A model file's name, or its folder's where it is called as every run calls it, and the start of its SHA-256."""
     name = path.resolve().parent.name if path.name == MODEL_FILE else path.stem
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for part in iter(lambda: file.read(1 << 20), b""):
-            digest.update(part)
-    return f"{name} sha256:{digest.hexdigest()[:12]}"
+    return f"{name} sha256:{sha256_of(path)[:12]}"
 
 
 def append_result(path: str | Path, result: Result) -> None:

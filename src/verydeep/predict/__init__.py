@@ -1,5 +1,6 @@
-"""(opened model, photo) -> Prediction."""
+"""(opened model, photo) -> Prediction, and photos -> embeddings, to find those that are alike."""
 
+from verydeep.predict.embedder import Embedder
 from verydeep.predict.predictor import Predictor
 
-__all__ = ["Predictor"]
+__all__ = ["Embedder", "Predictor"]

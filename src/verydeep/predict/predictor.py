@@ -64,7 +64,7 @@ class Predictor:
         Photos are decoded by a few threads ahead of the engine, and no more than a few batches are held in memory,
         so `photos` may be a generator. Raises UsageError on a single photo.
         """
-        _check_many(photos)
+        check_many(photos)
         return self._answers(photos, k, batch_size)
 
     def predict_proba(self, photos: Iterable[Source], batch_size: int = 32) -> np.ndarray:
@@ -72,7 +72,7 @@ class Predictor:
 
         Raises ImageError at the first photo that cannot be read, and UsageError on a single photo.
         """
-        _check_many(photos)
+        check_many(photos)
         rows = [np.empty((0, len(self.classes)))]
         for batch in batches(self._inputs(photos, batch_size), batch_size):
             rows.append(self._posteriors(np.stack([_input_or_raise(loaded) for _, loaded in batch])))
@@ -119,8 +119,8 @@ def _noting(photos: Iterable[Source], paths: "deque[str]") -> Iterator[Source]:
         yield photo
 
 
-def _check_many(photos: object) -> None:
-    """A path is iterable, too, and its letters are no photos; nor are the rows of an array."""
+def check_many(photos: object) -> None:
+    """Raises UsageError on one photo: a path is iterable, too, and its letters are no photos, nor an array's rows."""
     is_one_array = isinstance(photos, np.ndarray) and photos.ndim in (2, 3)
     if is_one_array or isinstance(photos, (str, bytes)) or not isinstance(photos, Iterable):
         raise UsageError(

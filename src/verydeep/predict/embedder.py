@@ -1,0 +1,81 @@
+"""From photos to embeddings, vectors that tell how alike two photos are: `Embedder().embed_many(paths)`.
+
+photo -> load -> preprocess -> Engine.run -> embeddings
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from verydeep.errors import ImageError, VerydeepError
+from verydeep.image.decode import PHOTO_FORMATS
+from verydeep.image.stream import Source, batches, stream
+from verydeep.outputs.embeddings import embedding_output, embeddings
+from verydeep.predict.predictor import check_many
+from verydeep.runtime import open_model
+
+BATCH_SIZE = 32
+
+
+class Embedder:
+    """A model as a measure of likeness. Safe to share between threads.
+
+    The cosine of two embeddings, their scalar product, is 1 for copies. A classifier will do: its embedding is what the
+    layer below its last makes of a photo. The arguments are those of `Predictor`. Raises UsageError on a model that
+    answers for pixels.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        engine: str = "auto",
+        device: str = "auto",
+        precision: str = "float32",
+        threads: int | None = None,
+        photos: int | None = None,
+        formats: Sequence[str] = PHOTO_FORMATS,
+    ) -> None:
+        self.model = open_model(
+            model, engine=engine, device=device, precision=precision, threads=threads, photos=photos
+        )
+        self.output = embedding_output(self.model.info.architecture)
+        self.threads = threads
+        self.formats = formats
+
+    def embed_many(self, photos: Iterable[Source], batch_size: int = BATCH_SIZE) -> Iterator[np.ndarray | ImageError]:
+        """The embedding of each photo, (d,) float32 of length 1, or why it cannot be read, in the order given.
+
+        As with `Predictor.predict_many`, `photos` may be a generator. Raises UsageError on a single photo.
+        """
+        check_many(photos)
+        return self._embeddings(photos, batch_size)
+
+    def _embeddings(self, photos: Iterable[Source], batch_size: int) -> Iterator[np.ndarray | ImageError]:
+        inputs = stream(
+            photos, self.model.info.preprocessing, threads=self.threads, ahead=2 * batch_size, formats=self.formats
+        )
+        for batch in batches(inputs, batch_size):
+            images = [loaded for _, loaded in batch if isinstance(loaded, np.ndarray)]
+            vectors = iter(self._vectors(np.stack(images)) if images else ())
+            yield from (loaded if isinstance(loaded, ImageError) else next(vectors) for _, loaded in batch)
+
+    def _vectors(self, images: np.ndarray) -> np.ndarray:
+        features = self.model.engine.run(images, (self.output,))[self.output]
+        if not np.isfinite(features).all():
+            raise VerydeepError(
+                f"the network of {self.model.path} gives NaN or infinity.",
+                "Run it with precision float32; if it already does, the model is damaged.",
+            )
+        return embeddings(features)
+
+
+def most_alike(vectors: np.ndarray, vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The positions of N embeddings, those most like `vector` first, and the cosine of each, at its position.
+
+    vectors: (N, d), vector: (d,), all of length 1. Cosines are rounded to six digits, as float32 has them: copies of a
+    photo have equal ones, and of these the first in `vectors` comes first.
+    """
+    cosines = np.round(vectors @ vector, 6)
+    return np.argsort(-cosines, kind="stable"), cosines
