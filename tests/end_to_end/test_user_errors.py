@@ -129,7 +129,7 @@ def check(done: Any, code: int, message: str, hint: str) -> None:
 MODEL = "--model model.safetensors --engine reference"
 IN_THIS_PROCESS = [
     # A command, an option or an argument that there is not
-    ("describ D", 2, "no command 'describ'; there are describe, predict, explain, train", "--help"),
+    ("describ D", 2, "no command 'describ'; there are describe, predict, search, explain", "--help"),
     ("--colour", 2, "No such option", "verydeep --help"),
     (f"predict photo.jpg {MODEL} --tpo 3", 2, "--top", "verydeep predict --help"),
     ("describe", 2, "Missing argument 'CONFIGURATION|MODEL'", "describe --help"),
@@ -137,6 +137,8 @@ IN_THIS_PROCESS = [
     ("evaluate model.safetensors", 2, "Missing argument 'DATA'", "evaluate --help"),
     ("predict", 2, "no photo was given", "verydeep predict PHOTO"),
     ("explain", 2, "no photo was given", "verydeep explain PHOTO"),
+    ("search", 2, "no photo was given", "verydeep search PHOTO --in FOLDER"),
+    ("search photo.jpg", 2, "no folder to look in was given", "verydeep search PHOTO --in FOLDER"),
     ("train", 2, "no folder of photos was given", "verydeep train DATA"),
     ("doctor --fix", 2, "No such option", "doctor --help"),
     # A name that there is not
@@ -172,6 +174,7 @@ IN_THIS_PROCESS = [
     ("describe D --image large", 2, "--image is 'large'; expected a size like 384", "the height first"),
     ("describe D --peak-gflops 0 --bandwidth-gbs 10", 2, "a peak of 0.0 GFLOP/s; expected", "data sheet"),
     ("describe D --peak-gflops 100", 2, "both the peak and the bandwidth", "--bandwidth-gbs"),
+    (f"search photo.jpg --in photos {MODEL} --top 0", 2, "0 is not in the range", "search --help"),
     (f"predict photo.jpg {MODEL} --top 0", 2, "0 is not in the range", "predict --help"),
     (f"predict photo.jpg {MODEL} --batch-size -1", 2, "-1 is not in the range", "predict --help"),
     (f"predict photo.jpg {MODEL} --threads 0", 2, "0 is not in the range", "predict --help"),
@@ -195,6 +198,12 @@ IN_THIS_PROCESS = [
     (f"predict photo.jpg/inside.jpg {MODEL}", 3, "Not a directory", "Check path"),
     (f"predict empty {MODEL}", 3, "there is no photo in empty or below it", "--formats"),
     (f"predict *.tiff {MODEL}", 3, "no photo matches '*.tiff'", "Check the pattern"),
+    (f"search photo.jpg --in nowhere {MODEL}", 3, "nowhere is not a folder; expected one with", "Check the path"),
+    (f"search photo.jpg --in photo.jpg {MODEL}", 3, "photo.jpg is not a folder; expected one with", "Check the path"),
+    (f"search photo.jpg --in empty {MODEL}", 3, "there is no photo in empty or below it", "--formats"),
+    (f"search photo.jpg --in photos --index prices.csv {MODEL}", 2, "prices.csv is no index of photos", "another file"),
+    (f"search photo.jpg --in photos --index model.safetensors {MODEL}", 2, "is no index of photos", "another file"),
+    (f"search photo.jpg --in photos --index photos {MODEL}", 1, "cannot read photos: Is a directory", "another file"),
     (f"explain nowhere.jpg {MODEL}", 3, "nowhere.jpg cannot be read: No such file", "Check path"),
     (f"predict /dev/null {MODEL}", 3, "/dev/null is a pipe or a device", "Name a picture file"),
     (f"predict a\nb\x1b(0.jpg {MODEL}", 3, r"a\nb\x1b(0.jpg cannot be read", "Check path"),

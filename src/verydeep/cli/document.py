@@ -10,9 +10,12 @@ from verydeep.runtime import OpenedModel
 
 
 class JsonDocument:
-    """One document on stdout, in ASCII: which model answers and how, "photos" as they come, "failures" at the end."""
+    """One document on stdout, in ASCII: which model answers and how, "photos" as they come, "failures" at the end.
 
-    def __init__(self, model: OpenedModel, precision: str) -> None:
+    more: what a command says besides of how it answers.
+    """
+
+    def __init__(self, model: OpenedModel, precision: str, more: Mapping[str, object] | None = None) -> None:
         self._is_first = True
         fields = {
             "model": str(model.path),
@@ -20,6 +23,7 @@ class JsonDocument:
             "engine": model.engine_name,
             "precision": precision,
             "calibration": model.info.calibration.to_dict(),
+            **(more or {}),
         }
         click.echo(f'{json.dumps(fields)[:-1]}, "photos": [', nl=False)
 

@@ -19,6 +19,7 @@ from verydeep.errors import VerydeepError, printable
 COMMANDS = {
     "describe": ("verydeep.cli.describe:describe", "Shapes, parameters, memory and time of a network, layer by layer."),
     "predict": ("verydeep.cli.predict:predict", "Classify photos."),
+    "search": ("verydeep.cli.search:search", "Find the photos of a folder that are most like a photo."),
     "explain": ("verydeep.cli.explain:explain", "Show what in a photo the answer comes from."),
     "train": ("verydeep.cli.train:train", "Train a network on photos whose classes are known."),
     "evaluate": ("verydeep.cli.evaluate:evaluate", "Measure a model's accuracy on photos whose classes are known."),

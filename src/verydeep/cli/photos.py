@@ -30,9 +30,9 @@ SUFFIXES = {
 
 
 # What ends the name of every picture that `--out` writes, before a number and the suffix; of EXPLAINED, then a method.
-DRAWN, EXPLAINED = "-predicted", "-explained"
-DRAWN_NAMES = f"*{DRAWN}.jpg or *{EXPLAINED}-*.png"  # as people are told of them
-_IS_DRAWN = re.compile(rf"({DRAWN}(-\d+)?\.jpg|{EXPLAINED}-[a-z+]+(-\d+)?\.(png|svg))$")
+DRAWN, EXPLAINED, ALIKE = "-predicted", "-explained", "-alike"
+DRAWN_NAMES = f"*{DRAWN}.jpg, *{ALIKE}.jpg or *{EXPLAINED}-*.png"  # as people are told of them
+_IS_DRAWN = re.compile(rf"(({DRAWN}|{ALIKE})(-\d+)?\.jpg|{EXPLAINED}-[a-z+]+(-\d+)?\.(png|svg))$")
 
 
 @dataclass(frozen=True)
