@@ -114,7 +114,7 @@ def test_what_it_has_drawn_is_no_photo_for_the_next_run(explain: Run, run: Run, 
         explain(photo, "--out", folder, *options)
     again = explain(folder, "--json")
     assert [Path(entry["path"]).name for entry in json.loads(again.out)["photos"]] == ["photo.png"]
-    assert again.err.startswith("note: passed over 2 called *-predicted.jpg or *-explained-*.png")
+    assert again.err.startswith("note: passed over 2 called *-predicted.jpg, *-alike.jpg or *-explained-*.png")
     predicted = run("predict", folder, "--model", toy_model, *REFERENCE, "--json")
     assert len(json.loads(predicted.out)["photos"]) == 1
 
@@ -127,6 +127,34 @@ def test_an_image_is_read_from_standard_input(explain: Run, photo: Path, monkeyp
         assert piped.code == 0
         if method == "gradcam":
             assert json.loads(piped.out)["photos"][0] == named | {"path": "-"}
+
+
+# Why photos are alike
+
+
+def test_a_photo_is_explained_by_its_likeness_to_another(explain: Run, run: Run, photo: Path, toy_model: Path) -> None:
+    other = save(photo.parent / "other.png", seed=1)
+    done = explain(photo, "--similar-to", other, "--method", "gradcam,guided")
+    assert (done.code, done.err) == (0, "")
+    path, likeness, *where, picture = done.out.strip().splitlines()
+    (photo.parent / "there").mkdir()
+    there = other.rename(photo.parent / "there" / "other.png")
+    found = run("search", photo, "--in", there.parent, "--model", toy_model, *REFERENCE)
+    assert path == str(photo)
+    assert likeness == f"  {found.out.splitlines()[1].split()[0]} like {other}"
+    assert [line.split(":")[0] for line in where] == ["  Grad-CAM at relu2_1", "  guided backpropagation"]
+    with Image.open(picture.strip()) as drawn:
+        assert drawn.width > 1800  # four panels: the photo, two methods, the other photo
+    assert drawn.filename == "photo-explained-gradcam+guided.png"
+
+
+def test_json_and_page_tell_of_a_likeness_too(explain: Run, photo: Path) -> None:
+    other = save(photo.parent / "other.png", seed=1)
+    (entry,) = json.loads(explain(photo, "--similar-to", other, "--json", "--grid", "why.html").out)["photos"]
+    assert (entry["path"], entry["similar_to"]) == (str(photo), str(other))
+    assert entry["explanations"][0]["target"]["output"] == "gap"
+    assert np.array(entry["explanations"][0]["values"]).shape == (16, 16)
+    assert "like other.png" in Path("why.html").read_text(encoding="utf-8")
 
 
 # What layers see
@@ -222,6 +250,10 @@ def test_an_inversion_shows_what_a_layer_has_kept(explain: Run, photo: Path) -> 
         (("PHOTO", "--grid", "PHOTO/why.html"), 1, "a file of that name is in the way"),
         (("PHOTO", "--out", "PHOTO"), 1, "a file of that name is in the way"),
         (("missing.jpg",), 3, "missing.jpg cannot be read: No such file"),
+        (("PHOTO", "--similar-to", "missing.jpg"), 3, "missing.jpg cannot be read: No such file"),
+        (("PHOTO", "--similar-to", "PHOTO", "--class", "cat"), 2, "--similar-to and --class exclude each other"),
+        (("PHOTO", "--similar-to", "PHOTO", "--method", "occlusion"), 2, "occlusion does not explain a similarity"),
+        (("PHOTO", "--similar-to", "PHOTO", "--method", "patches"), 2, "patches does not explain a similarity"),
         (("PHOTO", "--model", "no-such-model"), 3, "there is no model 'no-such-model'"),
     ],
 )

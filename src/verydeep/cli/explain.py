@@ -1,6 +1,7 @@
 """`verydeep explain PHOTO...`: what in photos the answers come from, as pictures, JSON or a page."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import click
 
@@ -15,6 +16,7 @@ SHOWS_PROGRESS_FROM = 10  # photos
 
 @click.command(
     epilog="Examples: `verydeep explain cat.jpg`, `verydeep explain cat.jpg --class dog`, "
+    "`verydeep explain cat.jpg --similar-to lion.jpg`, "
     "`verydeep explain cat.jpg --method gradient,guided,deconvnet`, `verydeep explain photos --grid why.html`, "
     "`verydeep explain photos --method patches --layer relu4_2`."
 )
@@ -28,6 +30,11 @@ SHOWS_PROGRESS_FROM = 10  # photos
     help=f"One, or several side by side: {', '.join(METHODS)}; or one of {', '.join(LAYER_VIEWS)}.  [gradcam]",
 )
 @click.option("--class", "label", metavar="NAME", help="The class to explain.  [the best one]")
+@click.option(
+    "--similar-to",
+    metavar="OTHER",
+    help="Explain what makes PHOTO like this photo, in place of a class; not by occlusion.",
+)
 @click.option(
     "--layer",
     metavar="LAYER",
@@ -53,6 +60,7 @@ def explain(
     model: str | None,
     names: str,
     label: str | None,
+    similar_to: str | None,
     layer: str | None,
     channel: int | None,
     whole: bool,
@@ -81,7 +89,7 @@ def explain(
         )
     if photos and methods == ("filters",):
         raise UsageError("filters shows the network and looks at no photo.", "Leave the photos out.")
-    from verydeep.cli.explain_answers import Request, answers, check_request, read_sources
+    from verydeep.cli.explain_answers import Request, answers, check_request, read_other, read_sources
     from verydeep.cli.explain_output import Outputs
     from verydeep.cli.failures import tell_failures
     from verydeep.cli.photos import Found, find_photos, parse_formats, tell_drawn
@@ -105,7 +113,9 @@ def explain(
     )
     settings = Settings(steps, window or 0, stride or 0)
     request = Request(methods, label, layer, channel, whole, settings, formats)
-    check_request(opened, request)
+    check_request(opened, request, similar_to)
+    if similar_to is not None:
+        request = replace(request, other=read_other(opened, similar_to, whole, formats))
     is_long = len(found.paths) >= SHOWS_PROGRESS_FROM
     sources = read_sources(found.paths)
     outputs = Outputs(opened, request, precision=precision, as_json=as_json, out=out, svg=svg, grid=grid)

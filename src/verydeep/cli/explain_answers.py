@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from verydeep import explain
 from verydeep.architecture import Layer
@@ -13,8 +15,9 @@ from verydeep.explain.activations import Peaks, activations, peaks
 from verydeep.explain.drawing import Drawing
 from verydeep.explain.explanation import check_layer, last_map, subject_of, view, where
 from verydeep.explain.inversion import invert
-from verydeep.explain.picture import caption, cut_out, draw, title
+from verydeep.explain.picture import caption, cut_out, draw, draw_similar, similarity_title, title
 from verydeep.explain.sheets import Tile, activations_sheet, filters_sheet, inversion_sheet, patch, patches_sheet
+from verydeep.explain.similarity import Similarity
 from verydeep.image import Limits, crop_box, denormalize, preprocess
 from verydeep.image.stream import Source, load
 from verydeep.nouns import Failure
@@ -24,6 +27,15 @@ from verydeep.weights import map_model
 PATCHES = 8  # of a channel
 CHANNELS = 8  # whose patches are shown where none is named
 LISTED_CHANNELS = 5
+
+
+@dataclass(frozen=True)
+class Other:
+    """A photo that others are compared with."""
+
+    path: str
+    seen: Image.Image  # the part that the network saw
+    target: Similarity
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,7 @@ class Request:
     is_dense: bool
     settings: explain.Settings
     formats: Sequence[str]
+    other: "Other | None" = None  # the photo whose likeness is explained, in place of a class
 
     @property
     def method(self) -> str:
@@ -53,8 +66,11 @@ class Answer:
     fields: dict[str, object]  # for JSON
 
 
-def check_request(model: OpenedModel, request: Request) -> None:
-    """What is refused whatever the photos. Raises UsageError."""
+def check_request(model: OpenedModel, request: Request, similar_to: str | None = None) -> None:
+    """What is refused whatever the photos. similar_to: the path of the other photo. Raises UsageError."""
+    if similar_to is not None:
+        _check_similar(model, request)
+        return
     if request.method in explain.METHODS:
         for name in request.methods:
             explain.check_request(
@@ -75,6 +91,23 @@ def check_request(model: OpenedModel, request: Request) -> None:
         _check_filters(architecture.layers[0], request.layer)
     else:
         check_layer(architecture, request.layer or last_map(architecture), request.channel, needs_map=True)
+
+
+def _check_similar(model: OpenedModel, request: Request) -> None:
+    for option, value in (("--class", request.label), ("--channel", request.channel)):
+        if value is not None:
+            raise UsageError(f"--similar-to and {option} exclude each other.", f"Leave {option} out.")
+    for name in request.methods:
+        explain.check_similarity(model, name, layer=request.layer, is_dense=request.is_dense)
+
+
+def read_other(model: OpenedModel, path: str, is_dense: bool, formats: Sequence[str]) -> Other:
+    """The photo that others are compared with. Raises ImageError where it cannot be read."""
+    photo = load(read_sources([path])[0][1], formats)
+    target = explain.similarity_to(model, photo, is_dense=is_dense)
+    preprocessing = model.info.preprocessing
+    shape = preprocess(photo, preprocessing, is_dense).shape[1:]
+    return Other(path, cut_out(photo, crop_box(photo.shape, preprocessing, is_dense), shape), target)
 
 
 def _check_filters(first: Layer, wanted: str | None) -> None:
@@ -105,10 +138,11 @@ def answers(
     elif request.method == "patches":
         yield from _patches(model, request, sources, show)
     else:
+        answer_for = _likened if request.other else _BY_PHOTO.get(request.method, _explained)
         for done, (path, source) in enumerate(sources, start=1):
             try:
                 photo = load(source, request.formats)
-                yield _BY_PHOTO.get(request.method, _explained)(model, request, path, photo)
+                yield answer_for(model, request, path, photo)
             except ImageError as error:
                 yield Failure(path, error.message, error.hint)
             show(done)
@@ -136,6 +170,28 @@ def _explained(model: OpenedModel, request: Request, path: str, photo: np.ndarra
         tuple(lines),
         {"path": path, "explanations": [explanation.to_dict() for explanation in found]},
     )
+
+
+def _likened(model: OpenedModel, request: Request, path: str, photo: np.ndarray) -> Answer:
+    other = request.other
+    assert other is not None
+    found = [
+        explain.explain_similarity(
+            model,
+            photo,
+            other.target,
+            method,
+            layer=request.layer,
+            is_dense=request.is_dense,
+            settings=request.settings,
+        )
+        for method in request.methods
+    ]
+    lines = [similarity_title(found[0], other.path)]
+    lines += [f"{caption(explanation)[0]}: {where(explanation.map.heat)}" for explanation in found]
+    fields: dict[str, object] = {"path": path, "similar_to": other.path}
+    fields["explanations"] = [explanation.to_dict() for explanation in found]
+    return Answer(path, draw_similar(photo, other.seen, Path(other.path).name, found), tuple(lines), fields)
 
 
 def _activations(model: OpenedModel, request: Request, path: str, photo: np.ndarray) -> Answer:

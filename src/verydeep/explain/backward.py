@@ -67,6 +67,9 @@ class Start(Protocol):
     @property
     def output(self) -> str: ...
 
+    def score(self, values: Values) -> float:
+        """The number itself."""
+
     def signal(self, values: Values) -> np.ndarray:
         """The number's derivative by that output, in its shape."""
 

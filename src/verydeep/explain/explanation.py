@@ -60,7 +60,7 @@ class Explanation:
             "first_center": self.map.first_center,
             "step": self.map.step,
             "figures": dict(self.map.figures),
-            "values": _with_six_digits(self.map.values),
+            "values": with_six_digits(self.map.values),
         }
 
 
@@ -159,6 +159,11 @@ def check_request(
     """What `explain` refuses whatever the photo. Raises UsageError."""
     if method not in METHODS:
         raise UsageError(f"no method {method!r}; there are {', '.join(METHODS)}.", "Choose one of these.")
+    if model.info.architecture.task == "embed":
+        raise UsageError(
+            "an embedding names no class that could be explained.",
+            "Explain why two photos are alike: verydeep explain PHOTO --similar-to OTHER",
+        )
     use = METHODS[method].layer
     if layer is not None and not use:
         raise UsageError(f"the method {method} takes no layer: it explains a class.", "Leave the layer out.")
@@ -210,7 +215,7 @@ def class_index(classes: tuple[str, ...], label: str) -> int:
     )
 
 
-def _with_six_digits(values: np.ndarray) -> Any:
+def with_six_digits(values: np.ndarray) -> Any:
     """Nested lists; with all digits a photo's JSON would be three times as long."""
     rounded = [float(f"{value:.6g}") for value in values.ravel().tolist()]
     return np.array(rounded).reshape(values.shape).tolist()

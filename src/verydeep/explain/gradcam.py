@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from verydeep.explain.backward import Subject, Target, Values, signal_at
+from verydeep.explain.backward import Start, Subject, Values, signal_at
 
 
-def gradcam(subject: Subject, values: Values, target: Target, layer: str) -> np.ndarray:
+def gradcam(subject: Subject, values: Values, target: Start, layer: str) -> np.ndarray:
     """The maps of `layer`, each by its weight, added: (h, w), what speaks against the target negative.
 
     A map's weight is the mean of the target's gradient over it. values: `record`, with `layer` among them. The paper

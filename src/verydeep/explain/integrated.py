@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from verydeep.explain.backward import Subject, Target, record, signal_at
+from verydeep.explain.backward import Start, Subject, record, signal_at
 
 
-def integrated_gradients(subject: Subject, image: np.ndarray, target: Target, steps: int = 50) -> np.ndarray:
+def integrated_gradients(subject: Subject, image: np.ndarray, target: Start, steps: int = 50) -> np.ndarray:
     """(channels, H, W): the image times its mean gradient on the straight way to it from the baseline.
 
     image: (channels, H, W), normalised. The baseline is 0, the mean colour of the training photos. The sum of all is
@@ -15,12 +15,13 @@ def integrated_gradients(subject: Subject, image: np.ndarray, target: Target, st
     points, weights = np.polynomial.legendre.leggauss(steps)  # of the interval from -1 to 1
     mean = np.zeros_like(image)
     for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
-        values = record(subject, (point * image).astype(image.dtype))
+        values = record(subject, (point * image).astype(image.dtype), (target.output,))
         mean += (weight * signal_at(subject, values, target)).astype(image.dtype)
     found: np.ndarray = image * mean
     return found
 
 
-def gain(subject: Subject, image: np.ndarray, target: Target) -> float:
+def gain(subject: Subject, image: np.ndarray, target: Start) -> float:
     """The target's score for the image, minus that for the baseline: what the attributions should add up to."""
-    return target.score(record(subject, image)) - target.score(record(subject, np.zeros_like(image)))
+    also = (target.output,)
+    return target.score(record(subject, image, also)) - target.score(record(subject, np.zeros_like(image), also))

@@ -10,7 +10,7 @@ from verydeep.accounting import account_layers
 from verydeep.accounting.layers import LayerAccount
 from verydeep.architecture import Architecture
 from verydeep.errors import UsageError
-from verydeep.explain.backward import Rule, Subject, Target, Values, signal_at
+from verydeep.explain.backward import Rule, Start, Subject, Target, Values, signal_at
 from verydeep.explain.gradcam import enlarge, gradcam
 from verydeep.explain.integrated import gain, integrated_gradients
 from verydeep.explain.occlusion import occlude, spread
@@ -41,7 +41,7 @@ class Question:
 
     subject: Subject
     values: Values  # of the photo, from `record`; those of `layer` among them
-    target: Target
+    target: Start
     layer: str
     temperature: float
     settings: Settings
@@ -119,6 +119,7 @@ def by_occlusion(question: Question) -> Map:
             f"the stride {stride} is larger than the window {window}: what lies between would never be covered.",
             "Make the stride smaller.",
         )
+    assert isinstance(question.target, Target)  # of a class
     chosen, engine = question.target.channel, question.subject.engine
     drops = occlude(engine, question.image, chosen, window, stride, temperature=question.temperature)
     heat = np.maximum(0, spread(drops, window, stride, question.image_size))

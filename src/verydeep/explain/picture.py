@@ -1,6 +1,7 @@
 """Explanations drawn for people: the part of the photo that the network saw, and beside it a panel for each method."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -8,6 +9,7 @@ from PIL import Image
 from verydeep.explain.drawing import FAINT, GAP, LETTERS, MARGIN, TITLE, Drawing, Placed, Text
 from verydeep.explain.explanation import Explanation
 from verydeep.explain.methods import METHODS
+from verydeep.explain.similarity import SimilarityExplanation
 from verydeep.image.draw import INK
 
 PANEL = 440  # pixels, the longer side of a panel
@@ -22,27 +24,65 @@ _SCALE = np.array(
 _TINY = float(np.finfo(np.float32).tiny)
 
 
+@dataclass(frozen=True)
+class _Column:
+    """A picture, and what is written below it."""
+
+    image: Image.Image
+    caption: tuple[str, str]
+    has_scale: bool = False
+
+
 def draw(photo: np.ndarray, explanations: Sequence[Explanation]) -> Drawing:
     """What the network saw of a photo, and one panel for each explanation of it, with a title and captions.
 
     photo: (H, W, 3) uint8 RGB. explanations: at least one, all of this photo.
     """
+    return _drawing(title(explanations[0]), _columns(photo, explanations))
+
+
+def draw_similar(
+    photo: np.ndarray, seen_of_other: Image.Image, name: str, explanations: Sequence[SimilarityExplanation]
+) -> Drawing:
+    """The same of what makes a photo like another one, with that beside it.
+
+    seen_of_other: what the network saw of that, from `cut_out`; name: what to call it.
+    """
+    other = _Column(seen_of_other, ("the photo that it is compared with", name))
+    return _drawing(similarity_title(explanations[0], name), [*_columns(photo, explanations), other])
+
+
+def _columns(photo: np.ndarray, explanations: Sequence[Explanation] | Sequence[SimilarityExplanation]) -> list[_Column]:
     seen = cut_out(photo, explanations[0].box, explanations[0].map.heat.shape)
-    width, height = seen.size
+    columns = [_Column(seen, ("the part that the network saw", ""))]
+    for explanation in explanations:
+        has_scale = METHODS[explanation.method].look != "colours"
+        columns.append(_Column(panel(seen, explanation), caption(explanation), has_scale))
+    return columns
+
+
+def _drawing(heading: str, columns: Sequence[_Column]) -> Drawing:
     top = MARGIN + TITLE + GAP
-    parts: list[Placed | Text] = [Text(MARGIN, MARGIN + TITLE // 2, title(explanations[0]), TITLE, 2 * width + GAP)]
-    captions = [("the part that the network saw", "")] + [caption(explanation) for explanation in explanations]
-    panels = [seen] + [panel(seen, explanation) for explanation in explanations]
-    for number, (image, lines) in enumerate(zip(panels, captions, strict=True)):
-        left = MARGIN + number * (width + GAP)
-        parts.append(Placed(left, top, image))
-        for line, text in enumerate(lines):
+    height = max(column.image.height for column in columns)
+    parts: list[Placed | Text] = []
+    left = MARGIN
+    for column in columns:
+        width = column.image.width
+        parts.append(Placed(left, top, column.image))
+        for line, text in enumerate(column.caption):
             y = top + height + GAP + LETTERS // 2 + line * round(1.5 * LETTERS)
             parts.append(Text(left, y, text, LETTERS, width, INK if line == 0 else FAINT))
-        if number and METHODS[explanations[number - 1].method].look != "colours":
+        if column.has_scale:
             parts.append(Placed(left + width - SCALE_SIZE[0], top + height + GAP, scale()))
-    total = 2 * MARGIN + len(panels) * (width + GAP) - GAP
+        left += width + GAP
+    total = left - GAP + MARGIN
+    parts.insert(0, Text(MARGIN, MARGIN + TITLE // 2, heading, TITLE, total - 2 * MARGIN))
     return Drawing(total, top + height + GAP + 3 * LETTERS + MARGIN, tuple(parts))
+
+
+def similarity_title(explanation: SimilarityExplanation, name: str) -> str:
+    """In words: "0.873 like photos/bee.jpg"."""
+    return f"{explanation.score:.3f} like {name}"
 
 
 def title(explanation: Explanation) -> str:
@@ -56,13 +96,13 @@ def title(explanation: Explanation) -> str:
     return named if answer.label == explanation.label else f"{named}; the model's answer is {answer.label}"
 
 
-def caption(explanation: Explanation) -> tuple[str, str]:
+def caption(explanation: Explanation | SimilarityExplanation) -> tuple[str, str]:
     """The method, and what its panel shows."""
     method = METHODS[explanation.method]
     if not explanation.map.heat.any():
         return method.title, "nothing in the photo speaks for it"
     name = f"{method.title} at {explanation.layer}" if explanation.method == "gradcam" else method.title
-    if explanation.method == "occlusion":
+    if isinstance(explanation, Explanation) and explanation.method == "occlusion":
         least = explanation.probability - explanation.map.figures["largest_drop"]
         return name, f"one covered square leaves {100 * least:.3g} % or more"
     return name, method.meaning
@@ -86,7 +126,7 @@ def cut_out(photo: np.ndarray, box: tuple[float, float, float, float], shape: tu
     return Image.fromarray(photo).resize(size, way, box=box)
 
 
-def panel(seen: Image.Image, explanation: Explanation) -> Image.Image:
+def panel(seen: Image.Image, explanation: Explanation | SimilarityExplanation) -> Image.Image:
     """The picture of an explanation, as large as what the network saw."""
     look = METHODS[explanation.method].look
     if look == "overlay":
