@@ -89,10 +89,10 @@ def explain(
         )
     if photos and methods == ("filters",):
         raise UsageError("filters shows the network and looks at no photo.", "Leave the photos out.")
-    from verydeep.cli.explain_answers import Request, answers, check_request, read_other, read_sources
+    from verydeep.cli.explain_answers import Request, answers, check_request, read_other
     from verydeep.cli.explain_output import Outputs
     from verydeep.cli.failures import tell_failures
-    from verydeep.cli.photos import Found, find_photos, parse_formats, tell_drawn
+    from verydeep.cli.photos import Found, find_photos, parse_formats, read_sources, tell_drawn
     from verydeep.cli.progress import progress
     from verydeep.explain import Settings
     from verydeep.image import PHOTO_FORMATS

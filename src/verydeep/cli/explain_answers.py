@@ -9,7 +9,7 @@ from PIL import Image
 
 from verydeep import explain
 from verydeep.architecture import Layer
-from verydeep.cli.photos import STANDARD_INPUT, read_standard_input
+from verydeep.cli.photos import read_sources
 from verydeep.errors import ImageError, UsageError
 from verydeep.explain.activations import Peaks, activations, peaks
 from verydeep.explain.drawing import Drawing
@@ -18,7 +18,7 @@ from verydeep.explain.inversion import invert
 from verydeep.explain.picture import caption, cut_out, draw, draw_similar, similarity_title, title
 from verydeep.explain.sheets import Tile, activations_sheet, filters_sheet, inversion_sheet, patch, patches_sheet
 from verydeep.explain.similarity import Similarity
-from verydeep.image import Limits, crop_box, denormalize, preprocess
+from verydeep.image import crop_box, denormalize, preprocess
 from verydeep.image.stream import Source, load
 from verydeep.nouns import Failure
 from verydeep.runtime import OpenedModel
@@ -118,12 +118,6 @@ def _check_filters(first: Layer, wanted: str | None) -> None:
         )
     if first.in_channels not in (1, 3):
         raise UsageError(f"filters of {first.in_channels} channels are no pictures.", "Name another method.")
-
-
-def read_sources(paths: Sequence[str]) -> list[tuple[str, Source]]:
-    """Each photo's path and what it is loaded from. Raises UsageError where nothing is on standard input."""
-    limit = Limits().file_bytes
-    return [(path, read_standard_input(limit) if path == STANDARD_INPUT else path) for path in paths]
 
 
 def answers(

@@ -8,12 +8,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from verydeep.errors import ImageError, UsageError, printable
 from verydeep.files import is_folder, make_folder
 from verydeep.nouns import Failure
+
+if TYPE_CHECKING:
+    from verydeep.image.stream import Source
 
 STANDARD_INPUT = "-"
 
@@ -96,6 +100,14 @@ def read_standard_input(limit: int) -> bytes:
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("there is no image on standard input.", "Use it like this: verydeep predict - < photo.jpg")
     return sys.stdin.buffer.read(limit + 1)
+
+
+def read_sources(paths: Sequence[str]) -> list[tuple[str, "Source"]]:
+    """Each photo's path and what it is loaded from. Raises UsageError where nothing is on standard input."""
+    from verydeep.image import Limits
+
+    limit = Limits().file_bytes
+    return [(path, read_standard_input(limit) if path == STANDARD_INPUT else path) for path in paths]
 
 
 def parse_formats(text: str) -> tuple[str, ...]:

@@ -122,13 +122,11 @@ def _answers(
     predictor: "Predictor", paths: Sequence[str], k: int, batch_size: int
 ) -> Iterator[tuple["Source", "Prediction | Failure"]]:
     """Each photo as the predictor takes it, and its answer with the path as it was given."""
-    from verydeep.cli.photos import STANDARD_INPUT, read_standard_input
-    from verydeep.image import Limits
+    from verydeep.cli.photos import read_sources
 
-    limit = Limits().file_bytes
-    sources = [read_standard_input(limit) if path == STANDARD_INPUT else path for path in paths]
-    answers = predictor.predict_many(sources, k, batch_size)
-    for path, source, answer in zip(paths, sources, answers, strict=True):
+    sources = read_sources(paths)
+    answers = predictor.predict_many([source for _, source in sources], k, batch_size)
+    for (path, source), answer in zip(sources, answers, strict=True):
         yield source, replace(answer, path=path)
 
 

@@ -111,7 +111,7 @@ def _answers(
     """What is most like each photo, or why it cannot be read."""
     import numpy as np
 
-    from verydeep.cli.explain_answers import read_sources
+    from verydeep.cli.photos import read_sources
     from verydeep.cli.search_output import Alike, Answer
     from verydeep.nouns import Failure
     from verydeep.predict.embedder import most_alike
