@@ -1,5 +1,6 @@
 """The README and the tutorial do what they say."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ from pages import REPOSITORY, blocks, run_blocks
 README = REPOSITORY / "README.md"
 TUTORIAL = REPOSITORY / "docs" / "tutorial" / "first-classifier.md"
 FINE_TUNING = REPOSITORY / "docs" / "tutorial" / "fine-tuning.md"
+SEARCH = REPOSITORY / "docs" / "tutorial" / "search.md"
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +49,23 @@ def test_the_commands_of_the_tutorial_on_fine_tuning_run_in_order(tmp_path):
     assert re.search(r"n = 48; .* 4 folds, each photo by a model that was not trained on it", printed)
     assert "How much more photos would help" in (tmp_path / "surfaces-head" / "report.html").read_text()
     assert "| fine-tuned from | imagenette: sha256 " in (tmp_path / "surfaces-head" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_tutorial_on_search_run_in_order(tmp_path):
+    printed = run_blocks(SEARCH, tmp_path)
+    cat, gravel, brick, *_ = printed.split("\n\n")
+    first, second = re.findall(r"^  (\S+)  (\S+)", cat, re.M)[:2]
+    assert first[1] == "album/cat-small.jpg"
+    assert float(first[0]) > 0.95 > float(second[0]) + 0.05
+    for found, name in ((gravel, "gravel"), (brick, "brick")):
+        kinds = [Path(path).name.split("-")[0] for path in re.findall(r"^  \S+  (\S+)", found, re.M)]
+        assert kinds.count(name) >= len(kinds) - 1
+    assert (tmp_path / "sheets" / "gravel-05-alike.jpg").is_file()
+    assert [len(entry["alike"]) for entry in json.loads((tmp_path / "alike.json").read_text())["photos"]] == [5, 5]
+    (recall,) = re.findall(r"^recall@1: (\d+)%", printed, re.M)
+    assert int(recall) > 80
+    assert (tmp_path / "sheets" / "cat-explained-gradcam.png").is_file()
 
 
 def test_the_map_of_folders_is_the_tree():
