@@ -51,7 +51,7 @@ _MOST_MISSED = 20  # photos that are named
     "--recipe",
     "recipe_name",
     metavar="NAME",
-    help="modern, paper, small, segment or finetune.  [modern; finetune with --from]",
+    help="modern, paper, small, finetune, localize, segment or embed.  [modern; finetune with --from]",
 )
 @click.option(
     "--from", "model", metavar="MODEL", help="Begin from a trained model: built in, a file or a run's folder."

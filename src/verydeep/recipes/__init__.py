@@ -9,6 +9,7 @@ RECIPES = {
     "modern": "A at five eighths of the width with batch norm, for a few hundred to ten thousand photos and a CPU",
     "paper": "D as in the paper, for a large collection and a GPU",
     "small": "B at half the width with batch norm, for pictures of 32 pixels",
+    "localize": "A at half the width, for a class and a box, from hundreds of photos with a box each",
     "segment": "SegNet on A at half the width, for the class of every pixel, from hundreds of photos with masks",
     "finetune": "from a trained model (`--from MODEL`), whose network it takes, for dozens to thousands of photos",
 }

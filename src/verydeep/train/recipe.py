@@ -58,6 +58,9 @@ class Recipe:
     drops: int = 3  # plateau: how often it falls before the training ends
     label_smoothing: float = 0.1
     class_weights: Literal["none", "balanced"] = "none"  # balanced: all classes count alike, whatever share they have
+    box_loss: Literal["euclidean", "l1", "giou"] = "l1"  # euclidean: the paper's
+    box_weight: float = 5.0  # of the loss of the boxes, beside that of the classes
+    learns_classes: bool = True  # false: boxes alone, as in the paper
     early_stopping: int | None = None  # epochs without a lower validation loss; the best epoch's weights are kept
     ema_decay: float = 0.998  # of the averaged weights, which are what is kept; 0 keeps the last ones
 
@@ -110,6 +113,7 @@ class Recipe:
             ("patience", self.patience, 1, 100_000),
             ("drops", self.drops, 0, 100),
             ("label_smoothing", self.label_smoothing, 0, 1),
+            ("box_weight", self.box_weight, 0, 1_000_000),
             ("early_stopping", self.early_stopping or 1, 1, 100_000),
             ("head_epochs", self.head_epochs, 0, self.epochs - 1),
             ("layer_decay", self.layer_decay, 0, 1),

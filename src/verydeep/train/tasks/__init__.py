@@ -15,7 +15,7 @@ from verydeep.train.recipe import Recipe
 from verydeep.weights import ModelInfo
 
 Rows = Sequence[Mapping[str, float]]
-FILES: dict[TaskName, str] = {"classify": "classify", "segment": "segment"}
+FILES: dict[TaskName, str] = {"classify": "classify", "localize": "localize", "segment": "segment"}
 
 
 class Validation(Protocol):
