@@ -82,7 +82,7 @@ class Segment:
     def verdict(
         self, metrics: Rows, validation: SegmentationReport, recipe: Recipe, *, is_fine_tuned: bool
     ) -> list[str]:
-        return [segment_page.result(validation), *trend(metrics, self, recipe), *segment_page.weak(validation)]
+        return [segment_page.result(validation), *trend(metrics, self, recipe), *segment_page.weak(validation, recipe)]
 
     def loss_floor(self, recipe: Recipe, classes: int) -> float:
         return 0.0

@@ -14,6 +14,7 @@ from verydeep.image.decode import name_of
 from verydeep.image.draw import Colour, data_uri
 from verydeep.image.draw_objects import Drawn, class_colours, draw_objects
 from verydeep.train.page import table, text
+from verydeep.train.recipe import Recipe
 
 MOST_PAIRS = 10  # of classes that are taken for one another
 WEAK = 0.7  # of the mean IoU: a class below it stands out
@@ -31,14 +32,15 @@ def result(report: SegmentationReport) -> str:
     )
 
 
-def weak(report: SegmentationReport) -> list[str]:
+def weak(report: SegmentationReport, recipe: Recipe) -> list[str]:
     """The classes that stand out, in a sentence; none where none does."""
     ious = report.scores.ious
     order = [i for i in np.argsort(ious, kind="stable") if ious[i] < WEAK * report.score][:MOST_NAMED]
     if not order:
         return []
     named = ", ".join(f"'{printable(report.classes[i])}' {share(float(ious[i]))}" for i in order)
-    return [f"Weakest classes: {named}. Annotate more photos that show them, or try `--set class_weights=balanced`."]
+    other = "" if recipe.class_weights == "balanced" else ", or try `--set class_weights=balanced`"
+    return [f"Weakest classes: {named}. Annotate more photos that show them{other}."]
 
 
 def share(value: float) -> str:
