@@ -17,6 +17,9 @@ from verydeep.data.targets import Size, class_mask
 from verydeep.errors import DatasetError, ImageError
 
 
+LEAST_SHOWN = 0.25  # of a box: of an object of which a picture shows less, it does not teach where it is
+
+
 class Targets(Protocol):
     """What is taught of each photo of a data set, in its order."""
 
@@ -39,10 +42,7 @@ class Targets(Protocol):
 
 @dataclass(frozen=True)
 class BoxTargets:
-    """The boxes of each photo's class. A picture teaches its largest one, cut at the picture's border.
-
-    That is (4,) float32: the middle's x and y, width and height, in sides of the picture; all 0 where it shows none.
-    """
+    """The boxes of each photo's class. A picture teaches the largest one, as `box_in_view` has it, (4,) float32."""
 
     boxes: tuple[np.ndarray, ...]  # of each photo (objects, 4) float64: left, top, right, bottom as shares of its sides
 
@@ -70,11 +70,13 @@ class BoxTargets:
 def box_in_view(box: np.ndarray, view: View) -> np.ndarray:
     """A box (left, top, right, bottom) in shares of a photo -> (x, y, width, height) in sides of a picture, float32.
 
-    x and y are the middle's. It is cut at the picture's border; all four are 0 where nothing of it is left.
+    x and y are the middle's. It may reach beyond the picture: how far, what is shown of the object tells. All four are
+    0 where less than LEAST_SHOWN of it is in the picture.
     """
     start, size = np.array([view.left, view.top]), np.array([view.right - view.left, view.bottom - view.top])
-    low, high = np.clip((box[:2] - start) / size, 0, 1), np.clip((box[2:] - start) / size, 0, 1)
-    if not (high > low).all():
+    low, high = (box[:2] - start) / size, (box[2:] - start) / size
+    shown = np.clip(high, 0, 1) - np.clip(low, 0, 1)
+    if shown.prod() < LEAST_SHOWN * (high - low).prod():
         return np.zeros(4, np.float32)
     if view.is_mirrored:
         low[0], high[0] = 1 - high[0], 1 - low[0]
