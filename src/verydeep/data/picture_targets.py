@@ -16,7 +16,6 @@ from verydeep.data.augment import View
 from verydeep.data.targets import Size, class_mask
 from verydeep.errors import DatasetError, ImageError
 
-
 LEAST_SHOWN = 0.25  # of a box: of an object of which a picture shows less, it does not teach where it is
 
 
