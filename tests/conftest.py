@@ -3,10 +3,10 @@
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -99,6 +99,15 @@ def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def make_localizer() -> Callable[..., Path]:
+    """A function (path, box=(0.5, 0.5, 1, 1), **fields) -> a model file of that path that sees this box in any photo.
+
+    box: middle, width and height as shares of the crop; None for random ones. fields: of its Architecture.
+    """
+    return _make_localizer
+
+
 @pytest.fixture
 def class_folders(tmp_path: Path) -> Path:
     """Eight photos of each of the toy model's classes, <class>/<photo>.png, of three shapes; a test may change them."""
@@ -152,6 +161,18 @@ def start(photos: Path, small_recipe: "Recipe") -> Callable[..., "Run"]:
         return create_run(folder, small_recipe.with_fields(fields), photos, command, {})
 
     return start_run
+
+
+def _make_localizer(path: Path, box: Sequence[float] | None = (0.5, 0.5, 1, 1), **fields: Any) -> Path:
+    settings = {"head": "gap", "classes": 3, "input_size": 32, "width": 0.5, "boxes": "single", "batch_norm": True}
+    architecture = Architecture("toy", **(settings | fields))
+    weights = _random_weights(architecture)
+    if box is not None:
+        weights["fc8.weight"][architecture.classes :] = 0
+        weights["fc8.bias"][architecture.classes :] = np.tile(box, (architecture.scores - architecture.classes) // 4)
+    classes = ("cat", "dog", "rocket") if architecture.classes == 3 else tuple(map(str, range(architecture.classes)))
+    write_model(path, ModelInfo(architecture, classes, Preprocessing(resize=36, crop=32)), weights)
+    return path
 
 
 def _make_photos(folder: Path, each: int = 30) -> Path:

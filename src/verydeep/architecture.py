@@ -118,7 +118,7 @@ class Architecture:
     input_channels: int = 3
     width: float = 1.0  # multiplies the channels of every hidden layer, rounded to multiples of 8
     batch_norm: bool = False
-    boxes: Boxes = "none"  # besides the classes, the last layer gives 4 edges: of one box, or of a box for each class
+    boxes: Boxes = "none"  # besides the classes, the last layer gives 4 numbers: of one box, or of a box for each class
     dimensions: int = 128  # of the embedding head
 
     def __post_init__(self) -> None:

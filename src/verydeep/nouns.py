@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from verydeep.errors import UsageError, printable
 
@@ -40,8 +40,9 @@ class Engine(Protocol):
     def run(self, images: "np.ndarray", outputs: Sequence[str] = ("logits",)) -> "dict[str, np.ndarray]":
         """images: (N, channels, H, W) float32, normalised -> the named outputs, float32.
 
-        Names are those of `Architecture.outputs`. Maps are (N, channels, h, w); "logits" is (N, classes), or
-        (N, classes, h, w) with the conv or segnet head. Raises ArchitectureError where images do not fit and UsageError
+        Names are those of `Architecture.outputs`. Maps are (N, channels, h, w); "logits" is (N, scores), or
+        (N, scores, h, w) with the conv or segnet head: the scores of the classes come first, then the boxes, where it
+        has some (see `outputs.boxes`). Raises ArchitectureError where images do not fit and UsageError
         on an unknown name.
         """
 
@@ -75,15 +76,31 @@ class Calibration:
         return asdict(self)
 
 
+class Box(NamedTuple):
+    """The edges of a rectangle, in pixels of the upright photo; the whole photo is (0, 0, width, height)."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def to_dict(self) -> dict[str, float]:
+        """As JSON holds it, to a hundredth of a pixel."""
+        return {name: round(float(edge), 2) for name, edge in self._asdict().items()}
+
+
 @dataclass(frozen=True)
 class ClassScore:
-    """A class and how sure the model is of it."""
+    """A class, how sure the model is of it, and where it is, if the model says so."""
 
     label: str
     probability: float
+    box: Box | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """The box is left out where there is none."""
+        found: dict[str, Any] = {"label": self.label, "probability": self.probability}
+        return found if self.box is None else found | {"box": self.box.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -102,6 +119,11 @@ class Prediction:
     @property
     def probability(self) -> float:
         return self.scores[0].probability
+
+    @property
+    def box(self) -> Box | None:
+        """Of the best class."""
+        return self.scores[0].box
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def test_the_map_is_captums(  # noqa: PLR0917, four of them fixtures
             target=4,
             perturbations_per_eval=16,
         )[0, 0].numpy()
-    drops = occlude(subject.engine, image, 4, window, stride, temperature=1.5)
+    drops = occlude(subject.engine, image, 4, window, stride, classes=subject.architecture.classes, temperature=1.5)
     np.testing.assert_allclose(spread(drops, window, stride, image.shape[1:]), expected, atol=1e-12)
 
 
@@ -43,11 +43,11 @@ class SeesOnePixel:
 
 
 def test_any_engine_will_do_and_only_squares_over_what_it_sees_count() -> None:
-    drops = occlude(SeesOnePixel(), np.full((3, 12, 16), 3.0), 1, window=4, stride=4)
+    drops = occlude(SeesOnePixel(), np.full((3, 12, 16), 3.0), 1, window=4, stride=4, classes=2)
     assert drops.shape == (3, 4)
     assert np.argwhere(drops > 0).tolist() == [[1, 1]]
     assert drops[1, 1] == pytest.approx(1 / (1 + np.exp(-3)) - 0.5)
 
 
 def test_a_square_larger_than_the_photo_covers_it_whole() -> None:
-    assert occlude(SeesOnePixel(), np.full((3, 12, 16), 3.0), 1, window=50, stride=10).shape == (1, 1)
+    assert occlude(SeesOnePixel(), np.full((3, 12, 16), 3.0), 1, window=50, stride=10, classes=2).shape == (1, 1)

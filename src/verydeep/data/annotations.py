@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeGuard
+from typing import TypeGuard
 
 from verydeep.data.untrusted import read_json
 from verydeep.errors import DataError, DatasetError, ImageError, printable
 from verydeep.image.decode import Limits, read_file
+from verydeep.nouns import Box as Box  # noqa: PLC0414, the formats take it from here
 from verydeep.nouns import Photo
 
 IGNORE = "__ignore__"  # the label of pixels, and of photos, that teach nothing (Labelme's name for it)
@@ -24,15 +25,6 @@ EMBEDDING_BYTES = 100 << 20  # of a JSON file with a photo in it
 
 Point = tuple[float, float]
 Color = tuple[int, int, int]  # red, green, blue: 0 to 255
-
-
-class Box(NamedTuple):
-    """The edges of a rectangle."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from verydeep.evaluate.report import Report
 from verydeep.image.decode import name_of
 from verydeep.image.stream import Item, batches, stream
 from verydeep.nouns import Engine, Failure, Preprocessing, StoredPhoto
-from verydeep.outputs.classify import posteriors
+from verydeep.outputs.classify import class_logits, posteriors
 from verydeep.weights.files import ModelInfo
 
 Inputs: TypeAlias = Callable[[Sequence[StoredPhoto], Preprocessing], Iterator[Item]]
@@ -89,7 +89,7 @@ def evaluate(
         errors |= {position: loaded for position, loaded in batch if isinstance(loaded, ImageError)}
         if positions := [position for position, _ in batch if position not in errors]:
             images = np.stack([loaded for _, loaded in batch if isinstance(loaded, np.ndarray)])
-            views = [_logits(engine, view) for view in _views(images, chosen)]
+            views = [_logits(engine, view, len(info.classes)) for view in _views(images, chosen)]
             _check_finite(views, dataset, positions)
             logits[positions] = views[0]
             scores[positions] = np.mean([posteriors(view, info.calibration.temperature) for view in views], axis=0)
@@ -116,9 +116,9 @@ def _views(images: np.ndarray, protocol: Protocol) -> list[np.ndarray]:
     return [images, np.ascontiguousarray(images[..., ::-1])] if protocol.is_flipped else [images]
 
 
-def _logits(engine: Engine, images: np.ndarray) -> np.ndarray:
+def _logits(engine: Engine, images: np.ndarray, classes: int) -> np.ndarray:
     """(n, classes): the class-score map of a dense head is averaged over its positions."""
-    logits = engine.run(images)["logits"]
+    logits = class_logits(engine.run(images)["logits"], classes)
     return logits.mean(axis=(2, 3), dtype=np.float64) if logits.ndim == 4 else logits
 
 

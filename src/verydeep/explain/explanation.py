@@ -17,7 +17,7 @@ from verydeep.explain.backward import Subject, Target, record, strongest
 from verydeep.explain.methods import METHODS, Map, Question, Settings
 from verydeep.image import crop_box, preprocess
 from verydeep.nouns import Prediction
-from verydeep.outputs import classify, posteriors
+from verydeep.outputs import class_logits, classify, posteriors
 from verydeep.runtime import OpenedModel
 
 LISTED_CLASSES = 20  # in a message
@@ -90,7 +90,8 @@ def explain(
     image = preprocess(photo, model.info.preprocessing, is_dense)
     values = record(subject, image, (layer,) if layer else ())
     temperature = model.info.calibration.temperature
-    probabilities = posteriors(values["logits"][np.newaxis], temperature)[0]
+    logits = class_logits(values["logits"][np.newaxis], len(model.info.classes))
+    probabilities = posteriors(logits, temperature)[0]
     chosen = int(probabilities.argmax()) if label is None else class_index(model.info.classes, label)
     is_of_unit = layer is not None and METHODS[method].layer == "unit"
     target = strongest(values, str(layer), channel) if is_of_unit else Target("logits", chosen)

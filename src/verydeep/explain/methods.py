@@ -121,7 +121,8 @@ def by_occlusion(question: Question) -> Map:
         )
     assert isinstance(question.target, Target)  # of a class
     chosen, engine = question.target.channel, question.subject.engine
-    drops = occlude(engine, question.image, chosen, window, stride, temperature=question.temperature)
+    classes = question.subject.architecture.classes
+    drops = occlude(engine, question.image, chosen, window, stride, classes=classes, temperature=question.temperature)
     heat = np.maximum(0, spread(drops, window, stride, question.image_size))
     figures = {"window": window, "stride": stride, "largest_drop": float(drops.max())}
     return Map(drops, heat, window / 2, stride, figures)

@@ -3,27 +3,34 @@
 import numpy as np
 
 from verydeep.nouns import Engine
-from verydeep.outputs import posteriors
+from verydeep.outputs import class_logits, posteriors
 
 BATCH = 16  # covered photos at once
 
 
 def occlude(
-    engine: Engine, image: np.ndarray, class_index: int, window: int, stride: int, *, temperature: float = 1.0
+    engine: Engine,
+    image: np.ndarray,
+    class_index: int,
+    window: int,
+    stride: int,
+    *,
+    classes: int,
+    temperature: float = 1.0,
 ) -> np.ndarray:
     """By how much covering a square lowers the probability of a class: (rows, columns) of squares, float64.
 
-    image: (channels, H, W), normalised. A square of `window` pixels is set to 0, the mean colour of the training
-    photos; the next one begins `stride` pixels further, and the last ones end with the image. Source: Zeiler & Fergus
-    (2014), section 4.2.
+    image: (channels, H, W), normalised. classes: how many the network has. A square of `window` pixels is set to 0, the
+    mean colour of the training photos; the next one begins `stride` pixels further, and the last ones end with the
+    image. Source: Zeiler & Fergus (2014), section 4.2.
     """
     rows, columns = (starts(side, window, stride) for side in image.shape[1:])
     covered = [(top, left) for top in rows for left in columns]
-    found: list[np.ndarray] = [_probability(engine, image[np.newaxis], class_index, temperature)]
+    found: list[np.ndarray] = [_posteriors(engine, image[np.newaxis], classes, temperature)]
     for first in range(0, len(covered), BATCH):
         batch = np.stack([_covered(image, place, window) for place in covered[first : first + BATCH]])
-        found.append(_probability(engine, batch, class_index, temperature))
-    whole, *others = np.concatenate(found)
+        found.append(_posteriors(engine, batch, classes, temperature))
+    whole, *others = np.concatenate(found)[:, class_index]
     drops: np.ndarray = (whole - np.array(others)).reshape(len(rows), len(columns))
     return drops
 
@@ -51,6 +58,5 @@ def _covered(image: np.ndarray, place: tuple[int, int], window: int) -> np.ndarr
     return covered
 
 
-def _probability(engine: Engine, images: np.ndarray, class_index: int, temperature: float) -> np.ndarray:
-    probabilities: np.ndarray = posteriors(engine.run(images)["logits"], temperature)[:, class_index]
-    return probabilities
+def _posteriors(engine: Engine, images: np.ndarray, classes: int, temperature: float) -> np.ndarray:
+    return posteriors(class_logits(engine.run(images)["logits"], classes), temperature)
