@@ -27,6 +27,9 @@ Source: TypeAlias = "str | Path | Photo | bytes | np.ndarray | Image"
 Item: TypeAlias = "tuple[int, np.ndarray | ImageError]"
 """A position in the sources, and the network input (channels, h, w) float32 or why there is none."""
 
+Size: TypeAlias = tuple[int, int]
+"""Of an upright photo, in pixels: height and width."""
+
 
 def stream(
     sources: Iterable[Source],
@@ -36,15 +39,16 @@ def stream(
     ahead: int = 64,
     *,
     formats: Sequence[str] = PHOTO_FORMATS,
+    sizes: dict[int, Size] | None = None,
 ) -> Iterator[Item]:
     """The inputs of a network made of photos, in the order given; a photo that cannot be read is an ImageError.
 
     is_dense: the whole photo resized, not its central crop. ahead: at most so many are ready and waiting, so that
     memory stays flat over any number of photos. threads: for decoding; by default one a core, at most 8. formats: those
-    that `decode` accepts.
+    that `decode` accepts. sizes: is told the size of each photo that was read, by its position, before its input comes.
     """
     pool = ThreadPoolExecutor(threads or min(8, cores()), thread_name_prefix="decode")
-    waiting: deque[Future[np.ndarray | ImageError]] = deque()
+    waiting: deque[Future[tuple[np.ndarray, Size] | ImageError]] = deque()
     remaining = iter(sources)
     try:
         for position in itertools.count():
@@ -52,7 +56,14 @@ def stream(
                 waiting.append(pool.submit(_load, source, preprocessing, is_dense, formats))
             if not waiting:
                 return
-            yield position, waiting.popleft().result()
+            loaded = waiting.popleft().result()
+            if isinstance(loaded, ImageError):
+                yield position, loaded
+                continue
+            image, size = loaded
+            if sizes is not None:
+                sizes[position] = size
+            yield position, image
     finally:  # also where the consumer stops half-way
         pool.shutdown(cancel_futures=True)
 
@@ -102,8 +113,10 @@ def _checked(photo: np.ndarray) -> np.ndarray:
 
 def _load(
     source: Source, preprocessing: Preprocessing, is_dense: bool, formats: Sequence[str]
-) -> np.ndarray | ImageError:
+) -> tuple[np.ndarray, Size] | ImageError:
+    """The input, and the size of the photo."""
     try:
-        return preprocess(load(source, formats), preprocessing, is_dense)
+        photo = load(source, formats)
+        return preprocess(photo, preprocessing, is_dense), (photo.shape[0], photo.shape[1])
     except ImageError as error:
         return error
