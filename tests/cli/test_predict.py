@@ -163,6 +163,52 @@ def test_photos_of_a_real_collection_get_the_predictors_answers(
         assert float(row["probability_1"]) == pytest.approx(answer.probability, abs=1e-6)
 
 
+# Where things are
+
+
+@pytest.fixture
+def localizer(make_localizer: Callable[..., Path], tmp_path: Path) -> Path:
+    """A model that sees the left half of the crop of every photo."""
+    return make_localizer(tmp_path / "localizer.safetensors", (0.25, 0.5, 0.5, 1))
+
+
+def test_a_localiser_says_where_things_are(run: Run, localizer: Path, photo: Path, tmp_path: Path) -> None:
+    """The crop of 40 x 50 pixels is 7 to 42 across, 2 to 38 down."""
+    command = ("predict", "--model", localizer, *REFERENCE)
+    best = Predictor(localizer, engine="reference").predict(photo).label
+    assert f"  {best} is at 7 to 24 across, 2 to 38 down, in pixels\n" in run(*command, photo).out
+    assert run(*command, *[photo] * 11).out.count("  7-24 x 2-38  ") == 11
+    scores = json.loads(run(*command, photo, "--json").out)["photos"][0]["predictions"]
+    assert len(scores) == 3
+    for score in scores:
+        assert list(score) == ["label", "probability", "box"]
+        assert score["box"] == pytest.approx({"left": 6.67, "top": 2.22, "right": 24.44, "bottom": 37.78}, abs=0.02)
+    rows = list(csv.DictReader(io.StringIO(run(*command, photo, tmp_path / "missing.jpg", "--csv").out)))
+    assert [float(rows[0][f"{edge}_3"]) for edge in scores[2]["box"]] == list(scores[2]["box"].values())
+    assert rows[0]["label_1"] == best
+    assert rows[1]["left_1"] == ""
+    assert "No such file" in rows[1]["error"]
+
+
+def test_the_box_is_drawn_on_the_photo(run: Run, localizer: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (480, 480), (0, 0, 90)).save(tmp_path / "photo.png")
+    run("predict", tmp_path / "photo.png", "--model", localizer, *REFERENCE, "--out", tmp_path / "out")
+    with Image.open(tmp_path / "out" / "photo-predicted.jpg") as picture:
+        green = np.asarray(picture)[:480, :, 1] > 120
+    rows, columns = np.flatnonzero(green.any(axis=1)), np.flatnonzero(green.any(axis=0))
+    crop = 480 * 32 / 36  # the central part
+    assert columns[[0, -1]] == pytest.approx([240 - crop / 2, 240], abs=4)
+    assert rows[[0, -1]] == pytest.approx([240 - crop / 2, 240 + crop / 2], abs=4)
+    assert not green[200:280, 60:200].any()
+
+
+def test_a_classifier_is_asked_for_boxes(predict: Run, photo: Path) -> None:
+    assert "is at" not in predict(photo).out
+    assert "is at" in predict(photo, "--boxes").out
+    for score in json.loads(predict(photo, "--boxes", "--json").out)["photos"][0]["predictions"]:
+        assert 0 <= score["box"]["left"] < score["box"]["right"] <= 50
+
+
 # Which photos are meant
 
 

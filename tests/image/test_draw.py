@@ -6,7 +6,7 @@ from PIL import Image, ImageFont
 
 from verydeep.image import annotate, contact_sheet
 from verydeep.image.draw import _DOUBT, _shortened, _writable, draw_filters
-from verydeep.nouns import ClassScore, Prediction
+from verydeep.nouns import Box, ClassScore, Prediction
 
 
 def prediction(*labels: str, is_known: bool = True) -> Prediction:
@@ -41,6 +41,13 @@ def test_a_photo_of_none_of_the_classes_is_marked():
     for is_known in (True, False):
         card = np.asarray(annotate(photo, prediction("a", "b", is_known=is_known)))
         assert (card == _DOUBT).all(axis=2).any() == (not is_known)
+
+
+@pytest.mark.parametrize("box", [(-50, -50, 9000, 9000), (30, 20, 30, 20), (40, 30, 40, 30), (10, 25, 30, 26)])
+def test_any_box_can_be_drawn(box):
+    scores = (ClassScore("tench", 0.9, Box(*box)),)
+    card = np.asarray(annotate(np.zeros((30, 40, 3), np.uint8), Prediction("", scores)))
+    assert card.shape[1] == 480
 
 
 def test_a_long_label_ends_in_an_ellipsis_inside_its_room():

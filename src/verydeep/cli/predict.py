@@ -33,6 +33,7 @@ TABLES_UP_TO = 10  # photos; more get one line each
     is_flag=True,
     help="Print a table for spreadsheets; a cell that begins with = + - @ or ' gets a ' before it.",
 )
+@click.option("--boxes", is_flag=True, help="Say where each class is; a model that has learnt boxes always does.")
 @click.option("--out", metavar="FOLDER", help="Also write each photo with its classes drawn on it into FOLDER.")
 @formats_option
 @engine_options
@@ -43,6 +44,7 @@ def predict(
     top: int,
     as_json: bool,
     as_csv: bool,
+    boxes: bool,
     out: str | None,
     wanted: str | None,
     engine: str,
@@ -51,11 +53,12 @@ def predict(
     threads: int | None,
     batch_size: int,
 ) -> int:
-    """Classify photos.
+    """Classify photos, and say where in them things are.
 
     A FOLDER stands for all photos below it, a PATTERN for the photos that match it, - for an image on standard input.
     Photos that cannot be read are told at the end, with exit code 3; the others are classified all the same. What
-    --out has drawn, here or by `verydeep explain`, is passed over in folders and patterns.
+    --out has drawn, here or by `verydeep explain`, is passed over in folders and patterns. Boxes are in pixels of the
+    upright photo; those that --boxes asks a classifier for enclose what speaks for the class, and are rough.
     """
     if not photos:
         raise UsageError(
@@ -81,6 +84,7 @@ def predict(
         threads=threads,
         photos=len(found.paths),
         formats=formats,
+        boxes=boxes,
     )
     top = min(top, len(predictor.classes))
     is_long = len(found.paths) > TABLES_UP_TO
@@ -136,7 +140,7 @@ def _output(predictor: "Predictor", precision: str, is_long: bool, k: int, as_js
     if as_json:
         return Json(predictor.model, precision)
     if as_csv:
-        return Csv(k)
+        return Csv(k, has_boxes=predictor.has_boxes)
     if is_long:
         return Lines(predictor.classes)
     return Tables(predictor.model.info.calibration)

@@ -18,11 +18,12 @@ from verydeep.errors import printable
 from verydeep.files import atomic_write
 from verydeep.image.draw import annotate
 from verydeep.image.stream import Source, load
-from verydeep.nouns import Calibration, Failure, Prediction
+from verydeep.nouns import Box, Calibration, Failure, Prediction
 from verydeep.runtime import OpenedModel
 
 LONGEST_LABEL = 40  # columns of a terminal
 BAR_LENGTH = 24  # characters, of a probability of 1
+WIDEST_EDGES = len("9999-9999 x 9999-9999")
 UNKNOWN = "probably none of the model's classes"
 
 
@@ -48,6 +49,9 @@ class Tables:
         for place, (label, score) in enumerate(zip(labels, prediction.scores, strict=True)):
             row = f"  {padded(label, width)}  {_percent(score.probability)}  {_bar(score.probability)}".rstrip()
             click.echo(click.style(row, fg="green") if prediction.is_known and place == 0 else row)
+        if prediction.box is not None:
+            left, top, right, bottom = (round(edge) for edge in prediction.box)
+            click.echo(f"  {labels[0]} is at {left} to {right} across, {top} to {bottom} down, in pixels")
         if not prediction.is_known:
             sentence = f"{UNKNOWN}: the best of them is less probable than {_percent(self.threshold).strip()}"
             click.echo(click.style(f"  {sentence}", fg="yellow"))
@@ -58,14 +62,15 @@ class Tables:
 
 
 class Lines:
-    """One line for each photo: the probability, the best class, the path."""
+    """One line for each photo: the probability, the best class, where it is, if the model says so, the path."""
 
     def __init__(self, classes: Iterable[str]) -> None:
         self.width = max(columns(_label(label)) for label in classes)
 
     def write(self, prediction: Prediction, picture: Path | None = None) -> None:
         label = padded(_label(prediction.label), self.width)
-        line = f"{_percent(prediction.probability)}  {label}  {printable(prediction.path)}"
+        place = f"{_edges(prediction.box):<{WIDEST_EDGES}}  " if prediction.box is not None else ""
+        line = f"{_percent(prediction.probability)}  {label}  {place}{printable(prediction.path)}"
         click.echo(line if prediction.is_known else click.style(f"{line}  ({UNKNOWN})", fg="yellow"))
 
     def close(self, failures: Sequence[Failure]) -> None:
@@ -75,18 +80,23 @@ class Lines:
 class Csv:
     """A header and one row for each photo, those that could not be read last."""
 
-    def __init__(self, k: int) -> None:
-        self.k = k
-        numbered = [f"{name}_{place}" for place in range(1, k + 1) for name in ("label", "probability")]
+    def __init__(self, k: int, *, has_boxes: bool = False) -> None:
+        names = ("label", "probability", *(Box._fields if has_boxes else ()))
+        numbered = [f"{name}_{place}" for place in range(1, k + 1) for name in names]
+        self.blank = [""] * len(numbered)
         self._row(["path", "is_known", *numbered, "error"])
 
     def write(self, prediction: Prediction, picture: Path | None = None) -> None:
-        scores = [cell for score in prediction.scores for cell in (score.label, f"{score.probability:.6f}")]
+        scores = [
+            cell
+            for score in prediction.scores
+            for cell in (score.label, f"{score.probability:.6f}", *(f"{edge:.2f}" for edge in score.box or ()))
+        ]
         self._row([prediction.path, str(prediction.is_known).lower(), *scores, ""])
 
     def close(self, failures: Sequence[Failure]) -> None:
         for failure in failures:
-            self._row([failure.path, "", *[""] * (2 * self.k), f"{failure.reason} {failure.hint}".rstrip()])
+            self._row([failure.path, "", *self.blank, f"{failure.reason} {failure.hint}".rstrip()])
 
     def _row(self, cells: list[str]) -> None:
         click.echo(csv_row(cells))
@@ -123,6 +133,12 @@ class Pictures:
         annotate(load(photo, self.formats), prediction).save(file, "JPEG", quality=90)
         atomic_write(path, file.getvalue(), is_durable=False)  # it can be drawn again
         return path
+
+
+def _edges(box: Box) -> str:
+    """Across and down, in whole pixels: "12-140 x 30-200"."""
+    left, top, right, bottom = (round(edge) for edge in box)
+    return f"{left}-{right} x {top}-{bottom}"
 
 
 def _percent(probability: float) -> str:

@@ -44,9 +44,15 @@ class _Row(NamedTuple):
 def annotate(image: np.ndarray, prediction: Prediction) -> Image.Image:
     """The photo as a card: below it the best classes with their probabilities as bars, and a line where it is unknown.
 
-    image: (H, W, 3) uint8 RGB of any size; it is shown whole, its longer side 480 to 1280 pixels.
+    The box of the best class, if it has one, is drawn on the photo. image: (H, W, 3) uint8 RGB of any size, upright; it
+    is shown whole, its longer side 480 to 1280 pixels.
     """
     photo = _scaled(Image.fromarray(image))
+    if prediction.box is not None:
+        across, down = photo.width / image.shape[1], photo.height / image.shape[0]
+        left, top, right, bottom = prediction.box
+        edges = (left * across, top * down, right * across - 1, bottom * down - 1)
+        outline(ImageDraw.Draw(photo), edges, _BEST if prediction.is_known else _DOUBT)
     width = max(photo.width, NARROWEST)
     letters = min(max(width // 28, 15), 30)  # their size in pixels
     height, margin, gap = round(1.7 * letters), round(0.6 * letters), round(0.3 * letters)
@@ -58,6 +64,23 @@ def annotate(image: np.ndarray, prediction: Prediction) -> Image.Image:
         top = photo.height + margin + number * (height + gap)
         _draw_row(draw, (margin, top, width - margin, top + height), row, letters)
     return card
+
+
+def outline(draw: ImageDraw.ImageDraw, edges: tuple[float, float, float, float], colour: Colour) -> None:
+    """A rectangle with a dark or light line on either side, so that it is seen on any photo.
+
+    edges: left, top, right, bottom in pixels of the picture. Nothing is drawn where they enclose nothing.
+    """
+    left, top, right, bottom = edges
+    if right < left or bottom < top:
+        return
+    draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=readable_on(colour), width=4)
+    draw.rectangle((left, top, right, bottom), outline=colour, width=2)
+
+
+def readable_on(colour: Colour) -> Colour:
+    """Dark or light letters, by the luminance of ITU-R 601."""
+    return INK if np.dot(colour, (0.299, 0.587, 0.114)) > 130 else PAPER
 
 
 def contact_sheet(cards: Sequence[Image.Image], columns: int = 0) -> Image.Image:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from verydeep.image.draw import INK, PAPER, Colour, text_width, write
+from verydeep.image.draw import PAPER, Colour, outline, readable_on, text_width, write
 
 CARD_WIDTH = 400  # pixels
 _TALLEST = 480  # pixels, of a photo on a card
@@ -120,7 +120,7 @@ class _Boxes:
     def draw(self, objects: Sequence[Drawn], colours: Mapping[str, Colour]) -> None:
         ordered = sorted(objects, key=_area, reverse=True)
         for one in ordered:
-            self._outline(self._edges(one), colours[one.label])
+            outline(self.draw_on, self._edges(one), colours[one.label])
         for one in ordered[:_MOST_NAMED]:
             self._name(one, colours[one.label])
 
@@ -135,14 +135,6 @@ class _Boxes:
             max(min(right, last_x), 0),
             max(min(bottom, last_y), 0),
         )
-
-    def _outline(self, edges: tuple[float, float, float, float], colour: Colour) -> None:
-        """With a dark or light line on either side, so that it is seen on any photo."""
-        left, top, right, bottom = edges
-        if right < left or bottom < top:
-            return
-        self.draw_on.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=_readable_on(colour), width=4)
-        self.draw_on.rectangle((left, top, right, bottom), outline=colour, width=2)
 
     def _name(self, one: Drawn, colour: Colour) -> None:
         left, top, right, bottom = self._edges(one)
@@ -161,7 +153,7 @@ class _Boxes:
             one.label,
             self.letters,
             room=room,
-            colour=_readable_on(colour),
+            colour=readable_on(colour),
         )
 
 
@@ -209,11 +201,6 @@ def _shade(colour: Colour, number: int) -> Colour:
     toward, share = ((0, 255)[number % 2 == 0], min(0.35, 0.35 * number) + min(0.25, 0.1 * (number // 2)))
     red, green, blue = (round(value + share * (toward - value)) for value in colour)
     return red, green, blue
-
-
-def _readable_on(colour: Colour) -> Colour:
-    """Dark or light letters, by the luminance of ITU-R 601."""
-    return INK if np.dot(colour, (0.299, 0.587, 0.114)) > 130 else PAPER
 
 
 def _area(one: Drawn) -> float:

@@ -1,12 +1,13 @@
 """From a photo to what is on it: `Predictor().predict("photo.jpg")`.
 
-    photo -> load -> preprocess -> Engine.run -> posteriors -> classify -> Prediction
+    photo -> load -> preprocess -> Engine.run -> class_logits -> posteriors -> classify -> Prediction
+                                             -> boxes, where the model has some or they are asked for
 
 Each step is one function of a package below; this file only joins them.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ import numpy as np
 from verydeep.errors import ImageError, UsageError, VerydeepError
 from verydeep.image.decode import PHOTO_FORMATS, name_of
 from verydeep.image.preprocess import preprocess
-from verydeep.image.stream import Item, Source, batches, load, stream
+from verydeep.image.stream import Item, Size, Source, batches, load, stream
 from verydeep.nouns import Failure, Photo, Prediction
-from verydeep.outputs.classify import classify, posteriors
+from verydeep.outputs.classify import best_classes, class_logits, classify, posteriors
+from verydeep.predict.boxes import locator
 from verydeep.runtime import open_model
 
 
@@ -25,6 +27,8 @@ class Predictor:
 
     model: a model file, a folder with one, or the name of a built-in model; by default the program's own. engine,
     device, precision, threads, photos: see `runtime.open_model`. formats: the kinds of picture files that are accepted.
+    boxes: a classifier, too, says where each class is, as the part of the photo that speaks for it; a localiser
+    always does. Raises UsageError where the model has no classes of photos.
 
     A photo is a path, the bytes of an image file, an array (H, W, 3) of uint8 RGB, or a Pillow image.
     """
@@ -39,12 +43,19 @@ class Predictor:
         threads: int | None = None,
         photos: int | None = None,
         formats: Sequence[str] = PHOTO_FORMATS,
+        boxes: bool = False,
     ) -> None:
         self.model = open_model(
             model, engine=engine, device=device, precision=precision, threads=threads, photos=photos
         )
         self.threads = threads
         self.formats = formats
+        self._locator = locator(self.model, of_activation=boxes)
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether predictions say where each class is."""
+        return self._locator is not None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -53,8 +64,10 @@ class Predictor:
 
     def predict(self, photo: Source, k: int = 5) -> Prediction:
         """The `k` most probable classes of one photo. Raises ImageError where it cannot be read."""
-        image = preprocess(load(photo, self.formats), self.model.info.preprocessing)
-        return self._prediction(_path(photo), self._posteriors(image[np.newaxis])[0], k)
+        loaded = load(photo, self.formats)
+        image = preprocess(loaded, self.model.info.preprocessing)
+        (prediction,) = self._predictions(image[np.newaxis], [(_path(photo), (loaded.shape[0], loaded.shape[1]))], k)
+        return prediction
 
     def predict_many(
         self, photos: Iterable[Source], k: int = 5, batch_size: int = 32
@@ -75,37 +88,52 @@ class Predictor:
         check_many(photos)
         rows = [np.empty((0, len(self.classes)))]
         for batch in batches(self._inputs(photos, batch_size), batch_size):
-            rows.append(self._posteriors(np.stack([_input_or_raise(loaded) for _, loaded in batch])))
+            rows.append(self._posteriors(self._run(np.stack([_input_or_raise(loaded) for _, loaded in batch]))))
         return np.concatenate(rows)
 
     def _answers(self, photos: Iterable[Source], k: int, batch_size: int) -> Iterator[Prediction | Failure]:
         paths: deque[str] = deque()  # of the photos that are on their way
-        for batch in batches(self._inputs(_noting(photos, paths), batch_size), batch_size):
-            images = [loaded for _, loaded in batch if isinstance(loaded, np.ndarray)]
-            rows = iter(self._posteriors(np.stack(images)) if images else ())
-            for _, loaded in batch:
-                path = paths.popleft()
+        sizes: dict[int, Size] = {}
+        for batch in batches(self._inputs(_noting(photos, paths), batch_size, sizes), batch_size):
+            told = [(paths.popleft(), position, loaded) for position, loaded in batch]
+            read = [(path, sizes.pop(place), loaded) for path, place, loaded in told if isinstance(loaded, np.ndarray)]
+            images = [image for _, _, image in read]
+            known = self._predictions(np.stack(images), [one[:2] for one in read], k) if images else iter(())
+            for path, _, loaded in told:
                 if isinstance(loaded, ImageError):
                     yield Failure(path, loaded.message, loaded.hint)
                 else:
-                    yield self._prediction(path, next(rows), k)
+                    yield next(known)
 
-    def _inputs(self, photos: Iterable[Source], batch_size: int) -> Iterator[Item]:
-        return stream(
-            photos, self.model.info.preprocessing, threads=self.threads, ahead=2 * batch_size, formats=self.formats
-        )
+    def _inputs(
+        self, photos: Iterable[Source], batch_size: int, sizes: dict[int, Size] | None = None
+    ) -> Iterator[Item]:
+        preprocessing = self.model.info.preprocessing
+        ahead = 2 * batch_size
+        return stream(photos, preprocessing, threads=self.threads, ahead=ahead, formats=self.formats, sizes=sizes)
 
-    def _posteriors(self, images: np.ndarray) -> np.ndarray:
-        logits = self.model.engine.run(images)["logits"]
-        if not np.isfinite(logits).all():
+    def _predictions(self, images: np.ndarray, photos: Sequence[tuple[str, Size]], k: int) -> Iterator[Prediction]:
+        """photos: the path and the size of each."""
+        info = self.model.info
+        values = self._run(images)
+        for row, ((path, size), probabilities) in enumerate(zip(photos, self._posteriors(values), strict=True)):
+            best = best_classes(probabilities, k).tolist()
+            own = {name: array[row] for name, array in values.items()}
+            boxes = self._locator.boxes(own, best, size) if self._locator else None
+            yield classify(probabilities, info.classes, info.calibration, path, k, boxes=boxes)
+
+    def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        values = self.model.engine.run(images, self._locator.outputs if self._locator else ("logits",))
+        if not np.isfinite(values["logits"]).all():
             raise VerydeepError(
                 f"the network of {self.model.path} gives NaN or infinity.",
                 "Run it with precision float32; if it already does, the model is damaged.",
             )
-        return posteriors(logits, self.model.info.calibration.temperature)
+        return values
 
-    def _prediction(self, path: str, probabilities: np.ndarray, k: int) -> Prediction:
-        return classify(probabilities, self.classes, self.model.info.calibration, path, k)
+    def _posteriors(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        logits = class_logits(values["logits"], len(self.classes))
+        return posteriors(logits, self.model.info.calibration.temperature)
 
 
 def _path(photo: Source) -> str:
