@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Coroutine
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from verydeep.image import decode
 from verydeep.image.preprocess import fit
 from verydeep.nouns import Preprocessing
 from verydeep.serve.decoder import start_of_frame
-from verydeep.serve.decoding import Decoders
+from verydeep.serve.decoding import Decoders, Picture
 from verydeep.serve.limits import Limits
 
 PREPROCESSING = Preprocessing(resize=36, crop=32)
@@ -55,12 +54,12 @@ def plant(fault: str, decoders: Decoders) -> None:
     elif fault == "neighbour":
         original, broken = decoders._decode, []
 
-        async def decode_for_another(*arguments: Any) -> np.ndarray:
+        async def decode_for_another(*arguments: Any) -> Picture:
             try:
                 got = await original(*arguments)
             except ImageError as error:
                 broken.append(error)
-                return np.zeros((32, 32, 3), np.uint8)
+                return Picture(np.zeros((32, 32, 3), np.uint8), (32, 32))
             if broken:
                 raise broken.pop()
             return got
@@ -68,8 +67,8 @@ def plant(fault: str, decoders: Decoders) -> None:
         decoders._decode = decode_for_another  # type: ignore[method-assign]
 
 
-def of(decoders: Decoders, data: bytes, name: str = "photo 1") -> Coroutine[Any, Any, np.ndarray]:
-    return decoders.decode(data, name, PREPROCESSING)
+async def of(decoders: Decoders, data: bytes, name: str = "photo 1") -> np.ndarray:
+    return (await decoders.decode(data, name, PREPROCESSING)).pixels
 
 
 def test_a_photo_becomes_what_the_program_makes_of_it():

@@ -157,6 +157,26 @@ def test_a_photo_keeps_its_shape_and_the_outline_is_its_middle(page, shape):
         assert box[side] + box[length] / 2 == pytest.approx(photo[side] + photo[length] / 2, abs=1)
 
 
+def test_the_box_of_the_answer_is_drawn_on_the_photo(browser, serve, make_localizer, tmp_path):
+    server = serve(model=make_localizer(tmp_path / "localizer.safetensors", (0.25, 0.5, 0.5, 1)))
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"http://127.0.0.1:{server.port}/")
+    page.wait_for_selector(".layer")
+    file = io.BytesIO()
+    Image.new("RGB", (144, 72)).save(file, "PNG")
+    assert page.is_hidden("#found-box")
+    give(page, file.getvalue())
+    wait_for_answer(page)
+    photo, box = page.locator("#shown").bounding_box(), page.locator("#found-box").bounding_box()
+    scale = photo["width"] / 144
+    for side, pixels in (("width", 32), ("height", 64)):  # the left half of the crop, which is 64 of 72 pixels
+        assert box[side] == pytest.approx(pixels * scale, abs=1)
+    assert box["x"] - photo["x"] == pytest.approx((72 - 32) * scale, abs=1)
+    assert box["y"] - photo["y"] == pytest.approx(4 * scale, abs=1)
+    context.close()
+
+
 def test_the_network_is_walked_by_keys_and_by_pointer(page, photos):
     page.focus("#layers")
     name = page.locator("#layer-facts dd").first

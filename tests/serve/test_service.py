@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import io
 import json
 import re
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clients import Answer, ask_in_turn, post
+from PIL import Image
 from serving import make_photo, wait_until
 
 from verydeep.image import decode
@@ -126,6 +128,28 @@ def test_of_many_clients_each_gets_its_own_answer_and_nothing_is_left(serve, toy
     assert answers.statuses == {200: requests}
     assert (not wrong) == (fault != "swap"), wrong[:10]
     assert is_flat == (fault != "leak"), (growth, before, after)
+
+
+def test_a_localiser_answers_with_boxes_in_pixels_of_the_upright_photo(serve, make_localizer, tmp_path):
+    path = make_localizer(tmp_path / "localizer.safetensors", None, boxes="class")
+    server = serve(model=path)
+    predictor = Predictor(path, engine="reference")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored on its side
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 70, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", exif=exif)
+    answers = server.predict(file.getvalue(), make_photo(3)).json["photos"]
+    for answer, photo in zip(answers, (file.getvalue(), make_photo(3)), strict=True):
+        expected = predictor.predict(photo)
+        assert [score["label"] for score in answer["predictions"]] == [score.label for score in expected.scores]
+        for got, score in zip(answer["predictions"], expected.scores, strict=True):
+            assert got["box"] == pytest.approx(score.box.to_dict(), abs=0.02)
+    assert answers[0]["predictions"][0]["box"]["bottom"] <= 70
+    photo = {"name": "photos", "datatype": "BYTES", "shape": [1]}
+    photo["data"] = [base64.b64encode(file.getvalue()).decode()]
+    (output,) = infer(server, {"inputs": [photo]}).json["outputs"]
+    assert output["data"] == pytest.approx(predictor.predict_proba([file.getvalue()])[0], abs=1e-5)
 
 
 def infer(server, question: dict, tensors: bytes = b"", name: str = "toy"):

@@ -29,7 +29,7 @@ from verydeep.explain import METHODS
 from verydeep.serve import open_inference, views
 from verydeep.serve.batching import Overloaded
 from verydeep.serve.bodies import Photo, photos_of
-from verydeep.serve.decoding import Decoders
+from verydeep.serve.decoding import Decoders, Picture
 from verydeep.serve.guard import Refused
 from verydeep.serve.limits import Limits
 from verydeep.serve.metrics import CONTENT_TYPE, Metrics
@@ -80,8 +80,8 @@ class Service:
         with model.batcher.room(len(photos)):
             return await together(self._answer(model, photo, k) for photo in photos)
 
-    async def pictures(self, model: ServedModel, photos: Sequence[Photo]) -> list[Any]:
-        """What the network gets of each photo: (h, w, 3) uint8, or the ImageError."""
+    async def pictures(self, model: ServedModel, photos: Sequence[Photo]) -> "list[Picture | ImageError]":
+        """What the network gets of each photo, or the ImageError."""
         return await together(self._picture(model, photo) for photo in photos)
 
     @contextmanager
@@ -114,12 +114,12 @@ class Service:
         picture = await self._picture(model, photo)
         if isinstance(picture, ImageError):
             return {"sha256": digest, "error": picture.message, "hint": picture.hint}
-        probabilities = await model.probabilities([model.inputs(picture)])
-        prediction = model.prediction(probabilities[0], k)
+        (found,) = await model.answers([model.inputs(picture.pixels)])
+        prediction = model.prediction(found, picture.size, k)
         scores = [score.to_dict() for score in prediction.scores]
         return {"sha256": digest, "predictions": scores, "is_known": prediction.is_known}
 
-    async def _picture(self, model: ServedModel, photo: Photo) -> Any:
+    async def _picture(self, model: ServedModel, photo: Photo) -> Picture | ImageError:
         try:
             picture = await self.decoders.decode(photo.data, photo.name, model.opened.info.preprocessing)
         except ImageError as error:

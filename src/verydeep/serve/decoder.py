@@ -6,7 +6,8 @@ lose: bytes that crash a decoder cost their own photo. (Windows has none of thes
 frame      length of the head, length of the data (two 8-byte numbers), the head as JSON, the data
 question   head: the fields of a Preprocessing, "name"; data: the bytes of a photo
 first      an empty frame, when it is ready for questions
-answer     head: "shape", data: the picture as `fit` makes it, uint8; or head: "error" and "hint"
+answer     head: "size", the photo's height and width, data: the picture as `fit` makes it, uint8; or head: "error" and
+           "hint"
 """
 
 import contextlib
@@ -50,14 +51,15 @@ def main(memory_bytes: int, seconds: float, questions: BinaryIO, answers: Binary
 def _answer(head: dict[str, Any], data: bytes) -> bytes:
     name = head.pop("name")
     try:
-        picture = fit(decode(data, name), Preprocessing(**head))
+        photo = decode(data, name)
+        picture = fit(photo, Preprocessing(**head))
     except ImageError as error:
         return start_of_frame({"error": error.message, "hint": error.hint})
     except MemoryError:
         return start_of_frame(
             {"error": f"{name} takes more memory than a photo may.", "hint": "Make the picture smaller."}
         )
-    return start_of_frame({"shape": picture.shape}, picture.nbytes) + picture.tobytes()
+    return start_of_frame({"size": photo.shape[:2]}, picture.nbytes) + picture.tobytes()
 
 
 def _limit_memory(memory_bytes: int) -> None:

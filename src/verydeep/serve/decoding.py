@@ -10,7 +10,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,16 @@ from verydeep.serve.limits import Limits
 _PIECE = 1 << 18  # bytes
 _HEAD_BYTES = 1 << 16  # of an answer
 _PACKAGE = str(Path(verydeep.__file__).parent.parent)
+_LONGEST_SIDE = 1 << 20  # pixels; no photo that is read is so long
 _TRIES = 4  # to start another process
 _START_SECONDS = 10.0  # for a process to load NumPy and Pillow, on a machine that is busy; no photo's own time
+
+
+class Picture(NamedTuple):
+    """A photo, decoded."""
+
+    pixels: np.ndarray  # (h, w, 3) uint8, as `image.fit` makes it
+    size: tuple[int, int]  # height and width of the photo itself, upright
 
 
 class Decoders:
@@ -40,15 +48,15 @@ class Decoders:
         self._free: asyncio.Queue[Process | None] = asyncio.Queue()  # places; None: one whose process is to be started
         self._all: set[Process] = set()
         self._starting: set[Process] = set()  # those of them that have not said yet that they are ready
-        self._tasks: set[asyncio.Task[np.ndarray]] = set()
+        self._tasks: set[asyncio.Task[Picture]] = set()
 
     async def start(self) -> None:
         """Starts the processes, and does not wait until they are ready. Raises OSError."""
         for _ in range(self._limits.decoders):
             self._free.put_nowait(await self._spawn())
 
-    async def decode(self, data: bytes | bytearray | memoryview, name: str, preprocessing: Preprocessing) -> np.ndarray:
-        """The photo as `image.fit` makes it, (h, w, 3) uint8. Raises ImageError; Refused where no process starts.
+    async def decode(self, data: bytes | bytearray | memoryview, name: str, preprocessing: Preprocessing) -> Picture:
+        """The photo, decoded, resized and cropped. Raises ImageError; Refused where no process starts.
 
         A caller that is cancelled gives up its turn; once it has a process, that finishes the photo all the same.
         """
@@ -70,7 +78,7 @@ class Decoders:
 
     async def _decode(
         self, place: Process | None, data: bytes | bytearray | memoryview, name: str, preprocessing: Preprocessing
-    ) -> np.ndarray:
+    ) -> Picture:
         """In that place, which is free again afterwards, with a process or without."""
         tries = 0
         while (process := await self._ready(place)) is None and tries < _TRIES:
@@ -106,7 +114,7 @@ class Decoders:
             return None
         return process
 
-    def _finished(self, task: "asyncio.Task[np.ndarray]") -> None:
+    def _finished(self, task: "asyncio.Task[Picture]") -> None:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # where the caller has gone, nobody else asks for it
@@ -141,7 +149,7 @@ class Decoders:
 
 async def _ask(
     process: Process, data: bytes | bytearray | memoryview, name: str, preprocessing: Preprocessing
-) -> np.ndarray | ImageError:
+) -> Picture | ImageError:
     """Raises EOFError or OSError where the process has ended, and ValueError where it answers what it never should."""
     assert process.stdin is not None  # a pipe
     process.stdin.write(start_of_frame({**asdict(preprocessing), "name": name}, len(data)))
@@ -152,8 +160,10 @@ async def _ask(
     found, pixels = await _read(process, math.prod(shape))
     if "error" in found:
         return ImageError(found["error"], found["hint"])
-    picture: np.ndarray = np.frombuffer(pixels, np.uint8).reshape(shape)
-    return picture
+    height, width = found["size"]
+    if not all(type(side) is int and 0 < side <= _LONGEST_SIDE for side in (height, width)):
+        raise ValueError("no size of a photo")
+    return Picture(np.frombuffer(pixels, np.uint8).reshape(shape), (height, width))
 
 
 async def _read(process: Process, most: int) -> tuple[dict[str, Any], bytes]:

@@ -13,7 +13,8 @@ from verydeep.architecture import Architecture
 from verydeep.errors import ModelFileError, UsageError, VerydeepError
 from verydeep.image.preprocess import normalize
 from verydeep.nouns import Prediction
-from verydeep.outputs.classify import classify, posteriors
+from verydeep.outputs.classify import best_classes, class_logits, classify, posteriors
+from verydeep.predict.boxes import locator
 from verydeep.runtime import BUILT_IN, OpenedModel, find_model, open_model
 from verydeep.runtime.reference import ReferenceEngine
 from verydeep.serve.batching import Batcher
@@ -34,6 +35,7 @@ class ServedModel:
         self.name = name
         self.opened = opened
         self.is_ready = False
+        self._locator = locator(opened, of_activation=False)
         self.time_shares: Mapping[str, Mapping[str, float]] | None = None  # of the layers, once they are measured
         self.batcher = Batcher(
             self._run,
@@ -54,21 +56,29 @@ class ServedModel:
         """(h, w, 3) uint8, as `image.fit` makes it -> (channels, h, w) float32."""
         return normalize(picture, self.opened.info.preprocessing)
 
-    async def probabilities(self, images: "list[np.ndarray]") -> np.ndarray:
-        """(n, classes) float64 of n inputs (channels, h, w). Raises VerydeepError where the network gives no number."""
+    async def answers(self, images: "list[np.ndarray]") -> np.ndarray:
+        """(n, scores) of n inputs (channels, h, w). Raises VerydeepError where the network gives no number."""
         tasks = [asyncio.ensure_future(self.batcher.answer(image)) for image in images]
         try:
-            logits = np.stack(await asyncio.gather(*tasks))
+            found = np.stack(await asyncio.gather(*tasks))
         finally:
             for task in tasks:  # where one has failed, the others are given up
                 task.cancel()
-        if not np.isfinite(logits).all():
+        if not np.isfinite(found).all():
             raise VerydeepError("the network gives NaN or infinity.", "Run it with precision float32.")
+        return found
+
+    def probabilities(self, answers: np.ndarray) -> np.ndarray:
+        """(n, scores) -> (n, classes) float64."""
+        logits = class_logits(answers, len(self.classes))
         return posteriors(logits, self.opened.info.calibration.temperature)
 
-    def prediction(self, probabilities: np.ndarray, k: int) -> Prediction:
-        """probabilities: (classes,)."""
-        return classify(probabilities, self.classes, self.opened.info.calibration, k=k)
+    def prediction(self, answer: np.ndarray, size: tuple[int, int], k: int) -> Prediction:
+        """answer: (scores,). size: of the photo, height and width. A localiser says where each class is, too."""
+        (probabilities,) = self.probabilities(answer[np.newaxis])
+        best = best_classes(probabilities, k).tolist()
+        boxes = self._locator.boxes({"logits": answer}, best, size) if self._locator else None
+        return classify(probabilities, self.classes, self.opened.info.calibration, k=k, boxes=boxes)
 
     def check_golden(self, precision: str) -> None:
         """That the engine's answer to noise is the reference's. Raises VerydeepError.

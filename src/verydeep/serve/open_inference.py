@@ -77,7 +77,7 @@ def add_routes(app: FastAPI, service: "Service") -> None:
             raise Refused(413, f"{shape[0]} images; expected 1 to {service.limits.photos}.", "Send several requests.")
         with model.batcher.room(shape[0]):
             images = await _images(service, model, kind, data, shape)
-            probabilities = (await model.probabilities(images)).astype("<f4")
+            probabilities = model.probabilities(await model.answers(images)).astype("<f4")
         return _answer(model, question, probabilities, is_binary=is_binary)
 
 
@@ -123,18 +123,19 @@ async def _images(service: "Service", model: ServedModel, kind: str, data: Any, 
     """Each image as the network takes it, (channels, h, w) float32. Raises Refused."""
     if kind == "photos":
         photos = [Photo(photo, f"photo {number}") for number, photo in enumerate(_photos(data, shape), start=1)]
-        pictures = await service.pictures(model, photos)
-        for picture in pictures:
+        images = []
+        for picture in await service.pictures(model, photos):
             if isinstance(picture, ImageError):
                 raise Refused(400, picture.message, picture.hint)
-        return [model.inputs(picture) for picture in pictures]
+            images.append(model.inputs(picture.pixels))
+        return images
     tensor = _tensor(data, shape, _DTYPES[_KINDS[kind]])
     if kind == "pixels":
         if len(shape) != 4 or shape[3] != 3:
             raise Refused(400, f"pixels of shape {shape}; expected (n, height, width, 3).", "RGB, row by row.")
         preprocessing = model.opened.info.preprocessing
-        pictures = await asyncio.gather(*(asyncio.to_thread(fit, one, preprocessing) for one in tensor))
-        return [model.inputs(picture) for picture in pictures]
+        fitted = await asyncio.gather(*(asyncio.to_thread(fit, one, preprocessing) for one in tensor))
+        return [model.inputs(picture) for picture in fitted]
     side, channels = model.opened.info.preprocessing.crop, model.opened.info.preprocessing.channels
     if shape[1:] != [channels, side, side]:
         raise Refused(400, f"images of shape {shape}; expected (n, {channels}, {side}, {side}).", "See the metadata.")

@@ -63,7 +63,8 @@ def add_routes(app: FastAPI, service: "Service") -> None:
         (picture,) = await service.pictures(model, [photo])
         if isinstance(picture, ImageError):
             raise Refused(422, picture.message, picture.hint)
-        seen = Image.fromarray(picture).convert("L").convert("RGB") if model.is_grey else picture
+        pixels = picture.pixels
+        seen = Image.fromarray(pixels).convert("L").convert("RGB") if model.is_grey else pixels
         return np.asarray(seen)
 
     @app.get("/", include_in_schema=False)

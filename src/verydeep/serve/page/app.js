@@ -44,6 +44,18 @@ function outline() {
   });
 }
 
+/** Encloses what the first answer's best class is about, where the model says so. */
+function enclose() {
+  const { naturalWidth: width, naturalHeight: height } = $("shown");
+  const box = state.answers[0]?.answer.predictions[0].box;
+  $("found-box").hidden = !box;
+  if (!box) return;
+  Object.assign($("found-box").style, {
+    left: `${(100 * box.left) / width}%`, width: `${(100 * (box.right - box.left)) / width}%`,
+    top: `${(100 * box.top) / height}%`, height: `${(100 * (box.bottom - box.top)) / height}%`,
+  });
+}
+
 async function film() {
   $("camera").disabled = true; // a second stream would be one that nothing ends
   try {
@@ -107,6 +119,7 @@ function forget() {
 function drawAnswers() {
   const none = element("p", "hint", say("noAnswer"));
   $("answers").replaceChildren(...(state.answers.length ? state.answers.map(drawAnswer) : [none]));
+  enclose();
 }
 
 function drawAnswer({ name, answer, ms }) {
@@ -305,7 +318,7 @@ on("seen-stage", "pointermove", point);
 on("seen-stage", "pointerleave", () => { $("field").hidden = true; });
 on("shown-network", "change", () => attempt(showNetwork));
 on("maps", "click", () => attempt(showMaps));
-on("shown", "load", outline);
+on("shown", "load", () => { outline(); enclose(); });
 addEventListener("resize", outline);
 $("language").value = preferred();
 translate();
