@@ -49,6 +49,7 @@ class LocalizationReport:
     own_boxes: np.ndarray  # (n, 4): of the photo's class
     failures: tuple[Failure, ...] = ()  # the photos that could not be read, which are in no figure
     calibration: Calibration = field(default_factory=Calibration)  # of the model, or fitted to these photos
+    calibration: Calibration = field(default_factory=Calibration)
     without_box: int = 0  # photos in which no object of their class is told, which are in no figure either
 
     @property
@@ -110,6 +111,11 @@ class LocalizationReport:
         return metrics.cross_entropy(self.posteriors, self.labels) + 1 - self.mean_iou.value
 
     @property
+    def loss(self) -> float:
+        """The cross-entropy of the classes in nats, and what the boxes' mean IoU lacks."""
+        return metrics.cross_entropy(self.posteriors, self.labels) + 1 - self.mean_iou.value
+
+    @property
     def score(self) -> float:
         """What the model is judged by: the photos whose first answer is right, class and box."""
         return self.top1.successes / self.n
@@ -127,7 +133,8 @@ class LocalizationReport:
 
     def summary(self) -> dict[str, Any]:
         """As a model file has it."""
-        shares = {name: getattr(self, name).to_dict() for name in ("top1", "top5", "given_class", "class_top1")}
+        shares = {name: getattr(self, name).to_dict() for name in ("top5", "given_class", "class_top1")}
+        shares["class_and_box"] = self.top1.to_dict()
         return {"protocol": self.protocol, "n": self.n, **shares, "mean_iou": self.mean_iou.to_dict()}
 
     def to_dict(self) -> dict[str, Any]:
