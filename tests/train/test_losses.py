@@ -191,6 +191,6 @@ def test_steps_down_each_loss_bring_classes_together() -> None:
 
 
 def test_proxies_have_length_1_and_follow_from_the_seed() -> None:
-    one, other = (make_proxies(7, 16, torch.Generator().manual_seed(5)) for _ in range(2))
+    one, other = (make_proxies(7, 16, seed=5) for _ in range(2))
     assert torch.equal(one, other)
     torch.testing.assert_close(one.norm(dim=1), torch.ones(7))

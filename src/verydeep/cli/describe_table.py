@@ -229,6 +229,12 @@ def _origin(value: object) -> str:
             "top1": {"value": float(top1), "interval_95": [float() | int() as low, float() | int() as high]},
         }:
             return f"top-1 {top1:.1%} (95 % interval {low:.1%} to {high:.1%}, n = {n:,}): {protocol}"
+        case {
+            "protocol": str(protocol),
+            "n": int(n),
+            "recall@1": {"value": float(recall), "interval_95": [float() | int() as low, float() | int() as high]},
+        }:
+            return f"recall@1 {recall:.1%} (95 % interval {low:.1%} to {high:.1%}, n = {n:,}): {protocol}"
         case _:
             import json  # most often there is nothing of the kind
 

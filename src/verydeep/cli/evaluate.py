@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from verydeep.cli.options import annotation_options, engine_options
-from verydeep.errors import DataError
+from verydeep.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from verydeep.data.datasets import Dataset
     from verydeep.evaluate import Report
+    from verydeep.evaluate.embedding_report import EmbeddingReport
     from verydeep.evaluate.results import Result
     from verydeep.runtime import OpenedModel
     from verydeep.weights import ModelInfo
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 @annotation_options
 @click.option("--protocol", default="center", help="center: what predict does; dense: the paper's.  [center]")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, with the answer for each photo.")
-@click.option("--append", metavar="FILE.csv", help="Add top-1 as a row to a file of results.")
+@click.option("--append", metavar="FILE.csv", help="Add top-1, or recall@1, as a row to a file of results.")
 @engine_options
 def evaluate(
     model: str,
@@ -45,23 +47,27 @@ def evaluate(
     MODEL is a model file, a folder with one, or the name of a built-in model. DATA is DATA/<class>/<photo>, or photos
     with annotations, as `verydeep train` takes them; where it has a folder of validation photos (val, valid,
     validation, test), or the annotations name some, those are taken; where training drew some from DATA, those; else
-    all. Classes are matched by name.
+    all. Classes are matched by name. An embedding model is measured by how many photos are most like one of their own
+    class, of any classes.
     Photos that cannot be read are told at the end, with exit code 3, and are in no figure.
     """
     from verydeep.cli.failures import tell_failures  # --help does without all of these
     from verydeep.cli.progress import progress
     from verydeep.data.datasets import open_validation
-    from verydeep.evaluate import evaluate as run
     from verydeep.evaluate.protocols import protocol_named
     from verydeep.evaluate.results import append_result, check_results
-    from verydeep.runtime import open_model
-    from verydeep.runtime.open import find_model
+    from verydeep.runtime import find_model, open_model
     from verydeep.weights import read_info
 
     is_dense = protocol_named(protocol).is_dense
     if append:
         check_results(append)  # an hour of evaluation should not end in a file that cannot be added to
-    drawn_seed = _drawn_seed(read_info(find_model(model)), data)
+    info = read_info(find_model(model))
+    if is_dense and info.architecture.task == "embed":
+        raise UsageError(
+            "the protocol dense is for classifiers; an embedding model is evaluated by center.", "Leave it out."
+        )
+    drawn_seed = _drawn_seed(info, data)
     dataset, which = open_validation(data, drawn_seed, wanted, root, lambda line: click.echo(line, err=True))
     opened = open_model(
         model,
@@ -73,9 +79,8 @@ def evaluate(
         photos=len(dataset),
     )
     with progress("evaluated", len(dataset)) as show:
-        report = run(
-            opened.engine,
-            opened.info,
+        report = _report(
+            opened,
             dataset,
             protocol,
             batch_size=batch_size,
@@ -89,11 +94,29 @@ def evaluate(
         settings = {"engine": opened.engine_name, "device": opened.engine.device, "precision": precision}
         _print_json(_subject(opened, data) | settings | {"batch_size": batch_size} | report.to_dict())
     else:
-        from verydeep.cli.evaluate_tables import print_report  # --json does without rich
-
-        print_report(report, f"{opened.path} ({opened.info.architecture.name})", data)
-    tell_failures(report.failures, report.n + len(report.failures), " and are in no figure")
+        _print_tables(report, f"{opened.path} ({opened.info.architecture.name})", data)
+    tell_failures(report.failures, len(report.paths) + len(report.failures), " and are in no figure")
     return DataError.exit_code if report.failures else 0
+
+
+def _report(opened: "OpenedModel", photos: "Dataset", protocol: str, **settings: Any) -> "Report | EmbeddingReport":
+    """By the measure of what the model answers."""
+    from verydeep.evaluate import evaluate as evaluate_classes
+    from verydeep.evaluate.embedding_report import evaluate_embedding
+
+    if opened.info.architecture.task == "embed":
+        return evaluate_embedding(opened.engine, opened.info, photos, **settings)
+    return evaluate_classes(opened.engine, opened.info, photos, protocol, **settings)
+
+
+def _print_tables(report: "Report | EmbeddingReport", model: str, data: str) -> None:
+    from verydeep.cli.evaluate_tables import print_embedding_report, print_report  # --json does without rich
+    from verydeep.evaluate import Report
+
+    if isinstance(report, Report):
+        print_report(report, model, data)
+    else:
+        print_embedding_report(report, model, data)
 
 
 def _conditions(opened: "OpenedModel", precision: str) -> str:
@@ -132,11 +155,16 @@ def _print_json(fields: dict[str, Any]) -> None:
     click.echo("{\n" + ",\n".join(lines) + "\n}")
 
 
-def _result(report: "Report", opened: "OpenedModel", data: str, precision: str, batch_size: int) -> "Result":
+def _result(
+    report: "Report | EmbeddingReport", opened: "OpenedModel", data: str, precision: str, batch_size: int
+) -> "Result":
+    from verydeep.evaluate import Report
     from verydeep.evaluate.results import model_label, result_row
     from verydeep.weights.files import model_path
 
-    low, high = report.top1.interval
+    figure = report.top1 if isinstance(report, Report) else report.figures["recall@1"]
+    name = "top-1" if isinstance(report, Report) else "recall@1"
+    low, high = figure.interval
     return result_row(
         model=model_label(model_path(opened.path)),
         architecture=opened.info.architecture.name,
@@ -145,9 +173,9 @@ def _result(report: "Report", opened: "OpenedModel", data: str, precision: str, 
         threads=opened.engine.threads,
         gpu=opened.engine.device_name,
         batch=batch_size,
-        protocol=f"top-1 on {_data_name(data)}: {report.protocol}",
+        protocol=f"{name} on {_data_name(data)}: {report.protocol}",
         n=report.n,
-        value=f"{report.top1.value:.4f}",
+        value=f"{figure.value:.4f}",
         spread=f"{low:.4f}..{high:.4f}",
     )
 

@@ -1,7 +1,7 @@
 """The tables of `verydeep evaluate`, coloured on a terminal and plain elsewhere. Names come from outside: no markup."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from rich.box import SIMPLE_HEAD
@@ -13,6 +13,7 @@ from rich.text import Text
 from verydeep.cli.terminal import can_print
 from verydeep.errors import printable
 from verydeep.evaluate import Report
+from verydeep.evaluate.embedding_report import EmbeddingReport
 from verydeep.evaluate.report import Proportion
 
 PIPED_COLUMNS = 140  # where there is no terminal whose width could be asked for
@@ -27,20 +28,51 @@ Rows: TypeAlias = "Sequence[Sequence[str | Text]]"
 
 def print_report(report: Report, model: str, data: str) -> None:
     """Prints it to stdout. model, data: as the heading shall call them."""
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = PIPED_COLUMNS
-    protocol = f"{report.protocol_name}: {report.protocol}"
-    for what, text in (("model", model), ("data", data), ("protocol", protocol)):
-        console.print(Text.assemble((f"  {what:<9} ", "bright_black"), printable(text)), soft_wrap=True)
+    console = _console(model, data, f"{report.protocol_name}: {report.protocol}")
     tables = {"figures": _figures(report, console), "classes": _classes(report, console)}
     matrix = _matrix(report)
     if len(report.classes) <= MATRIX_UP_TO and _fits(matrix, console):
         tables[f"what each was taken for, n = {report.n}"] = matrix
     elif report.top1.successes < report.n:
         tables[f"most often confused, n = {report.n}"] = _confusions(report)
+    _print_tables(console, tables, report.protocol_name)
+
+
+def print_embedding_report(report: EmbeddingReport, model: str, data: str) -> None:
+    """As `print_report`."""
+    console = _console(model, data, f"center: {report.protocol}")
+    rows = [
+        (name, _percent(one.value), f"{100 * one.interval[0]:.1f} to {100 * one.interval[1]:.1f} %", f"{report.n}")
+        for name, one in report.figures.items()
+    ]
+    rows.append(("loss (nats)", f"{report.loss:.4f}", "", f"{report.n}"))
+    classes = [(printable(label), *_share(share), f"{share.n}") for label, share in report.class_rows]
+    tables = {
+        "figures": _fitting(console, ("figure", "value", INTERVAL, "n"), rows, [[2]]),
+        "classes": _fitting(console, ("class", "recall@1", INTERVAL, "n"), classes, [[2]]),
+    }
+    tables["figures"].rows[0].style = "bold"
+    if pairs := report.top_confusions(CONFUSIONS):
+        confused = [(printable(pair.label), printable(pair.taken_for), f"{pair.photos}") for pair in pairs]
+        tables[f"most often nearest to another class, n = {report.n}"] = _table(
+            ("class", "nearest", "photos"), confused, names=2
+        )
+    _print_tables(console, tables, "center")
+
+
+def _console(model: str, data: str, protocol: str) -> Console:
+    """With the heading on it."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPED_COLUMNS
+    for what, text in (("model", model), ("data", data), ("protocol", protocol)):
+        console.print(Text.assemble((f"  {what:<9} ", "bright_black"), printable(text)), soft_wrap=True)
+    return console
+
+
+def _print_tables(console: Console, tables: Mapping[str, Table], protocol: str) -> None:
     for title, table in tables.items():
-        console.print(Text(f"\n  {title}, protocol {report.protocol_name}", "bright_black"))
+        console.print(Text(f"\n  {title}, protocol {protocol}", "bright_black"))
         console.print(table)
 
 

@@ -58,7 +58,8 @@ def predict(
     A FOLDER stands for all photos below it, a PATTERN for the photos that match it, - for an image on standard input.
     Photos that cannot be read are told at the end, with exit code 3; the others are classified all the same. What
     --out has drawn, here or by `verydeep explain`, is passed over in folders and patterns. Boxes are in pixels of the
-    upright photo; those that --boxes asks a classifier for enclose what speaks for the class, and are rough.
+    upright photo; those that --boxes asks a classifier for enclose what speaks for the class, and are rough. Of an
+    embedding model, --json and --csv print the vector of each photo; `verydeep search` compares them.
     """
     if not photos:
         raise UsageError(
@@ -68,14 +69,30 @@ def predict(
         raise UsageError("--json and --csv exclude each other.", "Choose one of the two.")
     from verydeep.cli.failures import tell_failures  # --help does without all of these
     from verydeep.cli.photos import find_photos, parse_formats, tell_drawn
+    from verydeep.cli.predict_embeddings import check_embeds, print_embeddings
     from verydeep.cli.predict_output import Pictures
     from verydeep.cli.progress import progress
     from verydeep.image import PHOTO_FORMATS
-    from verydeep.predict import Predictor
+    from verydeep.predict import Embedder, Predictor
+    from verydeep.runtime import task_of
 
+    embeds = task_of(model) == "embed"
+    if embeds:
+        check_embeds(as_json or as_csv, out)
     formats = parse_formats(wanted) if wanted else PHOTO_FORMATS
     found = find_photos(photos, formats)
     tell_drawn(found.drawn)
+    if embeds:
+        embedder = Embedder(
+            model,
+            engine=engine,
+            device=device,
+            precision=precision,
+            threads=threads,
+            photos=len(found.paths),
+            formats=formats,
+        )
+        return print_embeddings(embedder, found, precision, batch_size, as_csv=as_csv)
     predictor = Predictor(
         model,
         engine=engine,

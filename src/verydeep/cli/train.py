@@ -267,11 +267,13 @@ def _train(run: "Run", splits: "Splits", device: str, logs: tuple[str, ...]) -> 
 
 
 def _print_result(run: "Run", report: "Validation") -> None:
+    from verydeep.train.card import use
+
     click.echo(report.headline)
     click.echo(f"model: {printable(str(run.folder / 'model.safetensors'))}")
     folder = printable(shlex.quote(str(run.folder)))
     click.echo(f"how it went, and how good it is: {printable(str(run.folder / 'report.html'))}", err=True)
-    click.echo(f"use it: verydeep predict PHOTO --model {folder}", err=True)
+    click.echo(f"use it: {use(run.recipe.architecture(classes=2), folder)}", err=True)
 
 
 def _print_folds(found: "HeldOut") -> None:

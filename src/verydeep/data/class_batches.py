@@ -83,6 +83,11 @@ class ClassBatches:
         """Of an epoch."""
         return -(-len(self.labels) // (self.classes * self.photos))
 
+    def places(self, step: int) -> range:
+        """Of a batch in its epoch."""
+        size = self.classes * self.photos
+        return range(step * size, (step + 1) * size)
+
     def positions(self, epoch: int, step: int) -> Sequence[int]:
         """The positions of the photos of a batch. Raises DatasetError as `class_batches` does."""
         if epoch not in self._known:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -74,6 +74,41 @@ def batch_places(photos: int, batch_size: int, step: int) -> range:
     return range(step * size + min(step, larger), (step + 1) * size + min(step + 1, larger))
 
 
+class Order(Protocol):
+    """Which photos each batch shows: any step of any epoch is there at once, and it can be pickled."""
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+
+    def places(self, step: int) -> range:
+        """Of a batch in its epoch: what the random numbers of its pictures follow from."""
+
+    def positions(self, epoch: int, step: int) -> Sequence[int]:
+        """The positions of the photos in these places."""
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """Every photo once an epoch, in `epoch_order`."""
+
+    photos: int
+    batch_size: int
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        return steps_per_epoch(self.photos, self.batch_size)
+
+    def places(self, step: int) -> range:
+        return batch_places(self.photos, self.batch_size, step)
+
+    def positions(self, epoch: int, step: int) -> Sequence[int]:
+        places = self.places(step)
+        found: list[int] = epoch_order(self.photos, self.seed, epoch)[places.start : places.stop].tolist()
+        return found
+
+
 def load_batches(
     dataset: Dataset,
     augmentations: Sequence[Augmentation],
@@ -81,6 +116,7 @@ def load_batches(
     batch_size: int,
     seed: int,
     start: tuple[int, int],
+    order: Order | None = None,
     cache: PhotoCache | None = None,
     workers: int | None = None,
     pin_memory: bool = False,
@@ -89,17 +125,18 @@ def load_batches(
     """The batches from `start` = (epoch, step) to the end of the last epoch, made by `workers` processes.
 
     They are the same for any number of processes, with a cache and without, and from any start. augmentations: of each
-    epoch. cache: the photos of `dataset`, read for the largest `reading_side` of these. workers: by default one for
-    each core but one, at most 8. stacks: a file to which a process appends where it is when it gets SIGUSR1; standard
-    error unless given.
+    epoch. order: by default `Shuffled`, in batches of `batch_size`, which counts for nothing else. cache: the photos of
+    `dataset`, read for the largest `reading_side` of these. workers: by default one for each core but one, at most 8.
+    stacks: a file to which a process appends where it is when it gets SIGUSR1; standard error unless given.
     A photo that cannot be read is replaced by its next neighbour in the data set that can, and named in the batch.
     Raises DatasetError where a hundred neighbours cannot be read either, StorageError where the reason may pass, and
     DeadProcessError where a process ends.
     """
+    order = order or Shuffled(len(dataset), batch_size, seed)
     loader = DataLoader(
-        _Batches(dataset, augmentations, batch_size, seed, cache),
+        _Batches(dataset, augmentations, order, seed, cache),
         batch_size=None,  # an item is a whole batch
-        sampler=_Steps(steps_per_epoch(len(dataset), batch_size), start, len(augmentations)),
+        sampler=_Steps(order.steps, start, len(augmentations)),
         num_workers=_worker_count(len(dataset)) if workers is None else workers,
         collate_fn=_as_it_is,
         worker_init_fn=partial(_prepare_process, stacks),
@@ -179,18 +216,17 @@ class _Batches(TorchDataset[Batch | _NoBatch]):
         self,
         dataset: Dataset,
         augmentations: Sequence[Augmentation],
-        batch_size: int,
+        order: Order,
         seed: int,
         cache: PhotoCache | None,
     ) -> None:
-        self.dataset, self.augmentations, self.batch_size, self.seed = dataset, augmentations, batch_size, seed
+        self.dataset, self.augmentations, self.order, self.seed = dataset, augmentations, order, seed
         self.cache = cache
         self.reading_side = max(augmentation.reading_side for augmentation in set(augmentations))
 
     def __getitem__(self, key: _Key) -> Batch | _NoBatch:
         epoch, step = key
-        places = batch_places(len(self.dataset), self.batch_size, step)
-        positions = epoch_order(len(self.dataset), self.seed, epoch)[places.start : places.stop].tolist()
+        places, positions = self.order.places(step), self.order.positions(epoch, step)
         augmentation = self.augmentations[epoch]
         images = np.empty((len(places), augmentation.crop, augmentation.crop, 3), np.uint8)
         labels: list[int] = []

@@ -49,7 +49,6 @@ class LocalizationReport:
     own_boxes: np.ndarray  # (n, 4): of the photo's class
     failures: tuple[Failure, ...] = ()  # the photos that could not be read, which are in no figure
     calibration: Calibration = field(default_factory=Calibration)  # of the model, or fitted to these photos
-    calibration: Calibration = field(default_factory=Calibration)
     without_box: int = 0  # photos in which no object of their class is told, which are in no figure either
 
     @property
@@ -108,11 +107,6 @@ class LocalizationReport:
     @property
     def loss(self) -> float:
         """The mean cross-entropy of the classes, in nats, and what is missing to a mean IoU of 1."""
-        return metrics.cross_entropy(self.posteriors, self.labels) + 1 - self.mean_iou.value
-
-    @property
-    def loss(self) -> float:
-        """The cross-entropy of the classes in nats, and what the boxes' mean IoU lacks."""
         return metrics.cross_entropy(self.posteriors, self.labels) + 1 - self.mean_iou.value
 
     @property

@@ -48,6 +48,11 @@ class Predictor:
         self.model = open_model(
             model, engine=engine, device=device, precision=precision, threads=threads, photos=photos
         )
+        if self.model.info.architecture.task == "embed":
+            raise UsageError(
+                f"{self.model.path} makes embeddings of photos, and tells no classes.",
+                "Find photos that are alike: verydeep search PHOTO --in FOLDER --model MODEL, in Python an Embedder.",
+            )
         self.threads = threads
         self.formats = formats
         self._locator = locator(self.model, of_activation=boxes)

@@ -11,6 +11,7 @@ RECIPES = {
     "small": "B at half the width with batch norm, for pictures of 32 pixels",
     "localize": "A at half the width, for a class and a box, from hundreds of photos with a box each",
     "segment": "SegNet on A at half the width, for the class of every pixel, from hundreds of photos with masks",
+    "embed": "A at five eighths of the width, for vectors by which `verydeep search` finds photos that are alike",
     "finetune": "from a trained model (`--from MODEL`), whose network it takes, for dozens to thousands of photos",
 }
 

@@ -9,6 +9,17 @@ from verydeep.runtime.open import (
     built_in_models,
     find_model,
     open_model,
+    task_of,
 )
 
-__all__ = ["BUILT_IN", "DEVICES", "ENGINES", "PRECISIONS", "OpenedModel", "built_in_models", "find_model", "open_model"]
+__all__ = [
+    "BUILT_IN",
+    "DEVICES",
+    "ENGINES",
+    "PRECISIONS",
+    "OpenedModel",
+    "built_in_models",
+    "find_model",
+    "open_model",
+    "task_of",
+]

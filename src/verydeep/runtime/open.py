@@ -11,7 +11,7 @@ from typing import Protocol
 
 from verydeep import machine
 from verydeep.accounting import account_layers, total
-from verydeep.architecture import Architecture
+from verydeep.architecture import Architecture, Task
 from verydeep.errors import DeviceError, MissingExtraError, ModelFileError
 from verydeep.nouns import Engine, Weights
 from verydeep.weights import MappedWeights, ModelInfo, map_model, read_info, read_model
@@ -112,6 +112,11 @@ def find_model(model: str | Path | None = None) -> Path:
     if str(model) in built_in:
         return built_in[str(model)]
     raise ModelFileError(f"there is no model {str(model)!r}.", listing)
+
+
+def task_of(model: str | Path | None = None) -> Task:
+    """What a model answers, without opening it. Raises ModelFileError."""
+    return read_info(find_model(model)).architecture.task
 
 
 def built_in_models() -> dict[str, Path]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from verydeep.accounting import account_layers, total
+from verydeep.architecture import Architecture
 from verydeep.errors import printable
 from verydeep.evaluate import Report
 from verydeep.evaluate.report import Proportion
@@ -46,10 +47,16 @@ def model_card(
         "",
         "## Use it",
         "",
-        "    verydeep predict PHOTO --model model.safetensors",
+        f"    {use(info.architecture, 'model.safetensors')}",
         "",
     ]
     return "\n".join(lines)
+
+
+def use(architecture: Architecture, model: str) -> str:
+    """The command that uses a model. model: as the command shall name it."""
+    what = "search PHOTO --in FOLDER" if architecture.task == "embed" else "predict PHOTO"
+    return f"verydeep {what} --model {model}"
 
 
 def begun_from(origin: Mapping[str, Any]) -> list[str]:

@@ -24,6 +24,7 @@ from verydeep.errors import CheckpointError
 from verydeep.files import remove_unfinished, replacing
 from verydeep.network import Network
 from verydeep.train.guards import check_saveable
+from verydeep.train.losses import PROXIES
 from verydeep.train.optimize import AveragedWeights
 
 STATE_FOLDER = "training"
@@ -71,6 +72,11 @@ class State:
     progress: Progress
     best: dict[str, Tensor] | None = None  # the averaged weights of the best epoch, where a run may stop early
     class_weights: Tensor | None = None  # of each class in the loss: the recipe's, not saved
+
+    @property
+    def proxies(self) -> Tensor | None:
+        """Of `losses.add_proxies`, where the loss has some."""
+        return dict(self.network.named_parameters(recurse=False)).get(PROXIES)
 
     def kept(self) -> Network:
         """The network to be written: the averaged one, of the best epoch where a run may stop early."""

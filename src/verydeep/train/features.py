@@ -27,7 +27,7 @@ from verydeep import machine
 from verydeep.architecture import Architecture
 from verydeep.data.augment import augment, picture_numbers
 from verydeep.data.datasets import Dataset, file_name
-from verydeep.data.loader import batch_places, epoch_order, steps_per_epoch
+from verydeep.data.loader import Order, Shuffled
 from verydeep.data.many import in_threads
 from verydeep.data.reading import REPLACE, check_lasting
 from verydeep.errors import DatasetError, ImageError, NonFiniteError
@@ -88,14 +88,15 @@ class Features:
         failures = {place: self.failures[at] for place, at in enumerate(positions.tolist()) if at in self.failures}
         return Features(self.layer, self.values[positions], self.labels[positions], failures)
 
-    def batches(self, batch_size: int, seed: int, start: tuple[int, int], end: int) -> Iterator[FeatureBatch]:
-        """Those from `start` = (epoch, step) to the end of epoch `end` - 1."""
-        photos = len(self.labels)
+    def batches(
+        self, batch_size: int, seed: int, start: tuple[int, int], end: int, order: Order | None = None
+    ) -> Iterator[FeatureBatch]:
+        """Those from `start` = (epoch, step) to the end of epoch `end` - 1. order: as `load_batches` takes it."""
+        order = order or Shuffled(len(self.labels), batch_size, seed)
         for epoch in range(start[0], end):
-            for step in range(start[1] if epoch == start[0] else 0, steps_per_epoch(photos, batch_size)):
-                places = batch_places(photos, batch_size, step)
-                positions = epoch_order(photos, seed, epoch)[places.start : places.stop]
-                numbers = np.array(picture_numbers(seed, epoch, places))[:, 0]
+            for step in range(start[1] if epoch == start[0] else 0, order.steps):
+                positions = np.array(order.positions(epoch, step))
+                numbers = np.array(picture_numbers(seed, epoch, order.places(step)))[:, 0]
                 sources = self.sources[positions]
                 yield FeatureBatch(
                     torch.from_numpy(self.values[sources, (numbers * self.views).astype(int)]),

@@ -14,6 +14,7 @@ from verydeep.errors import NonFiniteError, TrainingError
 from verydeep.train.checkpoint import State
 from verydeep.train.interrupt import Interruption
 from verydeep.train.loop import learn_batch
+from verydeep.train.order import batch_order
 from verydeep.train.recipe import Recipe
 
 _LOWEST, _HIGHEST = 1e-5, 10.0
@@ -57,6 +58,7 @@ def find_rate(
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         start=(0, 0),
+        order=batch_order(recipe, splits.training.labels),
         cache=cache,
     )
     rates: list[float] = []

@@ -18,16 +18,12 @@ from verydeep import machine
 from verydeep.architecture import Architecture
 from verydeep.data.cache import PhotoCache, open_cache
 from verydeep.data.datasets import Splits, check_readable, inputs_of_some
-from verydeep.data.loader import (
-    Batch,
-    batch_random,
-    dead_process_as_training_error,
-    load_batches,
-    steps_per_epoch,
-)
+from verydeep.data.loader import Batch, Order, batch_random, dead_process_as_training_error, load_batches
 from verydeep.data.mix import cutmix, mixup
 from verydeep.errors import NonFiniteError, printable
-from verydeep.evaluate import Report, evaluate
+from verydeep.evaluate import Report
+from verydeep.evaluate.report import Proportion
+from verydeep.evaluate.retrieval import check_retrievable
 from verydeep.files import sole_use
 from verydeep.network import Network, Tail, initialize, weights_of, whiten
 from verydeep.runtime.torch_engine import find_device
@@ -53,8 +49,10 @@ from verydeep.train.inputs import KeptInputs
 from verydeep.train.interrupt import Interruption, Stopped
 from verydeep.train.learning_curve import LearningCurve, learning_curve
 from verydeep.train.logs import Log, open_logs
+from verydeep.train.losses import add_proxies
 from verydeep.train.memory import explain_memory, fitting_micro_batch, has_room_to_keep, is_out_of_memory
 from verydeep.train.optimize import AveragedWeights, learning_rate, make_optimizer, plateaus, set_rate
+from verydeep.train.order import batch_in_words, batch_order
 from verydeep.train.precision import autocast, choose_precision
 from verydeep.train.recipe import Recipe, Stage
 from verydeep.train.run import Run
@@ -76,6 +74,7 @@ class Session:
 
     run: Run
     splits: Splits
+    order: Order  # of the training photos
     display: Display
     device: torch.device
     interruption: Interruption
@@ -117,6 +116,8 @@ def train(
     with lock, dead_process_as_training_error(), Interruption() as interruption, Watchdog(run.folder) as watchdog:
         if held_out is None:
             check_readable(splits.validation)
+        if recipe.task == "embed":
+            check_retrievable(splits.validation.labels)
         if others := splits.passed_over():
             display.note(others)
         is_new = not state_files(run.folder)
@@ -132,6 +133,7 @@ def train(
         session = Session(
             run=run,
             splits=splits,
+            order=batch_order(recipe, splits.training.labels),
             display=display,
             device=device,
             interruption=interruption,
@@ -149,11 +151,10 @@ def train(
         if not all(_views_layer(session, stage) for stage in recipe.stages):
             with watchdog.phase("reading the photos"):
                 session.cache = open_training_cache(recipe, splits, display, watchdog.alive)
-        steps = steps_per_epoch(len(splits.training), recipe.batch_size)
-        epochs_done = state.progress.epoch + state.progress.batch / steps
+        epochs_done = state.progress.epoch + state.progress.batch / session.order.steps
         costs = _costs(session)
         task = task_named(recipe.task)
-        title = _title(recipe, splits, device, state.progress)
+        title = _title(session)
         display.start(title, costs, epochs_done, (task.metric, task.metric_in_words))
         try:
             with open_logs(logs, run, state.progress.step, display.note) as log:
@@ -192,6 +193,8 @@ def begin(recipe: Recipe, splits: Splits, device: torch.device, start: Start | N
         whiten(network, inputs_of_some(splits.training, recipe.preprocessing, PHOTOS_TO_WHITEN))
     if start:
         load_start(start, network, splits.training.classes)
+    if recipe.task == "embed" and recipe.embedding_loss == "softmax":
+        add_proxies(network, network.architecture.classes, recipe.dimensions, recipe.seed)
     freeze(network, recipe.trained)
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # an overload lacks
     precision = choose_precision(recipe.precision, device)
@@ -244,13 +247,14 @@ def _begin_stage(session: Session, stage: Stage) -> Iterator[Batch | FeatureBatc
         session.display.note(_stage_in_words(session, stage))
     start = (state.progress.epoch, state.progress.batch)
     if features:
-        return features.batches(recipe.batch_size, recipe.seed, start, stage.end)
+        return features.batches(recipe.batch_size, recipe.seed, start, stage.end, session.order)
     return load_batches(
         session.splits.training,
         recipe.augmentations[: stage.end],
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         start=start,
+        order=session.order,
         cache=session.cache,
         pin_memory=session.device.type == "cuda",
         stacks=session.run.folder / STACKS_FILE,
@@ -309,11 +313,13 @@ def _learns(network: Network, layer: str) -> bool:
 
 
 def _learning_curve(session: Session) -> LearningCurve | None:
-    """Where only the head has learnt, from features: how it learns from fewer photos."""
+    """Where only the head of a classifier has learnt, from features: how it learns from fewer photos."""
     recipe = session.run.recipe
     stage = recipe.stages[-1]
     layer = _views_layer(session, stage)
     if len(recipe.stages) > 1 or stage.trained != "head" or layer is None or session.held_out:
+        return None
+    if recipe.task != "classify":
         return None
     features = session.features or _open_features(session, layer)  # it was complete when it was gone on with
     if features is None:
@@ -323,7 +329,7 @@ def _learning_curve(session: Session) -> LearningCurve | None:
             features,
             session.state.network.after(layer),
             recipe,
-            lambda head: _validate_features(session, head).top1,
+            lambda head: _top1(_validate_features(session, head)),
             alive=session.watchdog.alive,
         )
 
@@ -333,8 +339,7 @@ def _learn_epoch(
 ) -> None:
     """Every photo once; one that cannot be read is replaced by its neighbour."""
     recipe, state, display = session.run.recipe, session.state, session.display
-    photos = len(session.splits.training)
-    steps, size = steps_per_epoch(photos, recipe.batch_size), recipe.sizes[state.progress.epoch]
+    steps, size = session.order.steps, recipe.sizes[state.progress.epoch]
     while (progress := state.progress).batch < steps:
         start = time.perf_counter()
         batch = next(batches)
@@ -395,7 +400,7 @@ def learn_batch(
     """
     optimizer, progress, architecture = state.optimizer, state.progress, state.network.architecture
     task = task_named(architecture.task)
-    loss_of = partial(task.loss, recipe=recipe, class_weights=state.class_weights)
+    loss_of = partial(task.loss, recipe=recipe, class_weights=state.class_weights, proxies=state.proxies)
     network = state.network.after(batch.layer) if isinstance(batch, FeatureBatch) else state.network
     device = next(network.parameters()).device
     set_rate(optimizer, rate)
@@ -525,11 +530,11 @@ def _validate_epoch(session: Session, size: int) -> tuple[float, float]:
     return report.loss, report.score
 
 
-def _validate_features(session: Session, tail: Tail) -> Report:
+def _validate_features(session: Session, tail: Tail) -> Validation:
     """As `validate`, from the features of the validation photos; it differs from that in the last digits."""
     recipe, classes = session.run.recipe, session.splits.training.classes
     info = ModelInfo(recipe.architecture(len(classes)), classes, recipe.preprocessing)
-    return evaluate(
+    validation: Validation = task_named(recipe.task).validate(
         FeatureEngine(tail),
         info,
         session.splits.validation,
@@ -537,6 +542,12 @@ def _validate_features(session: Session, tail: Tail) -> Report:
         inputs=session.kept_features,
         on_progress=lambda _: session.watchdog.alive(),
     )
+    return validation
+
+
+def _top1(validation: Validation) -> Proportion:
+    assert isinstance(validation, Report)
+    return validation.top1
 
 
 def _save(session: Session) -> None:
@@ -596,7 +607,8 @@ def _costs(session: Session) -> list[float]:
     return costs
 
 
-def _title(recipe: Recipe, splits: Splits, device: torch.device, progress: Progress) -> str:
+def _title(session: Session) -> str:
+    recipe, splits, progress = session.run.recipe, session.splits, session.state.progress
     photos = splits.training
     classes = len(photos.classes)
     counts = [f"{printable(name)} {count}" for name, count in zip(photos.classes, photos.counts(), strict=True)]
@@ -608,7 +620,7 @@ def _title(recipe: Recipe, splits: Splits, device: torch.device, progress: Progr
     return (
         f"{len(photos)} photos to train on, of {classes} classes: {listing}; {validation}\n"
         f"{recipe.architecture(classes).name} at {recipe.sizes_in_words}, {recipe.epochs} epochs; "
-        f"{device.type}, {progress.precision}, batch {recipe.batch_size}{parts}"
+        f"{session.device.type}, {progress.precision}, {batch_in_words(recipe, session.order)}{parts}"
     )
 
 

@@ -6,13 +6,16 @@ two embeddings coincide the gradient of their distance is 0, not infinite. Every
 also where a network around it runs in bfloat16.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812, torch's own custom
-from torch import Tensor
+from torch import Tensor, nn
 
 MARGIN = 0.2  # of `triplet_loss`
 FAR_ENOUGH = 1.0  # of `contrastive_loss`
 TEMPERATURE = 0.05  # of `proxy_loss`, as in the paper
+PROXIES = "proxies"  # the name of this parameter
+_STREAM = 2  # of random numbers of a seed: `initialize` has others
 
 
 def triplet_loss(embeddings: Tensor, labels: Tensor, margin: float | None = MARGIN) -> Tensor:
@@ -60,9 +63,19 @@ def proxy_loss(embeddings: Tensor, labels: Tensor, proxies: Tensor, temperature:
         return F.cross_entropy(cosines / temperature, labels)
 
 
-def make_proxies(classes: int, dimensions: int, generator: torch.Generator | None = None) -> Tensor:
+def make_proxies(classes: int, dimensions: int, seed: int) -> Tensor:
     """A vector of length 1 for each class, in a random direction: (classes, dimensions) float32."""
-    return F.normalize(torch.randn(classes, dimensions, generator=generator), dim=1)
+    random = np.random.Generator(np.random.Philox(key=[seed, _STREAM]))  # torch's own numbers differ by processor
+    return F.normalize(torch.from_numpy(random.standard_normal((classes, dimensions), dtype=np.float32)), dim=1)
+
+
+def add_proxies(network: nn.Module, classes: int, dimensions: int, seed: int) -> None:
+    """The network learns a proxy of each class from now on, beside its layers.
+
+    It is a parameter of the module itself, so that whatever treats these treats it as well: the optimiser, averages,
+    saved states. A model file has the arrays of the layers alone: nobody needs proxies once the training is over.
+    """
+    network.register_parameter(PROXIES, nn.Parameter(make_proxies(classes, dimensions, seed)))
 
 
 def _distances(embeddings: Tensor) -> Tensor:

@@ -48,9 +48,12 @@ def needed_bytes(recipe: Recipe, architecture: Architecture, precision: str, mic
 
 
 def fitting_micro_batch(recipe: Recipe, architecture: Architecture, device: torch.device, precision: str) -> int:
-    """How many photos at once: the whole batch, or the largest power of two that fits. 1 where not even one fits."""
+    """How many photos at once: the whole batch, or the largest power of two that fits. 1 where not even one fits.
+
+    A batch whose photos are compared with each other has no parts.
+    """
     available = available_bytes(device)
-    if available is None:
+    if available is None or recipe.compares_photos:
         return recipe.batch_size
     return next((part for part in _parts(recipe) if _fits(recipe, architecture, precision, part, available)), 1)
 
@@ -101,8 +104,9 @@ def _advice(recipe: Recipe, architecture: Architecture, precision: str, micro_ba
     fitting = [p for p in smaller if available is None or _fits(recipe, architecture, precision, p, available)]
     if fitting:
         needed = _size(needed_bytes(recipe, architecture, precision, fitting[0]))
+        what, field = ("Batches", "batch_size") if recipe.compares_photos else ("Parts", "micro_batch")
         return (
-            f"Parts of {fitting[0]} need about {needed}: train anew with --set micro_batch={fitting[0]}. "
+            f"{what} of {fitting[0]} need about {needed}: train anew with --set {field}={fitting[0]}. "
             "Or close other programs, and go on with --resume."
         )
     needed = _size(needed_bytes(recipe, architecture, precision, 1))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from verydeep.network import Network
 from verydeep.train.freezing import depth_of_layers, learning_names
+from verydeep.train.losses import PROXIES
 from verydeep.train.recipe import Recipe
 
 
@@ -38,7 +39,7 @@ def rate_factors(network: Network, layer_decay: float) -> dict[str, float]:
     """What multiplies the learning rate of each parameter: 1 in the head, `layer_decay` in the last block of
     convolutions, its square in the block below, and so on (Howard and Ruder 2018, section 3.2).
     """
-    depths = depth_of_layers(network.architecture)
+    depths = {PROXIES: 0} | depth_of_layers(network.architecture)
     return {name: layer_decay ** depths[name.split(".")[0]] for name, _ in network.named_parameters()}
 
 

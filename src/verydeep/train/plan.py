@@ -15,7 +15,7 @@ from verydeep.accounting import account_layers, total
 from verydeep.architecture import Architecture
 from verydeep.data.cache import PhotoCache
 from verydeep.data.datasets import Splits
-from verydeep.data.loader import Batch, batch_random, load_batches, steps_per_epoch
+from verydeep.data.loader import Batch, batch_random, load_batches
 from verydeep.errors import ImageError, UsageError
 from verydeep.network import weights_of
 from verydeep.train.checkpoint import State
@@ -25,6 +25,7 @@ from verydeep.train.freezing import freeze
 from verydeep.train.interrupt import Interruption
 from verydeep.train.loop import learn_batch
 from verydeep.train.memory import available_bytes, held_bytes
+from verydeep.train.order import batch_order
 from verydeep.train.recipe import Recipe, Stage
 
 MOST_EPOCHS = 100_000  # of a recipe
@@ -194,7 +195,7 @@ def _with_epochs(recipe: Recipe, epochs: int) -> Recipe:
 
 def _measure_at(recipe: Recipe, splits: Splits, state: State, cache: PhotoCache | None, device: torch.device) -> Pace:
     """recipe: with pictures of one size."""
-    steps = steps_per_epoch(len(splits.training), recipe.batch_size)
+    steps = batch_order(recipe, splits.training.labels).steps
     batches = _endless(recipe, splits, cache, device)
     seconds, waiting, photos = [], [], []
     for step in range(_WARM_UP_STEPS + _STEPS):
@@ -242,7 +243,7 @@ def _measure_views(recipe: Recipe, splits: Splits, state: State, stage: Stage) -
     for step in range(_STEPS):
         random = batch_random(recipe.seed, 0, step)
         learn_batch(state, full, recipe, rate=recipe.learning_rate / 10, random=random, interruption=Interruption())
-    seconds = (time.perf_counter() - start) / _STEPS * steps_per_epoch(len(photos), recipe.batch_size)
+    seconds = (time.perf_counter() - start) / _STEPS * batch_order(recipe, photos.labels).steps
     return ViewPace(layer, views, stage.end - stage.first, making, seconds)
 
 
@@ -259,6 +260,7 @@ def _endless(recipe: Recipe, splits: Splits, cache: PhotoCache | None, device: t
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         start=(0, 0),
+        order=batch_order(recipe, splits.training.labels),
         cache=cache,
         pin_memory=device.type == "cuda",
     )

@@ -61,6 +61,9 @@ class Recipe:
     box_loss: Literal["euclidean", "l1", "giou"] = "l1"  # euclidean: the paper's
     box_weight: float = 5.0  # of the loss of the boxes, beside that of the classes
     learns_classes: bool = True  # false: boxes alone, as in the paper
+    embedding_loss: Literal["triplet", "contrastive", "softmax"] = "triplet"  # softmax: over a proxy of each class
+    margin: float | None = None  # of triplet and contrastive, a distance; none: 0.2 and 1
+    photos_per_class: int = 4  # in each batch for triplet and contrastive, at least
     early_stopping: int | None = None  # epochs without a lower validation loss; the best epoch's weights are kept
     ema_decay: float = 0.998  # of the averaged weights, which are what is kept; 0 keeps the last ones
 
@@ -114,6 +117,8 @@ class Recipe:
             ("drops", self.drops, 0, 100),
             ("label_smoothing", self.label_smoothing, 0, 1),
             ("box_weight", self.box_weight, 0, 1_000_000),
+            ("margin", self.margin or 0, 0, 2),
+            ("photos_per_class", self.photos_per_class, 2, 1_000_000),
             ("early_stopping", self.early_stopping or 1, 1, 100_000),
             ("head_epochs", self.head_epochs, 0, self.epochs - 1),
             ("layer_decay", self.layer_decay, 0, 1),
@@ -164,7 +169,7 @@ class Recipe:
         self._check_sizes()
 
     def _check_task(self) -> None:
-        """What goes with boxes and masks, which move as the picture does."""
+        """What goes with boxes and masks, which move as the picture does, and with embeddings."""
         if self.task != "classify" and (self.mixup or self.cutmix):
             which = "cutmix" if self.cutmix else "mixup"
             raise RecipeError(f"{which} goes with a classifier only.", f"Set {which}=0.")
@@ -172,6 +177,28 @@ class Recipe:
             which = "trivial_augment" if self.trivial_augment else "train_border"
             value = "false" if self.trivial_augment else "0"
             raise RecipeError(f"{which} changes shapes, and boxes and masks do not follow.", f"Set {which}={value}.")
+        if self.task == "embed" and self.class_weights != "none":
+            raise RecipeError(
+                "class_weights goes with a head that tells classes, and the head is embedding.",
+                "Set class_weights=none: batches for triplet and contrastive have as many photos of each class.",
+            )
+        if self.compares_photos:
+            self._check_pairs()
+
+    def _check_pairs(self) -> None:
+        """What goes with a loss that compares the photos of a batch with each other."""
+        if self.batch_size < 2 * self.photos_per_class:
+            raise RecipeError(
+                f"batch_size is {self.batch_size}, photos_per_class {self.photos_per_class}; expected photos of two "
+                f"classes or more in a batch.",
+                f"Set batch_size={2 * self.photos_per_class} or more.",
+            )
+        if self.micro_batch not in (None, self.batch_size):
+            raise RecipeError(
+                f"micro_batch is {self.micro_batch}; the {self.embedding_loss} loss compares all photos of a batch, so "
+                f"that it has no parts.",
+                "Set micro_batch=none and a smaller batch_size, or embedding_loss=softmax.",
+            )
 
     def _check_stages(self) -> None:
         """What goes with layers that do not learn, and with a training that may end early."""
@@ -230,6 +257,11 @@ class Recipe:
     def task(self) -> Task:
         """What the network is to learn."""
         return self.architecture(classes=2).task
+
+    @property
+    def compares_photos(self) -> bool:
+        """Whether the loss compares the photos of a batch with each other, and needs several of a class in it."""
+        return self.task == "embed" and self.embedding_loss != "softmax"
 
     @property
     def preprocessing(self) -> Preprocessing:

@@ -18,7 +18,7 @@ from verydeep.architecture import Architecture
 from verydeep.files import atomic_write
 from verydeep.image.draw import data_uri, draw_filters
 from verydeep.nouns import Weights
-from verydeep.train.card import begun_from
+from verydeep.train.card import begun_from, use
 from verydeep.train.figures import learning_curve_figure, loss_figure, rate_figure, score_figure
 from verydeep.train.page import prose, table, text
 from verydeep.train.recipe import Recipe
@@ -270,7 +270,7 @@ def _commands(info: ModelInfo) -> Iterable[str]:
     yield "<h2>Again</h2>"
     for told, command in (
         ("This run:", info.origin.get("command", "")),
-        ("Use the model, in the folder of this page:", "verydeep predict PHOTO --model model.safetensors"),
+        ("Use the model, in the folder of this page:", use(info.architecture, "model.safetensors")),
         ("Measure it on other photos:", "verydeep evaluate model.safetensors DATA"),
     ):
         if command:

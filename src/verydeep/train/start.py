@@ -26,13 +26,20 @@ ADOPTED = (  # the fields of a recipe that a model decides, unless they are set
     "batch_norm",
     "width",
     "head",
+    "dimensions",
     "input_size",
     "test_resize",
     "test_crop",
     "pixel_mean",
     "pixel_std",
 )
-_OF_TASK = ("head", "input_size", "test_resize", "test_crop")  # adopted where the run is to learn the same task
+_OF_TASK = (
+    "head",
+    "dimensions",
+    "input_size",
+    "test_resize",
+    "test_crop",
+)  # adopted where the run is to learn the same task
 _FIXED = ("configuration", "batch_norm", "width")  # of these, what its weights fit alone
 _PASSED_ON = ("data", "source", "licence", "date", "start")  # of a model's origin, to what is made of it
 _MOST_NAMED = 5  # classes
@@ -171,7 +178,7 @@ def describe_start(start: Start, architecture: Architecture, classes: Sequence[s
     verb = f"{named} {'is' if len(new) == 1 else 'are'} new"
     known = [printable(name) for name in classes if name in start.classes]
     if not new:
-        told = "its head is kept, for the classes are the same"
+        told = "its head is kept" + ("" if architecture.task == "embed" else ", for the classes are the same")
     elif _keeps_classes(start, architecture, classes):
         told = f"the boxes that {_last(architecture)} gives are new, its scores of the classes are kept"
     elif architecture.head != start.architecture.head:
@@ -205,6 +212,7 @@ def _adopted(info: ModelInfo) -> dict[str, Any]:
         "batch_norm": architecture.batch_norm,
         "width": architecture.width,
         "head": architecture.head,
+        "dimensions": architecture.dimensions,
         "input_size": architecture.input_size,
         "test_resize": preprocessing.resize,
         "test_crop": preprocessing.crop,

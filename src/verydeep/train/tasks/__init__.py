@@ -15,7 +15,7 @@ from verydeep.train.recipe import Recipe
 from verydeep.weights import ModelInfo
 
 Rows = Sequence[Mapping[str, float]]
-FILES: dict[TaskName, str] = {"classify": "classify", "localize": "localize", "segment": "segment"}
+FILES: dict[TaskName, str] = {"classify": "classify", "localize": "localize", "segment": "segment", "embed": "embed"}
 
 
 class Validation(Protocol):
@@ -75,8 +75,18 @@ class Task(Protocol[V]):
     def targets(self, labels: Tensor, taught: Tensor | None, architecture: Architecture) -> Tensor:
         """What the loss compares the answers with. labels: (n,). taught: `Batch.targets`."""
 
-    def loss(self, answers: Tensor, targets: Tensor, recipe: Recipe, class_weights: Tensor | None) -> Tensor:
-        """A scalar, the mean over the pictures. answers: of the network, float32. targets: of `targets`."""
+    def loss(
+        self,
+        answers: Tensor,
+        targets: Tensor,
+        recipe: Recipe,
+        class_weights: Tensor | None,
+        proxies: Tensor | None = None,
+    ) -> Tensor:
+        """A scalar, the mean over the pictures. answers: of the network, float32. targets: of `targets`.
+
+        proxies: a vector of each class, which learns as the network does, where the recipe's loss has them.
+        """
 
     def class_weights(self, recipe: Recipe, photos: Dataset) -> list[float] | None:
         """What each class counts in the loss; None where all count alike."""

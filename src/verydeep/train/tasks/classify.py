@@ -32,7 +32,14 @@ class Classify:
         assert taught is None
         return F.one_hot(labels, architecture.classes).float()
 
-    def loss(self, answers: Tensor, targets: Tensor, recipe: Recipe, class_weights: Tensor | None) -> Tensor:
+    def loss(
+        self,
+        answers: Tensor,
+        targets: Tensor,
+        recipe: Recipe,
+        class_weights: Tensor | None,
+        proxies: Tensor | None = None,
+    ) -> Tensor:
         if class_weights is None:
             return F.cross_entropy(answers, targets, label_smoothing=recipe.label_smoothing)
         # of a photo, not of its smoothed target: what is smoothed stays even

@@ -41,7 +41,14 @@ class Localize:
         assert taught is not None
         return torch.cat([F.one_hot(labels, architecture.classes).float(), taught], dim=1)
 
-    def loss(self, answers: Tensor, targets: Tensor, recipe: Recipe, class_weights: Tensor | None) -> Tensor:
+    def loss(
+        self,
+        answers: Tensor,
+        targets: Tensor,
+        recipe: Recipe,
+        class_weights: Tensor | None,
+        proxies: Tensor | None = None,
+    ) -> Tensor:
         """`box_weight` times that of the boxes, and that of the classes unless `learns_classes` is false."""
         classes = targets.shape[1] - 4
         shown, boxes = targets[:, :classes], targets[:, classes:]

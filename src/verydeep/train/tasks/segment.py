@@ -33,7 +33,14 @@ class Segment:
         assert taught is not None
         return taught.long()
 
-    def loss(self, answers: Tensor, targets: Tensor, recipe: Recipe, class_weights: Tensor | None) -> Tensor:
+    def loss(
+        self,
+        answers: Tensor,
+        targets: Tensor,
+        recipe: Recipe,
+        class_weights: Tensor | None,
+        proxies: Tensor | None = None,
+    ) -> Tensor:
         """The mean over the pixels that count, each as much as its class weighs; 0 where none does."""
         each = F.cross_entropy(answers, targets, weight=class_weights, ignore_index=IGNORED, reduction="none")
         counts = (targets != IGNORED).float()
