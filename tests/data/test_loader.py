@@ -21,6 +21,7 @@ from PIL import Image
 from verydeep.data import loader
 from verydeep.data.augment import Augmentation
 from verydeep.data.cache import open_cache
+from verydeep.data.class_batches import ClassBatches
 from verydeep.data.datasets import Dataset
 from verydeep.data.loader import (
     Batch,
@@ -349,3 +350,17 @@ def test_a_process_that_ends_while_the_main_one_computes_is_told_the_same(photos
 def test_other_errors_are_left_as_they_are():
     with pytest.raises(RuntimeError, match="^mat1 and mat2$"), dead_process_as_training_error():
         raise RuntimeError("mat1 and mat2")
+
+
+def test_batches_of_another_order_are_the_same_for_any_number_of_processes_and_from_any_start(photos):
+    labels = np.array(photos.labels)
+    order = ClassBatches(labels, 2, 3, seed=5)
+    options = {"batch_size": 64, "seed": 5, "order": order}
+    whole = list(load_batches(photos, [SPEC] * 2, start=(0, 0), workers=0, **options))
+    assert len(whole) == 2 * order.steps
+    for number, batch in enumerate(whole):
+        assert batch.labels.tolist() == labels[order.positions(*divmod(number, order.steps))].tolist()
+    rest = list(load_batches(photos, [SPEC] * 2, start=(1, 2), workers=1, **options))
+    for one, other in zip(whole[order.steps + 2 :], rest, strict=True):
+        assert torch.equal(one.images, other.images)
+    assert not torch.equal(whole[0].images, whole[order.steps].images)

@@ -76,7 +76,7 @@ class Service:
         return self.models[name]
 
     async def answers(self, model: ServedModel, photos: Sequence[Photo], k: int) -> list[dict[str, Any]]:
-        """For each photo its classes, or why there are none, in their order. Raises Overloaded and VerydeepError."""
+        """For each photo its classes or its vector, or why there are none. Raises Overloaded and VerydeepError."""
         with model.batcher.room(len(photos)):
             return await together(self._answer(model, photo, k) for photo in photos)
 
@@ -115,6 +115,8 @@ class Service:
         if isinstance(picture, ImageError):
             return {"sha256": digest, "error": picture.message, "hint": picture.hint}
         (found,) = await model.answers([model.inputs(picture.pixels)])
+        if model.embeds:
+            return {"sha256": digest, "embedding": found.tolist()}
         prediction = model.prediction(found, picture.size, k)
         scores = [score.to_dict() for score in prediction.scores]
         return {"sha256": digest, "predictions": scores, "is_known": prediction.is_known}
@@ -164,14 +166,14 @@ def make_app(service: Service) -> FastAPI:
 def _add_routes(app: FastAPI, service: Service) -> None:
     @app.post("/predict")
     async def predict(request: Request, model: str | None = None, top: int = 5) -> Response:
-        """Classify photos: a body of type image/*, a form with files, or JSON {"images": [base64, ...]}."""
+        """Classify or embed photos: a body of type image/*, a form with files, or JSON {"images": [base64, ...]}."""
         if not 1 <= top <= MOST_SCORES:
             raise Refused(422, f"top is {top}; expected 1 to {MOST_SCORES}.", "How many classes to tell.")
         chosen = service.model(model)
         photos = await photos_of(request, service.limits)
         answers = await service.answers(chosen, photos, top)
         body = {"model": chosen.name, "photos": answers}
-        if any("predictions" in one for one in answers):
+        if not all("error" in one for one in answers):
             return answer(body)
         return answer({"error": answers[0]["error"], "hint": answers[0]["hint"], **body}, 422)
 
@@ -210,6 +212,7 @@ def _described(model: ServedModel, precision: str) -> dict[str, Any]:
     info = model.opened.info
     return {
         "name": model.name,
+        "task": info.architecture.task,
         "architecture": info.architecture.to_dict(),
         "classes": list(info.classes),
         "layers_with_map": views.layers_with_map(info.architecture),

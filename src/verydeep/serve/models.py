@@ -14,6 +14,7 @@ from verydeep.errors import ModelFileError, UsageError, VerydeepError
 from verydeep.image.preprocess import normalize
 from verydeep.nouns import Prediction
 from verydeep.outputs.classify import best_classes, class_logits, classify, posteriors
+from verydeep.outputs.embeddings import embeddings
 from verydeep.predict.boxes import locator
 from verydeep.runtime import BUILT_IN, OpenedModel, find_model, open_model
 from verydeep.runtime.reference import ReferenceEngine
@@ -49,6 +50,11 @@ class ServedModel:
         return self.opened.info.classes
 
     @property
+    def embeds(self) -> bool:
+        """Whether it answers with a vector, not with classes."""
+        return self.opened.info.architecture.task == "embed"
+
+    @property
     def is_grey(self) -> bool:
         return self.opened.info.preprocessing.channels == 1
 
@@ -57,7 +63,10 @@ class ServedModel:
         return normalize(picture, self.opened.info.preprocessing)
 
     async def answers(self, images: "list[np.ndarray]") -> np.ndarray:
-        """(n, scores) of n inputs (channels, h, w). Raises VerydeepError where the network gives no number."""
+        """(n, scores) of n inputs (channels, h, w), or embeddings of length 1, (n, dimensions) float32.
+
+        Raises VerydeepError where the network gives no number.
+        """
         tasks = [asyncio.ensure_future(self.batcher.answer(image)) for image in images]
         try:
             found = np.stack(await asyncio.gather(*tasks))
@@ -66,7 +75,7 @@ class ServedModel:
                 task.cancel()
         if not np.isfinite(found).all():
             raise VerydeepError("the network gives NaN or infinity.", "Run it with precision float32.")
-        return found
+        return embeddings(found) if self.embeds else found
 
     def probabilities(self, answers: np.ndarray) -> np.ndarray:
         """(n, scores) -> (n, classes) float64."""

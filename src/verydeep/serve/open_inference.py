@@ -1,6 +1,7 @@
 """The Open Inference Protocol, version 2, for programs that speak it already (KServe, Triton, OpenVINO Model Server).
 
-A model has one output, "probabilities" FP32 (n, classes), and takes one of three inputs:
+A model has one output, "probabilities" FP32 (n, classes), of an embedding model "embedding" FP32 (n, dimensions), and
+takes one of three inputs:
 
 photos   BYTES (n,) or (n, 1)              image files; base64 in JSON, four bytes of length before each in binary
 pixels   UINT8 (n, height, width, 3)       RGB, resized and cropped as photos are
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 _HEAD_LENGTH = "inference-header-content-length"
 _KINDS = {"photos": "BYTES", "pixels": "UINT8", "images": "FP32"}
 _DTYPES: dict[str, np.dtype[Any]] = {"UINT8": np.dtype("u1"), "FP32": np.dtype("<f4")}
-_OUTPUT = "probabilities"
 _LARGEST = 10_000  # in normalised images, which stay below ten: the sums of a network become infinite far beyond it
 
 
@@ -68,17 +68,23 @@ def add_routes(app: FastAPI, service: "Service") -> None:
 
     @app.post("/v2/models/{name}/infer")
     async def infer(name: str, request: Request) -> Response:
-        """Probabilities of photos, pixels or images."""
+        """Probabilities, or embeddings, of photos, pixels or images."""
         model = service.model(name)
         question, tensors = await _question(request, service)
         kind, data, shape = _input(question, tensors)
-        is_binary = _wants_binary(question)
+        is_binary = _wants_binary(question, _output(model))
         if not 1 <= shape[0] <= service.limits.photos:
             raise Refused(413, f"{shape[0]} images; expected 1 to {service.limits.photos}.", "Send several requests.")
         with model.batcher.room(shape[0]):
             images = await _images(service, model, kind, data, shape)
-            probabilities = model.probabilities(await model.answers(images)).astype("<f4")
-        return _answer(model, question, probabilities, is_binary=is_binary)
+            answers = await model.answers(images)
+        values = answers if model.embeds else model.probabilities(answers)
+        return _answer(model, question, values.astype("<f4"), is_binary=is_binary)
+
+
+def _output(model: ServedModel) -> str:
+    """The name of the one that a model has."""
+    return "embedding" if model.embeds else "probabilities"
 
 
 async def _question(request: Request, service: "Service") -> tuple[Mapping[str, Any], bytearray]:
@@ -208,31 +214,31 @@ def _metadata(model: ServedModel) -> dict[str, Any]:
             {"name": "pixels", "datatype": "UINT8", "shape": [-1, -1, -1, 3]},
             {"name": "images", "datatype": "FP32", "shape": [-1, preprocessing.channels, side, side]},
         ],
-        "outputs": [{"name": _OUTPUT, "datatype": "FP32", "shape": [-1, len(model.classes)]}],
+        "outputs": [{"name": _output(model), "datatype": "FP32", "shape": [-1, model.opened.info.architecture.scores]}],
     }
 
 
-def _answer(model: ServedModel, question: Mapping[str, Any], probabilities: np.ndarray, *, is_binary: bool) -> Response:
+def _answer(model: ServedModel, question: Mapping[str, Any], answers: np.ndarray, *, is_binary: bool) -> Response:
     """In JSON, or with the numbers after it where the request asks for that."""
-    output: dict[str, Any] = {"name": _OUTPUT, "datatype": "FP32", "shape": list(probabilities.shape)}
+    output: dict[str, Any] = {"name": _output(model), "datatype": "FP32", "shape": list(answers.shape)}
     answer: dict[str, Any] = {"model_name": model.name, "model_version": "1", "outputs": [output]}
     if isinstance(question.get("id"), str):
         answer["id"] = question["id"][:64]
     if not is_binary:
-        output["data"] = probabilities.ravel().tolist()
+        output["data"] = answers.ravel().tolist()
         return Response(json.dumps(answer), media_type="application/json")  # in ASCII, whatever the id holds
-    data = probabilities.tobytes()
+    data = answers.tobytes()
     output["parameters"] = {"binary_data_size": len(data)}
     head = json.dumps(answer).encode()
     return Response(head + data, headers={_HEAD_LENGTH: str(len(head))}, media_type="application/octet-stream")
 
 
-def _wants_binary(question: Mapping[str, Any]) -> bool:
-    """Raises Refused where another output is asked for."""
-    outputs = question.get("outputs") or [{"name": _OUTPUT}]
+def _wants_binary(question: Mapping[str, Any], output: str) -> bool:
+    """Raises Refused where another output than that one is asked for."""
+    outputs = question.get("outputs") or [{"name": output}]
     asked = outputs[0] if isinstance(outputs, list) and len(outputs) == 1 else None
-    if not isinstance(asked, dict) or asked.get("name") != _OUTPUT:
-        raise Refused(400, "no such output.", f"There is {_OUTPUT}.")
+    if not isinstance(asked, dict) or asked.get("name") != output:
+        raise Refused(400, "no such output.", f"There is {output}.")
     of_output, of_all = asked.get("parameters"), question.get("parameters")
     for parameters, key in ((of_output, "binary_data"), (of_all, "binary_data_output")):
         if isinstance(parameters, dict) and isinstance(parameters.get(key), bool):

@@ -95,7 +95,8 @@ def begin_from(recipe: Recipe, info: ModelInfo, fields: Mapping[str, Any]) -> Re
     """
     model = _adopted(info)
     _check_fields(model, fields)
-    if recipe.with_fields({**fields, "whiten": False}).task != info.architecture.task:
+    head, boxes = (fields.get(name, getattr(recipe, name)) for name in ("head", "boxes"))
+    if Architecture(head=head, boxes=boxes).task != info.architecture.task:
         model = {name: value for name, value in model.items() if name not in _OF_TASK}
         return recipe.with_fields({"whiten": False, **model, **fields})
     if fields.get("head", model["head"]) == "fc" != model["head"]:

@@ -125,14 +125,15 @@ function drawAnswers() {
 function drawAnswer({ name, answer, ms }) {
   const box = element("div", "answer");
   box.append(element("h3", "", name));
-  for (const { label, probability } of answer.predictions) {
+  if (answer.embedding) box.append(element("p", "hint", say("vector", { numbers: answer.embedding.length })));
+  for (const { label, probability } of answer.predictions ?? []) {
     const row = element("div", "score");
     const bar = element("span", "bar");
     bar.append(Object.assign(document.createElement("i"), { style: `width: ${100 * probability}%` }));
     row.append(element("span", "", label), bar, element("span", "", `${(100 * probability).toFixed(1)} %`));
     box.append(row);
   }
-  if (!answer.is_known) box.append(element("p", "unknown", say("unknown")));
+  if (answer.is_known === false) box.append(element("p", "unknown", say("unknown")));
   box.append(element("p", "hint", say("took", { ms })));
   return box;
 }
@@ -141,6 +142,10 @@ function drawAnswer({ name, answer, ms }) {
 
 async function explain(signal) {
   if (!state.photo || !model()) return;
+  if (model().task === "embed") { // a vector has no reasons without a second photo
+    state.reasons = null;
+    return void drawReasons();
+  }
   const method = $("method").value;
   const layer = $("layer").disabled ? "" : $("layer").value;
   const wanted = query({ model: $("model").value, method, label: $("class").value, layer });
