@@ -139,6 +139,25 @@ def make_photos() -> Callable[..., Path]:
     return _make_photos
 
 
+@pytest.fixture(scope="session")
+def make_masked_photos() -> Callable[..., Path]:
+    """A function (folder, train=24, val=6) -> the folder, with photos in pairs of folders and masks, of odd sizes.
+
+    A reddish thing lies on bluish ground; the upper rows teach nothing.
+    """
+    return _make_masked_photos
+
+
+@pytest.fixture(scope="session")
+def segnet_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file of three classes of pixels that opens in milliseconds; its answers are random, but never change."""
+    architecture = Architecture("toy", head="segnet", classes=3, input_size=32, batch_norm=True)
+    info = ModelInfo(architecture, ("sky", "road", "car"), Preprocessing(resize=36, crop=32))
+    path = tmp_path_factory.mktemp("models") / "segnet.safetensors"
+    write_model(path, info, _random_weights(architecture))
+    return path
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Thirty photos of each of two classes that any network can tell apart; a test may change them."""
@@ -184,6 +203,25 @@ def _make_photos(folder: Path, each: int = 30) -> Path:
             pixels = random.integers(0, 120, (20, 24, 3), np.uint8)
             pixels[..., channel] += 100
             Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+def _make_masked_photos(folder: Path, train: int = 24, val: int = 6) -> Path:
+    random = np.random.default_rng(0)
+    for side, count in (("train", train), ("val", val)):
+        for name in (side, f"{side}annot"):
+            (folder / name).mkdir(parents=True)
+        for number in range(count):
+            mask = np.zeros((27, 33), np.uint8)
+            left, top = random.integers(0, 17), random.integers(0, 13)
+            mask[top : top + 14, left : left + 16] = 1
+            pixels = random.integers(0, 120, (*mask.shape, 3), np.uint8)
+            pixels[..., 0] += 100 * mask
+            pixels[..., 2] += 100 * (1 - mask)
+            mask[:2] = 255
+            Image.fromarray(pixels).save(folder / side / f"{number}.png")
+            Image.fromarray(mask).save(folder / f"{side}annot" / f"{number}.png")
+    (folder / "classes.txt").write_text("ground\nthing\n")
     return folder
 
 

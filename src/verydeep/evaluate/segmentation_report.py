@@ -18,6 +18,7 @@ from verydeep.image.stream import batches, stream
 from verydeep.nouns import Calibration, Engine, Failure, StoredPhoto
 from verydeep.outputs.classify import softmax
 from verydeep.outputs.segments import segment
+from verydeep.runtime.windows import WindowedEngine, photos_at_once
 from verydeep.weights.files import ModelInfo
 
 PROTOCOL = "whole photo at shorter side {resize}, bilinear; every pixel of the photo's own size counts"
@@ -106,20 +107,23 @@ def evaluate_segmentation(
     info: ModelInfo,
     dataset: Dataset,
     *,
-    batch_size: int = 4,
+    batch_size: int = 32,
     conditions: str = "",
     threads: int | None = None,
     on_progress: Callable[[int], None] = lambda photos: None,
 ) -> SegmentationReport:
     """How well the engine segments the photos. Photos and masks that cannot be read are listed, not scored.
 
-    dataset: opened for the task "segment"; its classes are matched to the model's by name. The rest as `evaluate`.
-    Raises DatasetError where classes differ or nothing can be read, and NonFiniteError.
+    dataset: opened for the task "segment"; its classes are matched to the model's by name. batch_size: photos at once,
+    fewer where they are large. The rest as `evaluate`. Raises DatasetError where classes differ, nothing can be read or
+    no pixel counts, and NonFiniteError.
     """
     dataset = dataset.relabeled(info.classes)
     if not isinstance(dataset.targets, MaskTargets):
         raise DatasetError("the photos have no masks; expected one for each.", "Give annotations that have some.")
     tally = _Tally()
+    engine = WindowedEngine(engine, info.architecture)
+    batch_size = photos_at_once(info.preprocessing.resize, batch_size)
     items = stream(dataset.paths, info.preprocessing, is_dense=True, threads=threads, ahead=2 * batch_size)
     for batch in batches(items, batch_size):
         images = [loaded for _, loaded in batch if isinstance(loaded, np.ndarray)]
@@ -176,6 +180,11 @@ class _Tally:
                 f"none of the {photos} photos can be read with its mask: {self.failures[0].reason}", "Check the folder."
             )
         pixels = sum(count for _, count in self._losses)
+        if not pixels and not any(confusion.any() for confusion, _ in self._scores):
+            raise DatasetError(
+                f"no pixel of the {len(self._paths)} photos has a class: their masks ignore all of them.",
+                "Are these the right masks? verydeep data stats DATA shows them.",
+            )
         best, worst = (tuple(one for *_, one in sorted(heap, reverse=True)) for heap in (self._best, self._worst))
         return SegmentationReport(
             protocol=protocol,

@@ -112,6 +112,11 @@ class WindowedEngine:
         ]
 
 
+def photos_at_once(shorter_side: int, most: int) -> int:
+    """How many photos of that many pixels, or more, take about the memory of one window; at most `most`, but one."""
+    return max(1, min(most, WINDOW**2 // shorter_side**2))
+
+
 @dataclass
 class _Band:
     """Rows of the photo that are being put together."""

@@ -90,10 +90,14 @@ def _title(info: ModelInfo) -> str:
 
 
 def _network(architecture: Architecture) -> str:
-    """ "VGG-A (batch norm, 0.5 times as wide)" """
+    """ "VGG-A (batch norm, 0.5 times as wide)", "VGG-D with SegNet's decoder", "SegNet-Basic" """
+    name = f"VGG-{architecture.configuration}"
+    if architecture.head == "segnet":
+        is_basic = architecture.configuration == "SegNet-Basic"
+        name = architecture.configuration if is_basic else f"{name} with SegNet's decoder"
     traits = ["batch norm"] if architecture.batch_norm else []
     traits += [f"{architecture.width:g} times as wide"] if architecture.width != 1 else []
-    return f"VGG-{architecture.configuration}" + (f" ({', '.join(traits)})" if traits else "")
+    return name + (f" ({', '.join(traits)})" if traits else "")
 
 
 def _head(info: ModelInfo, report: Validation, recipe: Recipe, metrics: Rows) -> Iterable[str]:
@@ -183,13 +187,14 @@ def _filters(weights: Weights) -> Iterable[str]:
     norms = np.sqrt((kernels**2).sum(axis=(1, 2, 3)))
     order = np.argsort(-norms, kind="stable")
     picture = draw_filters(kernels[order])
+    side = kernels.shape[-1]
     dead = int((norms < NEARLY_ZERO * norms.max()).sum())
     yield "<h2>First filters</h2>"
     yield (
-        f"<p>The {len(kernels)} kernels of conv1_1, the strongest first: 3 x 3 weights each, for red, green and blue. "
-        f"Mid-grey is zero. A kernel light on one side and dark on the other answers to edges, one with two colours to "
-        f"where they meet, an even one to brightness or to a colour. If all looked like random dots, the first layer "
-        f"would hardly have learnt.{f' {dead} are nearly zero and answer to nothing.' if dead else ''}</p>"
+        f"<p>The {len(kernels)} kernels of conv1_1, the strongest first: {side} x {side} weights each, for red, green "
+        f"and blue. Mid-grey is zero. A kernel light on one side and dark on the other answers to edges, one with two "
+        f"colours to where they meet, an even one to brightness or to a colour. If all looked like random dots, the "
+        f"first layer would hardly have learnt.{f' {dead} are nearly zero and answer to nothing.' if dead else ''}</p>"
     )
     yield f'<img class="filters" alt="The kernels of the first layer" src="{data_uri(picture, "PNG")}">'
 
