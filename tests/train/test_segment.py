@@ -155,6 +155,9 @@ def test_text_from_outside_does_nothing_in_the_page(data: Path, recipe: Recipe, 
     assert "whole &lt;photo&gt;" in page
     assert page.count("The photo can no longer be shown.") == 1
     assert "nowhere | *here*" in page
+    weakest = TASK.verdict([], report, recipe, is_fine_tuned=False)[-1]
+    assert "Weakest classes" in weakest
+    assert "class_weights" not in weakest  # they are balanced already
     card = "\n".join(TASK.card(info, report))
     assert "nowhere \\| *here*" in card
     assert "- | - | - |" in card

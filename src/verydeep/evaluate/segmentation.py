@@ -230,29 +230,22 @@ def _contour(mask: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def _share_near(points: np.ndarray, contour: np.ndarray, reach: float) -> float:
     """The share of points that have a pixel of the contour within `reach` pixels, both (H, W) bool.
 
-    From the distance of every pixel to the contour within its own column, and columns as far as the reach to each side:
+    Looked for in the columns as far as the reach to each side, by how many pixels of the contour each has above a row:
     only the points themselves are looked at.
     """
-    along = _distance_in_columns(contour)
-    rows, columns = np.nonzero(points)
+    height, width = points.shape
+    above = np.zeros((height + 1, width), np.int32)
+    np.cumsum(contour, axis=0, out=above[1:])
+    rows, columns = np.divmod(np.flatnonzero(points), width)
     is_near = np.zeros(len(rows), bool)
-    width = points.shape[1]
     for shift in range(-math.floor(reach), math.floor(reach) + 1):
         aside = columns + shift
         inside = (aside >= 0) & (aside < width)
-        room = math.sqrt(reach**2 - shift**2)  # along the column
-        is_near[inside] |= along[rows[inside], aside[inside]] <= room
+        room = math.floor(math.sqrt(reach**2 - shift**2))  # along the column
+        first = np.maximum(rows[inside] - room, 0)
+        end = np.minimum(rows[inside] + room + 1, height)
+        is_near[inside] |= above[end, aside[inside]] > above[first, aside[inside]]
     return float(is_near.mean())
-
-
-def _distance_in_columns(contour: np.ndarray) -> np.ndarray:
-    """Pixels from each pixel to the nearest one of the contour above, below or at it; where there is none, many."""
-    rows = np.arange(len(contour), dtype=np.int32)[:, None]
-    far = np.int32(1 << 30)
-    above = np.maximum.accumulate(np.where(contour, rows, -far), axis=0)
-    below = np.minimum.accumulate(np.where(contour, rows, far)[::-1], axis=0)[::-1]
-    distance: np.ndarray = np.minimum(rows - above, below - rows)
-    return distance
 
 
 def _mean(values: np.ndarray) -> float:

@@ -103,7 +103,7 @@ def _photos(report: SegmentationReport) -> Iterable[str]:
 
 
 def _key(label: str, colour: Colour) -> str:
-    return f'<span class="key" style="background:rgb{colour}"></span>{text(label)}'
+    return f'<span class="class"><span class="key" style="background:rgb{colour}"></span>{text(label)}</span>'
 
 
 def _photo(one: Shown, classes: tuple[str, ...], colours: Mapping[str, Colour]) -> str:
