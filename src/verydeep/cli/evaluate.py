@@ -1,7 +1,7 @@
 """`verydeep evaluate MODEL DATA`: how accurate a model is, on what terms, and where it errs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from verydeep.evaluate import Report
     from verydeep.evaluate.embedding_report import EmbeddingReport
     from verydeep.evaluate.results import Result
+    from verydeep.evaluate.segmentation_report import SegmentationReport
     from verydeep.runtime import OpenedModel
     from verydeep.weights import ModelInfo
+
+    AnyReport: TypeAlias = Report | EmbeddingReport | SegmentationReport
 
 
 @click.command(
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 @annotation_options
 @click.option("--protocol", default="center", help="center: what predict does; dense: the paper's.  [center]")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, with the answer for each photo.")
-@click.option("--append", metavar="FILE.csv", help="Add top-1, or recall@1, as a row to a file of results.")
+@click.option("--append", metavar="FILE.csv", help="Add what it is judged by as a row to a file of results.")
 @engine_options
 def evaluate(
     model: str,
@@ -42,7 +45,7 @@ def evaluate(
     threads: int | None,
     batch_size: int,
 ) -> int:
-    """Measure a model's accuracy on photos whose classes are known.
+    """Measure a model's accuracy on photos whose classes, or masks, are known.
 
     MODEL is a model file, a folder with one, or the name of a built-in model. DATA is DATA/<class>/<photo>, or photos
     with annotations, as `verydeep train` takes them; where it has a folder of validation photos (val, valid,
@@ -63,12 +66,18 @@ def evaluate(
     if append:
         check_results(append)  # an hour of evaluation should not end in a file that cannot be added to
     info = read_info(find_model(model))
-    if is_dense and info.architecture.task == "embed":
+    task = info.architecture.task
+    if task == "segment":
+        from verydeep.cli.evaluate_segments import check_protocol
+
+        check_protocol(protocol)
+    if is_dense and task == "embed":
         raise UsageError(
             "the protocol dense is for classifiers; an embedding model is evaluated by center.", "Leave it out."
         )
-    drawn_seed = _drawn_seed(info, data)
-    dataset, which = open_validation(data, drawn_seed, wanted, root, lambda line: click.echo(line, err=True))
+    dataset, which = open_validation(
+        data, _drawn_seed(info, data), wanted, root, lambda line: click.echo(line, err=True), task=task
+    )
     opened = open_model(
         model,
         engine=engine,
@@ -79,7 +88,7 @@ def evaluate(
         photos=len(dataset),
     )
     with progress("evaluated", len(dataset)) as show:
-        report = _report(
+        report = _measure(
             opened,
             dataset,
             protocol,
@@ -99,22 +108,30 @@ def evaluate(
     return DataError.exit_code if report.failures else 0
 
 
-def _report(opened: "OpenedModel", photos: "Dataset", protocol: str, **settings: Any) -> "Report | EmbeddingReport":
-    """By the measure of what the model answers."""
+def _measure(opened: "OpenedModel", photos: "Dataset", protocol: str, **settings: Any) -> "AnyReport":
+    """By the measure of what the model answers. settings: of `evaluate`."""
     from verydeep.evaluate import evaluate as evaluate_classes
     from verydeep.evaluate.embedding_report import evaluate_embedding
+    from verydeep.evaluate.segmentation_report import evaluate_segmentation
 
-    if opened.info.architecture.task == "embed":
+    task = opened.info.architecture.task
+    if task == "embed":
         return evaluate_embedding(opened.engine, opened.info, photos, **settings)
+    if task == "segment":
+        return evaluate_segmentation(opened.engine, opened.info, photos, **settings)
     return evaluate_classes(opened.engine, opened.info, photos, protocol, **settings)
 
 
-def _print_tables(report: "Report | EmbeddingReport", model: str, data: str) -> None:
-    from verydeep.cli.evaluate_tables import print_embedding_report, print_report  # --json does without rich
+def _print_tables(report: "AnyReport", model: str, data: str) -> None:
+    from verydeep.cli.evaluate_segments import print_segmentation  # --json does without rich
+    from verydeep.cli.evaluate_tables import print_embedding_report, print_report
     from verydeep.evaluate import Report
+    from verydeep.evaluate.segmentation_report import SegmentationReport
 
     if isinstance(report, Report):
         print_report(report, model, data)
+    elif isinstance(report, SegmentationReport):
+        print_segmentation(report, model, data)
     else:
         print_embedding_report(report, model, data)
 
@@ -155,16 +172,23 @@ def _print_json(fields: dict[str, Any]) -> None:
     click.echo("{\n" + ",\n".join(lines) + "\n}")
 
 
-def _result(
-    report: "Report | EmbeddingReport", opened: "OpenedModel", data: str, precision: str, batch_size: int
-) -> "Result":
+def _headline(report: "AnyReport") -> tuple[str, float, tuple[float, float]]:
+    """What a model is judged by: the figure's name, its value and its interval."""
     from verydeep.evaluate import Report
+    from verydeep.evaluate.segmentation_report import SegmentationReport
+
+    if isinstance(report, SegmentationReport):
+        return "mean IoU", report.score, report.scores.mean_iou_interval
+    if isinstance(report, Report):
+        return "top-1", report.score, report.top1.interval
+    return "recall@1", report.score, report.figures["recall@1"].interval
+
+
+def _result(report: "AnyReport", opened: "OpenedModel", data: str, precision: str, batch_size: int) -> "Result":
     from verydeep.evaluate.results import model_label, result_row
     from verydeep.weights.files import model_path
 
-    figure = report.top1 if isinstance(report, Report) else report.figures["recall@1"]
-    name = "top-1" if isinstance(report, Report) else "recall@1"
-    low, high = figure.interval
+    figure, value, (low, high) = _headline(report)
     return result_row(
         model=model_label(model_path(opened.path)),
         architecture=opened.info.architecture.name,
@@ -173,9 +197,9 @@ def _result(
         threads=opened.engine.threads,
         gpu=opened.engine.device_name,
         batch=batch_size,
-        protocol=f"{name} on {_data_name(data)}: {report.protocol}",
+        protocol=f"{figure} on {_data_name(data)}: {report.protocol}",
         n=report.n,
-        value=f"{figure.value:.4f}",
+        value=f"{value:.4f}",
         spread=f"{low:.4f}..{high:.4f}",
     )
 

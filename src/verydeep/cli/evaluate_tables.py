@@ -1,37 +1,29 @@
-"""The tables of `verydeep evaluate`, coloured on a terminal and plain elsewhere. Names come from outside: no markup."""
+"""The tables of `verydeep evaluate`."""
 
-import os
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from verydeep.cli.tables import INTERVAL, fits, fitting, make_console, make_table, percent, print_heading
 from verydeep.cli.terminal import can_print
 from verydeep.errors import printable
 from verydeep.evaluate import Report
 from verydeep.evaluate.embedding_report import EmbeddingReport
 from verydeep.evaluate.report import Proportion
 
-PIPED_COLUMNS = 140  # where there is no terminal whose width could be asked for
 MATRIX_UP_TO = 12  # classes; more would not fit a screen, and the most frequent confusions are shown
 CONFUSIONS = 15
-INTERVAL = "95 % interval"
-LONG_NAME = 24  # columns; a longer name is folded before a column is left out for it
-MEASURED = 1000  # columns, as if there were no end of them
-
-Rows: TypeAlias = "Sequence[Sequence[str | Text]]"
 
 
 def print_report(report: Report, model: str, data: str) -> None:
     """Prints it to stdout. model, data: as the heading shall call them."""
-    console = _console(model, data, f"{report.protocol_name}: {report.protocol}")
+    console = make_console()
+    print_heading(console, model, data, f"{report.protocol_name}: {report.protocol}")
     tables = {"figures": _figures(report, console), "classes": _classes(report, console)}
     matrix = _matrix(report)
-    if len(report.classes) <= MATRIX_UP_TO and _fits(matrix, console):
+    if len(report.classes) <= MATRIX_UP_TO and fits(matrix, console):
         tables[f"what each was taken for, n = {report.n}"] = matrix
     elif report.top1.successes < report.n:
         tables[f"most often confused, n = {report.n}"] = _confusions(report)
@@ -40,34 +32,25 @@ def print_report(report: Report, model: str, data: str) -> None:
 
 def print_embedding_report(report: EmbeddingReport, model: str, data: str) -> None:
     """As `print_report`."""
-    console = _console(model, data, f"center: {report.protocol}")
+    console = make_console()
+    print_heading(console, model, data, f"center: {report.protocol}")
     rows = [
-        (name, _percent(one.value), f"{100 * one.interval[0]:.1f} to {100 * one.interval[1]:.1f} %", f"{report.n}")
+        (name, percent(one.value), f"{100 * one.interval[0]:.1f} to {100 * one.interval[1]:.1f} %", f"{report.n}")
         for name, one in report.figures.items()
     ]
     rows.append(("loss (nats)", f"{report.loss:.4f}", "", f"{report.n}"))
     classes = [(printable(label), *_share(share), f"{share.n}") for label, share in report.class_rows]
     tables = {
-        "figures": _fitting(console, ("figure", "value", INTERVAL, "n"), rows, [[2]]),
-        "classes": _fitting(console, ("class", "recall@1", INTERVAL, "n"), classes, [[2]]),
+        "figures": fitting(console, ("figure", "value", INTERVAL, "n"), rows, [[2]]),
+        "classes": fitting(console, ("class", "recall@1", INTERVAL, "n"), classes, [[2]]),
     }
     tables["figures"].rows[0].style = "bold"
     if pairs := report.top_confusions(CONFUSIONS):
         confused = [(printable(pair.label), printable(pair.taken_for), f"{pair.photos}") for pair in pairs]
-        tables[f"most often nearest to another class, n = {report.n}"] = _table(
+        tables[f"most often nearest to another class, n = {report.n}"] = make_table(
             ("class", "nearest", "photos"), confused, names=2
         )
     _print_tables(console, tables, "center")
-
-
-def _console(model: str, data: str, protocol: str) -> Console:
-    """With the heading on it."""
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = PIPED_COLUMNS
-    for what, text in (("model", model), ("data", data), ("protocol", protocol)):
-        console.print(Text.assemble((f"  {what:<9} ", "bright_black"), printable(text)), soft_wrap=True)
-    return console
 
 
 def _print_tables(console: Console, tables: Mapping[str, Table], protocol: str) -> None:
@@ -87,9 +70,9 @@ def _figures(report: Report, console: Console) -> Table:
     rows = [(name, *_share(share), f"{share.n}") for name, share in shares if share is not None]
     rows += [
         ("loss (nats)", f"{report.loss:.4f}", "", f"{report.n}"),
-        ("calibration error", _percent(report.calibration_error), "", f"{report.n}"),
+        ("calibration error", percent(report.calibration_error), "", f"{report.n}"),
     ]
-    table = _fitting(console, ("figure", "value", INTERVAL, "n"), rows, [[2]])
+    table = fitting(console, ("figure", "value", INTERVAL, "n"), rows, [[2]])
     table.rows[0].style = "bold"
     return table
 
@@ -101,12 +84,12 @@ def _classes(report: Report, console: Console) -> Table:
             printable(row.label),
             *_share(row.recall),
             f"{row.recall.n}",
-            _percent(row.precision.value),
+            percent(row.precision.value),
             f"{row.precision.n}",
         )
         for row in report.class_rows
     ]
-    return _fitting(console, headers, rows, [[4, 5], [2]])
+    return fitting(console, headers, rows, [[4, 5], [2]])
 
 
 def _matrix(report: Report) -> Table:
@@ -116,7 +99,7 @@ def _matrix(report: Report) -> Table:
     for i, (letter, label) in enumerate(zip(letters, report.classes, strict=True)):
         cells = [_cell(int(count), i == j) for j, count in enumerate(report.confusion[i])]
         rows.append((printable(label), letter, *cells))
-    return _table(("class", "", *letters), rows)
+    return make_table(("class", "", *letters), rows)
 
 
 def _confusions(report: Report) -> Table:
@@ -124,39 +107,7 @@ def _confusions(report: Report) -> Table:
         (printable(mistake.label), printable(mistake.taken_for), f"{mistake.photos}")
         for mistake in report.top_confusions(CONFUSIONS)
     ]
-    return _table(("class", "taken for", "photos"), rows, names=2)
-
-
-def _fitting(console: Console, headers: Sequence[str], rows: Rows, optional: list[list[int]]) -> Table:
-    """The table without as many of the `optional` groups of columns as there is no room for, the first one first."""
-    kept = list(range(len(headers)))
-    for group in [[], *optional]:
-        kept = [i for i in kept if i not in group]
-        table = _table([headers[i] for i in kept], [[row[i] for i in kept] for row in rows])
-        if _fits(table, console):
-            break
-    return table
-
-
-def _fits(table: Table, console: Console) -> bool:
-    """Whether every figure is seen whole; a very long name may be folded."""
-    table.columns[0].max_width = LONG_NAME
-    width = Measurement.get(console, console.options.update(max_width=MEASURED), table).maximum
-    table.columns[0].max_width = None
-    return width <= console.width
-
-
-def _table(headers: Sequence[str], rows: Rows, names: int = 1) -> Table:
-    """Names to the left, folded where there is no room for them; figures to the right, never cut."""
-    table = Table(box=SIMPLE_HEAD)
-    for i, header in enumerate(headers):
-        if i < names:
-            table.add_column(header, overflow="fold")
-        else:
-            table.add_column(header, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    return table
+    return make_table(("class", "taken for", "photos"), rows, names=2)
 
 
 def _cell(count: int, is_right: bool) -> Text:
@@ -169,8 +120,4 @@ def _share(share: Proportion) -> Sequence[str]:
     if share.value is None:
         return ("-", "-")
     low, high = share.interval
-    return (_percent(share.value), f"{100 * low:.1f} to {100 * high:.1f} %")
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
+    return (percent(share.value), f"{100 * low:.1f} to {100 * high:.1f} %")

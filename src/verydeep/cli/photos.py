@@ -34,9 +34,9 @@ SUFFIXES = {
 
 
 # What ends the name of every picture that `--out` writes, before a number and the suffix; of EXPLAINED, then a method.
-DRAWN, EXPLAINED, ALIKE = "-predicted", "-explained", "-alike"
-DRAWN_NAMES = f"*{DRAWN}.jpg, *{ALIKE}.jpg or *{EXPLAINED}-*.png"  # as people are told of them
-_IS_DRAWN = re.compile(rf"(({DRAWN}|{ALIKE})(-\d+)?\.jpg|{EXPLAINED}-[a-z+]+(-\d+)?\.(png|svg))$")
+DRAWN, MASKED, EXPLAINED, ALIKE = "-predicted", "-predicted-mask", "-explained", "-alike"
+DRAWN_NAMES = f"*{DRAWN}.jpg, *{MASKED}.png, *{ALIKE}.jpg or *{EXPLAINED}-*.png"  # as people are told of them
+_IS_DRAWN = re.compile(rf"(({DRAWN}|{ALIKE})(-\d+)?\.jpg|{MASKED}(-\d+)?\.png|{EXPLAINED}-[a-z+]+(-\d+)?\.(png|svg))$")
 
 
 @dataclass(frozen=True)

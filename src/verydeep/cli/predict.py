@@ -1,22 +1,19 @@
 """`verydeep predict PHOTO...`: what is on photos, as tables, lines, JSON, CSV or annotated pictures."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from verydeep.cli.options import engine_options, formats_option, model_option, photos_argument
-from verydeep.errors import DataError, ImageError, UsageError
+from verydeep.errors import UsageError
 
 if TYPE_CHECKING:
-    from verydeep.cli.predict_output import Output, Pictures
+    from verydeep.cli.answers import Output
     from verydeep.image.stream import Source
     from verydeep.nouns import Failure, Prediction
     from verydeep.predict import Predictor
-
-TABLES_UP_TO = 10  # photos; more get one line each
 
 
 @click.command(
@@ -53,13 +50,15 @@ def predict(
     threads: int | None,
     batch_size: int,
 ) -> int:
-    """Classify photos, and say where in them things are.
+    """Classify photos, and say where in them things are, or what each pixel is: by what the model was trained for.
 
     A FOLDER stands for all photos below it, a PATTERN for the photos that match it, - for an image on standard input.
     Photos that cannot be read are told at the end, with exit code 3; the others are classified all the same. What
     --out has drawn, here or by `verydeep explain`, is passed over in folders and patterns. Boxes are in pixels of the
-    upright photo; those that --boxes asks a classifier for enclose what speaks for the class, and are rough. Of an
-    embedding model, --json and --csv print the vector of each photo; `verydeep search` compares them.
+    upright photo; those that --boxes asks a classifier for enclose what speaks for the class, and are rough. Of a model
+    of pixels the share of each class is told, and --out writes a mask beside each drawing: a PNG whose pixels hold the
+    number of their class, 0 for the first one. Of an embedding model, --json and --csv print the vector of each photo;
+    `verydeep search` compares them.
     """
     if not photos:
         raise UsageError(
@@ -67,22 +66,22 @@ def predict(
         )
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other.", "Choose one of the two.")
-    from verydeep.cli.failures import tell_failures  # --help does without all of these
+    from verydeep.cli.answers import TABLES_UP_TO, tell_answers  # --help does without all of these
     from verydeep.cli.photos import find_photos, parse_formats, tell_drawn
     from verydeep.cli.predict_embeddings import check_embeds, print_embeddings
     from verydeep.cli.predict_output import Pictures
-    from verydeep.cli.progress import progress
+    from verydeep.cli.predict_segments import predict_segments
     from verydeep.image import PHOTO_FORMATS
-    from verydeep.predict import Embedder, Predictor
+    from verydeep.predict import Embedder, Predictor, Segmenter
     from verydeep.runtime import task_of
 
-    embeds = task_of(model) == "embed"
-    if embeds:
+    task = task_of(model)
+    if task == "embed":
         check_embeds(as_json or as_csv, out)
     formats = parse_formats(wanted) if wanted else PHOTO_FORMATS
     found = find_photos(photos, formats)
     tell_drawn(found.drawn)
-    if embeds:
+    if task == "embed":
         embedder = Embedder(
             model,
             engine=engine,
@@ -93,6 +92,18 @@ def predict(
             formats=formats,
         )
         return print_embeddings(embedder, found, precision, batch_size, as_csv=as_csv)
+    if task == "segment":
+        segmenter = Segmenter(
+            model,
+            engine=engine,
+            device=device,
+            precision=precision,
+            threads=threads,
+            photos=len(found.paths),
+            formats=formats,
+        )
+        style = "json" if as_json else "csv" if as_csv else "text"
+        return predict_segments(segmenter, found, style, top=top, out=out, precision=precision, batch_size=batch_size)
     predictor = Predictor(
         model,
         engine=engine,
@@ -107,36 +118,8 @@ def predict(
     is_long = len(found.paths) > TABLES_UP_TO
     pictures = Pictures(out, formats) if out else None
     output = _output(predictor, precision, is_long, top, as_json, as_csv)
-    failures = list(found.failures)
-    bar = progress("classified", len(found.paths), is_printing=True) if is_long else nullcontext(lambda done: None)
-    try:
-        with bar as show:
-            for done, (source, answer) in enumerate(_answers(predictor, found.paths, top, batch_size), start=1):
-                if failure := _record(source, answer, output, pictures):
-                    failures.append(failure)
-                show(done)
-    finally:  # whatever ended it, a full disk or Ctrl-C: JSON is closed, and what is known is told
-        output.close(failures)
-        what = "photos, folders and patterns" if found.failures else "photos"
-        tell_failures(failures, len(found.paths) + len(found.failures), what=what)
-    return DataError.exit_code if failures else 0
-
-
-def _record(
-    source: "Source", answer: "Prediction | Failure", output: "Output", pictures: "Pictures | None"
-) -> "Failure | None":
-    """Draws and prints an answer; returns what could not be read."""
-    from verydeep.nouns import Failure
-
-    if isinstance(answer, Failure):
-        return answer
-    try:
-        picture = pictures.write(source, answer) if pictures else None
-    except ImageError as error:  # the file is no longer what was classified
-        output.write(answer)
-        return Failure(answer.path, error.message, error.hint)
-    output.write(answer, picture)
-    return None
+    answers = _answers(predictor, found.paths, top, batch_size)
+    return tell_answers(found, answers, output, pictures.write if pictures else None, "classified")
 
 
 def _answers(
@@ -151,7 +134,9 @@ def _answers(
         yield source, replace(answer, path=path)
 
 
-def _output(predictor: "Predictor", precision: str, is_long: bool, k: int, as_json: bool, as_csv: bool) -> "Output":
+def _output(
+    predictor: "Predictor", precision: str, is_long: bool, k: int, as_json: bool, as_csv: bool
+) -> "Output[Prediction]":
     from verydeep.cli.predict_output import Csv, Json, Lines, Tables
 
     if as_json:

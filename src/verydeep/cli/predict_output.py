@@ -6,14 +6,13 @@ Paths and labels come from outside: none can move the cursor of a terminal or be
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import click
 
 from verydeep.cli.document import JsonDocument
 from verydeep.cli.photos import DRAWN, PictureFiles
 from verydeep.cli.spreadsheet import csv_row
-from verydeep.cli.terminal import can_print, columns, padded, shortened
+from verydeep.cli.terminal import bar, columns, padded, shortened
 from verydeep.errors import printable
 from verydeep.files import atomic_write
 from verydeep.image.draw import annotate
@@ -22,18 +21,8 @@ from verydeep.nouns import Box, Calibration, Failure, Prediction
 from verydeep.runtime import OpenedModel
 
 LONGEST_LABEL = 40  # columns of a terminal
-BAR_LENGTH = 24  # characters, of a probability of 1
 WIDEST_EDGES = len("9999-9999 x 9999-9999")
 UNKNOWN = "probably none of the model's classes"
-
-
-class Output(Protocol):
-    """What is done with each answer, in the order of the photos, and with the failures at the end."""
-
-    def write(self, prediction: Prediction, picture: Path | None = None) -> None:
-        """picture: the file that the photo was drawn into."""
-
-    def close(self, failures: Sequence[Failure]) -> None: ...
 
 
 class Tables:
@@ -47,7 +36,7 @@ class Tables:
         labels = [_label(score.label) for score in prediction.scores]
         width = max(map(columns, labels))
         for place, (label, score) in enumerate(zip(labels, prediction.scores, strict=True)):
-            row = f"  {padded(label, width)}  {_percent(score.probability)}  {_bar(score.probability)}".rstrip()
+            row = f"  {padded(label, width)}  {_percent(score.probability)}  {bar(score.probability)}".rstrip()
             click.echo(click.style(row, fg="green") if prediction.is_known and place == 0 else row)
         if prediction.box is not None:
             left, top, right, bottom = (round(edge) for edge in prediction.box)
@@ -143,14 +132,6 @@ def _edges(box: Box) -> str:
 
 def _percent(probability: float) -> str:
     return f"{100 * probability:5.1f} %"
-
-
-def _bar(probability: float) -> str:
-    """Blocks where the terminal has them, in eighths of a character; # where it has not."""
-    if not can_print("█▏"):
-        return "#" * round(BAR_LENGTH * probability)
-    whole, eighths = divmod(round(BAR_LENGTH * 8 * probability), 8)
-    return "█" * whole + " ▏▎▍▌▋▊▉"[eighths]
 
 
 def _label(label: str) -> str:

@@ -4,6 +4,7 @@ import sys
 import unicodedata
 
 ELLIPSIS = "…"
+BAR_LENGTH = 24  # characters, of a share of 1
 
 
 def can_print(text: str) -> bool:
@@ -33,6 +34,14 @@ def shortened(text: str, limit: int) -> str:
 def padded(text: str, width: int) -> str:
     """The text with spaces after it, `width` columns in all."""
     return text + " " * (width - columns(text))
+
+
+def bar(share: float) -> str:
+    """Blocks where the terminal has them, in eighths of a character; # where it has not. share: 0 to 1."""
+    if not can_print("█▏"):
+        return "#" * round(BAR_LENGTH * share)
+    whole, eighths = divmod(round(BAR_LENGTH * 8 * share), 8)
+    return "█" * whole + " ▏▎▍▌▋▊▉"[eighths]
 
 
 def _columns(letter: str) -> int:

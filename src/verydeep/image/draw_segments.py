@@ -6,12 +6,14 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image, ImageDraw
 
+from verydeep.errors import UsageError
 from verydeep.image.draw import INK, NARROWEST, PAPER, Colour, photo_scale, text_width, write
 from verydeep.image.draw_objects import Drawn, class_colours, draw_objects
 from verydeep.nouns import ClassShare, SegmentationPrediction
 
 _FAINT = (120, 128, 134)
 _MOST_NAMED = 30  # classes in the legend
+_MOST_NUMBERS = 256  # that a pixel of 8 bits can hold
 
 
 def annotate_segments(
@@ -32,6 +34,22 @@ def annotate_segments(
     card.paste(photo, ((width - photo.width) // 2, 0))
     card.paste(legend, (0, photo.height))
     return card
+
+
+def palette_mask(prediction: SegmentationPrediction, colours: Mapping[str, Colour] | None = None) -> Image.Image:
+    """The number of each pixel's class, its position in the model's classes, as a picture with a palette.
+
+    colours: as for `annotate_segments`, the palette. Raises UsageError where the model has more than 256 classes.
+    """
+    if len(prediction.names) > _MOST_NUMBERS:
+        raise UsageError(
+            f"a mask has {_MOST_NUMBERS} numbers at most, and the model {len(prediction.names)} classes.",
+            "Take the classes of the pixels in Python: verydeep.predict.Segmenter.",
+        )
+    colours = colours or class_colours(prediction.names)
+    mask = Image.fromarray(prediction.classes.astype(np.uint8))
+    mask.putpalette([part for name in prediction.names for part in colours[name]])
+    return mask
 
 
 def _legend(shares: tuple[ClassShare, ...], colours: Mapping[str, Colour], width: int, letters: int) -> Image.Image:

@@ -19,7 +19,7 @@ from verydeep.image.stream import Item, Size, Source, batches, load, stream
 from verydeep.nouns import Failure, Photo, Prediction
 from verydeep.outputs.classify import best_classes, class_logits, classify, posteriors
 from verydeep.predict.boxes import locator
-from verydeep.runtime import open_model
+from verydeep.runtime import OpenedModel, open_model
 
 
 class Predictor:
@@ -48,11 +48,7 @@ class Predictor:
         self.model = open_model(
             model, engine=engine, device=device, precision=precision, threads=threads, photos=photos
         )
-        if self.model.info.architecture.task == "embed":
-            raise UsageError(
-                f"{self.model.path} makes embeddings of photos, and tells no classes.",
-                "Find photos that are alike: verydeep search PHOTO --in FOLDER --model MODEL, in Python an Embedder.",
-            )
+        _check_answers(self.model)
         self.threads = threads
         self.formats = formats
         self._locator = locator(self.model, of_activation=boxes)
@@ -139,6 +135,20 @@ class Predictor:
     def _posteriors(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
         logits = class_logits(values["logits"], len(self.classes))
         return posteriors(logits, self.model.info.calibration.temperature)
+
+
+def _check_answers(model: OpenedModel) -> None:
+    """Raises UsageError on a model that names no class of a photo."""
+    if model.info.architecture.task == "segment":
+        raise UsageError(
+            f"the model {model.path} has an answer for each pixel, not for the whole photo.",
+            "Ask it by verydeep.predict.Segmenter.",
+        )
+    if model.info.architecture.task == "embed":
+        raise UsageError(
+            f"{model.path} makes embeddings of photos, and tells no classes.",
+            "Find photos that are alike: verydeep search PHOTO --in FOLDER --model MODEL, in Python an Embedder.",
+        )
 
 
 def _path(photo: Source) -> str:
