@@ -81,6 +81,7 @@ def explain(
 
     Each photo becomes a picture in --out: what the network saw, and a panel for each method. --json and --grid write
     pictures only where --out is given, too. The method filters takes no photo; patches makes one picture of all.
+    Of a model of pixels the score of a class is explained: the mean of its logit over the pixels that are taken for it.
     """
     methods = _parse_methods(names)
     if not photos and methods != ("filters",):

@@ -15,7 +15,16 @@ from verydeep.explain.activations import Peaks, activations, peaks
 from verydeep.explain.drawing import Drawing
 from verydeep.explain.explanation import check_layer, last_map, subject_of, view, where
 from verydeep.explain.inversion import invert
-from verydeep.explain.picture import caption, cut_out, draw, draw_similar, similarity_title, title
+from verydeep.explain.picture import (
+    caption,
+    cut_out,
+    draw,
+    draw_segment,
+    draw_similar,
+    segment_title,
+    similarity_title,
+    title,
+)
 from verydeep.explain.sheets import Tile, activations_sheet, filters_sheet, inversion_sheet, patch, patches_sheet
 from verydeep.explain.similarity import Similarity
 from verydeep.image import crop_box, denormalize, preprocess
@@ -70,6 +79,10 @@ def check_request(model: OpenedModel, request: Request, similar_to: str | None =
     """What is refused whatever the photos. similar_to: the path of the other photo. Raises UsageError."""
     if similar_to is not None:
         _check_similar(model, request)
+        return
+    if request.method in explain.METHODS and model.info.architecture.task == "segment":
+        for name in request.methods:
+            explain.check_segment(model, name, label=request.label, layer=request.layer, channel=request.channel)
         return
     if request.method in explain.METHODS:
         for name in request.methods:
@@ -132,7 +145,8 @@ def answers(
     elif request.method == "patches":
         yield from _patches(model, request, sources, show)
     else:
-        answer_for = _likened if request.other else _BY_PHOTO.get(request.method, _explained)
+        why = _explained_pixels if model.info.architecture.task == "segment" else _explained
+        answer_for = _likened if request.other else _BY_PHOTO.get(request.method, why)
         for done, (path, source) in enumerate(sources, start=1):
             try:
                 photo = load(source, request.formats)
@@ -164,6 +178,25 @@ def _explained(model: OpenedModel, request: Request, path: str, photo: np.ndarra
         tuple(lines),
         {"path": path, "explanations": [explanation.to_dict() for explanation in found]},
     )
+
+
+def _explained_pixels(model: OpenedModel, request: Request, path: str, photo: np.ndarray) -> Answer:
+    found = [
+        explain.explain_segment(
+            model,
+            photo,
+            method,
+            label=request.label,
+            layer=request.layer,
+            channel=request.channel,
+            settings=request.settings,
+        )
+        for method in request.methods
+    ]
+    lines = [segment_title(found[0])]
+    lines += [f"{caption(explanation)[0]}: {where(explanation.map.heat)}" for explanation in found]
+    fields: dict[str, object] = {"path": path, "explanations": [explanation.to_dict() for explanation in found]}
+    return Answer(path, draw_segment(photo, found), tuple(lines), fields)
 
 
 def _likened(model: OpenedModel, request: Request, path: str, photo: np.ndarray) -> Answer:

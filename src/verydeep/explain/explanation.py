@@ -5,6 +5,7 @@
 Each step is one function of a module beside or below; this file only joins them. Nothing imports torch.
 """
 
+import itertools
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -145,7 +146,8 @@ def view(model: OpenedModel, is_dense: bool) -> Architecture:
 
 def last_map(architecture: Architecture) -> str:
     """The last convolution of the backbone after its ReLU, where the paper of Grad-CAM looks: "relu5_3"."""
-    return next(layer.relu_name for layer in reversed(architecture.layers) if layer.name.startswith("conv"))
+    backbone = itertools.takewhile(lambda layer: layer.kind != "unpool", architecture.layers)
+    return [layer.relu_name for layer in backbone if layer.name.startswith("conv")][-1]
 
 
 def check_request(
@@ -165,6 +167,20 @@ def check_request(
             "an embedding names no class that could be explained.",
             "Explain why two photos are alike: verydeep explain PHOTO --similar-to OTHER",
         )
+    if model.info.architecture.task == "segment":
+        raise UsageError(
+            "a model of pixels names no class of the whole photo.",
+            "Explain what pixels are taken for: explain_segment.",
+        )
+    check_use(method, label, layer, channel)
+    if label is not None:
+        class_index(model.info.classes, label)
+    if layer is not None:
+        check_layer(view(model, is_dense), layer, channel, needs_map=METHODS[method].layer == "maps")
+
+
+def check_use(method: str, label: str | None, layer: str | None, channel: int | None) -> None:
+    """Raises UsageError on what does not go together, whatever the model."""
     use = METHODS[method].layer
     if layer is not None and not use:
         raise UsageError(f"the method {method} takes no layer: it explains a class.", "Leave the layer out.")
@@ -176,10 +192,6 @@ def check_request(
             f"a class and a layer exclude each other with {method}: it explains a class, or a unit of a layer.",
             "Leave one of them out.",
         )
-    if label is not None:
-        class_index(model.info.classes, label)
-    if layer is not None:
-        check_layer(view(model, is_dense), layer, channel, needs_map=use == "maps")
 
 
 def check_layer(architecture: Architecture, output: str, channel: int | None = None, *, needs_map: bool) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -9,8 +10,13 @@ from PIL import Image
 from verydeep.explain.drawing import FAINT, GAP, LETTERS, MARGIN, TITLE, Drawing, Placed, Text
 from verydeep.explain.explanation import Explanation
 from verydeep.explain.methods import METHODS
+from verydeep.explain.segmentation import PixelScore, SegmentExplanation
 from verydeep.explain.similarity import SimilarityExplanation
 from verydeep.image.draw import INK
+from verydeep.image.draw_objects import Drawn, class_colours, draw_objects
+
+AnyExplanation: TypeAlias = Explanation | SimilarityExplanation | SegmentExplanation
+AnyExplanations: TypeAlias = Sequence[Explanation] | Sequence[SimilarityExplanation] | Sequence[SegmentExplanation]
 
 PANEL = 440  # pixels, the longer side of a panel
 SCALE_SIZE = (110, 12)  # pixels
@@ -52,9 +58,32 @@ def draw_similar(
     return _drawing(similarity_title(explanations[0], name), [*_columns(photo, explanations), other])
 
 
-def _columns(photo: np.ndarray, explanations: Sequence[Explanation] | Sequence[SimilarityExplanation]) -> list[_Column]:
+def draw_segment(photo: np.ndarray, explanations: Sequence[SegmentExplanation]) -> Drawing:
+    """The same of what made pixels be taken for a class, with those pixels beside the photo."""
+    first, *others = _columns(photo, explanations, "the photo")
+    target, label = explanations[0].target, explanations[0].label
+    if isinstance(target, PixelScore):
+        where = np.asarray(Image.fromarray(target.where).resize(first.image.size, Image.Resampling.NEAREST))
+        pixels = draw_objects(np.asarray(first.image), [Drawn(label, mask=where)], class_colours([label]))
+        told = (
+            "the pixels that are taken for it" if explanations[0].share else "none is taken for it; the nearest to it"
+        )
+        others.insert(0, _Column(pixels, (told, "its score is the mean over them")))
+    return _drawing(segment_title(explanations[0]), [first, *others])
+
+
+def segment_title(explanation: SegmentExplanation) -> str:
+    """In words: "road, 31.2 % of the photo", or "channel 7 of relu4_2"."""
+    if explanation.is_of_unit:
+        return f"channel {explanation.target.channel} of {explanation.target.output}"
+    return f"{explanation.label}, {100 * explanation.share:.1f} % of the photo"
+
+
+def _columns(
+    photo: np.ndarray, explanations: AnyExplanations, what: str = "the part that the network saw"
+) -> list[_Column]:
     seen = cut_out(photo, explanations[0].box, explanations[0].map.heat.shape)
-    columns = [_Column(seen, ("the part that the network saw", ""))]
+    columns = [_Column(seen, (what, ""))]
     for explanation in explanations:
         has_scale = METHODS[explanation.method].look != "colours"
         columns.append(_Column(panel(seen, explanation), caption(explanation), has_scale))
@@ -96,7 +125,7 @@ def title(explanation: Explanation) -> str:
     return named if answer.label == explanation.label else f"{named}; the model's answer is {answer.label}"
 
 
-def caption(explanation: Explanation | SimilarityExplanation) -> tuple[str, str]:
+def caption(explanation: AnyExplanation) -> tuple[str, str]:
     """The method, and what its panel shows."""
     method = METHODS[explanation.method]
     if not explanation.map.heat.any():
@@ -126,7 +155,7 @@ def cut_out(photo: np.ndarray, box: tuple[float, float, float, float], shape: tu
     return Image.fromarray(photo).resize(size, way, box=box)
 
 
-def panel(seen: Image.Image, explanation: Explanation | SimilarityExplanation) -> Image.Image:
+def panel(seen: Image.Image, explanation: AnyExplanation) -> Image.Image:
     """The picture of an explanation, as large as what the network saw."""
     look = METHODS[explanation.method].look
     if look == "overlay":
