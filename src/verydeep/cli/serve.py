@@ -131,15 +131,14 @@ def _check_installed() -> None:
 
 
 def _selftest(models: tuple[str, ...], settings: dict[str, Any], batch_size: int) -> int:
-    from verydeep.predict import Predictor
     from verydeep.serve.models import named
-    from verydeep.serve.selftest import selftest
+    from verydeep.serve.selftest import expected_of, selftest
 
     given = {name: value for name, value in settings.items() if value is not None} | {"batch-size": batch_size}
     arguments = [*(f"--model={model}" for model in models), *(f"--{name}={value}" for name, value in given.items())]
-    predictor = Predictor(named(models[0])[1] if models else None, **settings)
+    expected = expected_of(named(models[0])[1] if models else None, settings)
     is_passed = True
-    for check in selftest(arguments, predictor):
+    for check in selftest(arguments, expected):
         is_passed &= check.is_passed
         click.echo(f"{'passed' if check.is_passed else 'FAILED'}  {check.name}  ({printable(check.found)})")
     return 0 if is_passed else 1

@@ -59,8 +59,13 @@ class Segmenter:
     def segment(self, photo: Source) -> SegmentationPrediction:
         """The class of each pixel of one photo. Raises ImageError where it cannot be read."""
         loaded = load(photo, self.formats)
-        image = preprocess(loaded, self.model.info.preprocessing, is_dense=True)
-        return self._prediction(_path(photo), self._logits(image[np.newaxis])[0], (loaded.shape[0], loaded.shape[1]))
+        return self._prediction(_path(photo), self.logits(loaded), (loaded.shape[0], loaded.shape[1]))
+
+    def logits(self, photo: Source) -> np.ndarray:
+        """What the network says of one photo, at the size that it looks at: (classes, h, w) float32. As `segment`."""
+        image = preprocess(load(photo, self.formats), self.model.info.preprocessing, is_dense=True)
+        found: np.ndarray = self._logits(image[np.newaxis])[0]
+        return found
 
     def segment_many(
         self, photos: Iterable[Source], batch_size: int = 32

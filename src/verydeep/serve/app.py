@@ -26,6 +26,7 @@ from starlette.exceptions import HTTPException
 import verydeep
 from verydeep.errors import ImageError, VerydeepError
 from verydeep.explain import METHODS
+from verydeep.explain.segmentation import METHODS_OF_PIXELS
 from verydeep.serve import open_inference, views
 from verydeep.serve.batching import Overloaded
 from verydeep.serve.bodies import Photo, photos_of
@@ -34,6 +35,7 @@ from verydeep.serve.guard import Refused
 from verydeep.serve.limits import Limits
 from verydeep.serve.metrics import CONTENT_TYPE, Metrics
 from verydeep.serve.models import NOISE, ServedModel
+from verydeep.serve.segments import segmented
 
 T = TypeVar("T")
 MOST_SCORES = 1000  # of a photo
@@ -76,7 +78,7 @@ class Service:
         return self.models[name]
 
     async def answers(self, model: ServedModel, photos: Sequence[Photo], k: int) -> list[dict[str, Any]]:
-        """For each photo its classes or its vector, or why there are none. Raises Overloaded and VerydeepError."""
+        """For each photo its classes, its vector or its mask, or why not. Raises Overloaded and VerydeepError."""
         with model.batcher.room(len(photos)):
             return await together(self._answer(model, photo, k) for photo in photos)
 
@@ -114,6 +116,9 @@ class Service:
         picture = await self._picture(model, photo)
         if isinstance(picture, ImageError):
             return {"sha256": digest, "error": picture.message, "hint": picture.hint}
+        if model.tells_pixels:
+            (logits,) = await model.logits([model.inputs(picture.pixels)])
+            return {"sha256": digest, **await asyncio.to_thread(segmented, logits, model.opened.info)}
         (found,) = await model.answers([model.inputs(picture.pixels)])
         if model.embeds:
             return {"sha256": digest, "embedding": found.tolist()}
@@ -123,7 +128,9 @@ class Service:
 
     async def _picture(self, model: ServedModel, photo: Photo) -> Picture | ImageError:
         try:
-            picture = await self.decoders.decode(photo.data, photo.name, model.opened.info.preprocessing)
+            preprocessing = model.opened.info.preprocessing
+            decode = self.decoders.decode
+            picture = await decode(photo.data, photo.name, preprocessing, is_dense=model.tells_pixels)
         except ImageError as error:
             self.metrics.photos.labels(model.name, "unreadable").inc()
             return error
@@ -166,7 +173,7 @@ def make_app(service: Service) -> FastAPI:
 def _add_routes(app: FastAPI, service: Service) -> None:
     @app.post("/predict")
     async def predict(request: Request, model: str | None = None, top: int = 5) -> Response:
-        """Classify or embed photos: a body of type image/*, a form with files, or JSON {"images": [base64, ...]}."""
+        """Classify, embed or segment photos: a body image/*, a form with files, or JSON {"images": [base64, ...]}."""
         if not 1 <= top <= MOST_SCORES:
             raise Refused(422, f"top is {top}; expected 1 to {MOST_SCORES}.", "How many classes to tell.")
         chosen = service.model(model)
@@ -215,6 +222,7 @@ def _described(model: ServedModel, precision: str) -> dict[str, Any]:
         "task": info.architecture.task,
         "architecture": info.architecture.to_dict(),
         "classes": list(info.classes),
+        "methods": list(METHODS_OF_PIXELS if model.tells_pixels else METHODS),
         "layers_with_map": views.layers_with_map(info.architecture),
         "preprocessing": info.preprocessing.to_dict(),
         "calibration": info.calibration.to_dict(),

@@ -4,10 +4,11 @@ It has no more memory and time than it is given, can open neither file nor conne
 lose: bytes that crash a decoder cost their own photo. (Windows has none of these limits, macOS none of memory.)
 
 frame      length of the head, length of the data (two 8-byte numbers), the head as JSON, the data
-question   head: the fields of a Preprocessing, "name"; data: the bytes of a photo
+question   head: the fields of a Preprocessing, "name", "whole", the most pixels of a photo that is not cropped, or 0;
+           data: the bytes of a photo
 first      an empty frame, when it is ready for questions
-answer     head: "size", the photo's height and width, data: the picture as `fit` makes it, uint8; or head: "error" and
-           "hint"
+answer     head: "size", the photo's height and width, "shape", the picture's; data: the picture as `fit` makes it,
+           uint8; or head: "error" and "hint"
 """
 
 import contextlib
@@ -49,17 +50,21 @@ def main(memory_bytes: int, seconds: float, questions: BinaryIO, answers: Binary
 
 
 def _answer(head: dict[str, Any], data: bytes) -> bytes:
-    name = head.pop("name")
+    name, whole = head.pop("name"), head.pop("whole")
     try:
         photo = decode(data, name)
-        picture = fit(photo, Preprocessing(**head))
+        picture = fit(photo, Preprocessing(**head), is_dense=whole > 0)
+        if 0 < whole < picture.shape[0] * picture.shape[1]:
+            sides = f"{picture.shape[1]} x {picture.shape[0]}"
+            raise ImageError(f"{name} has {sides} pixels for the network; expected {whole:,} at most.", "Cut it up.")
     except ImageError as error:
         return start_of_frame({"error": error.message, "hint": error.hint})
     except MemoryError:
         return start_of_frame(
             {"error": f"{name} takes more memory than a photo may.", "hint": "Make the picture smaller."}
         )
-    return start_of_frame({"size": photo.shape[:2]}, picture.nbytes) + picture.tobytes()
+    sizes = {"size": photo.shape[:2], "shape": picture.shape[:2]}
+    return start_of_frame(sizes, picture.nbytes) + picture.tobytes()
 
 
 def _limit_memory(memory_bytes: int) -> None:

@@ -55,13 +55,16 @@ class Decoders:
         for _ in range(self._limits.decoders):
             self._free.put_nowait(await self._spawn())
 
-    async def decode(self, data: bytes | bytearray | memoryview, name: str, preprocessing: Preprocessing) -> Picture:
-        """The photo, decoded, resized and cropped. Raises ImageError; Refused where no process starts.
+    async def decode(
+        self, data: bytes | bytearray | memoryview, name: str, preprocessing: Preprocessing, *, is_dense: bool = False
+    ) -> Picture:
+        """The photo, decoded, resized, and cropped unless dense. Raises ImageError; Refused where no process starts.
 
         A caller that is cancelled gives up its turn; once it has a process, that finishes the photo all the same.
         """
         place = await self._free.get()
-        task = asyncio.create_task(self._decode(place, data, name, preprocessing))
+        whole = self._limits.whole_pixels if is_dense else 0
+        task = asyncio.create_task(self._decode(place, data, name, preprocessing, whole))
         self._tasks.add(task)
         task.add_done_callback(self._finished)
         return await asyncio.shield(task)
@@ -77,7 +80,12 @@ class Decoders:
         await asyncio.gather(*(self._end(process) for process in list(self._all)))
 
     async def _decode(
-        self, place: Process | None, data: bytes | bytearray | memoryview, name: str, preprocessing: Preprocessing
+        self,
+        place: Process | None,
+        data: bytes | bytearray | memoryview,
+        name: str,
+        preprocessing: Preprocessing,
+        whole: int,
     ) -> Picture:
         """In that place, which is free again afterwards, with a process or without."""
         tries = 0
@@ -87,7 +95,9 @@ class Decoders:
             self._free.put_nowait(None)
             raise Refused(503, "no decoder could be started.", "Try again.", retry_after=1)
         try:
-            answer = await asyncio.wait_for(_ask(process, data, name, preprocessing), self._limits.decode_seconds)
+            answer = await asyncio.wait_for(
+                _ask(process, data, name, preprocessing, whole), self._limits.decode_seconds
+            )
         except Exception as error:  # whatever it was
             await self._end(process)
             self._free.put_nowait(None)
@@ -148,22 +158,26 @@ class Decoders:
 
 
 async def _ask(
-    process: Process, data: bytes | bytearray | memoryview, name: str, preprocessing: Preprocessing
+    process: Process, data: bytes | bytearray | memoryview, name: str, preprocessing: Preprocessing, whole: int
 ) -> Picture | ImageError:
-    """Raises EOFError or OSError where the process has ended, and ValueError where it answers what it never should."""
+    """whole: the most pixels of a photo that is not cropped, or 0.
+
+    Raises EOFError or OSError where the process has ended, and ValueError where it answers what it never should."""
     assert process.stdin is not None  # a pipe
-    process.stdin.write(start_of_frame({**asdict(preprocessing), "name": name}, len(data)))
+    process.stdin.write(start_of_frame({**asdict(preprocessing), "name": name, "whole": whole}, len(data)))
     for start in range(0, len(data), _PIECE):  # what the pipe does not take at once is kept a second time
         process.stdin.write(memoryview(data)[start : start + _PIECE])
         await process.stdin.drain()
-    shape = (preprocessing.crop, preprocessing.crop, 3)
-    found, pixels = await _read(process, math.prod(shape))
+    crop = (preprocessing.crop, preprocessing.crop)
+    found, pixels = await _read(process, 3 * (whole or math.prod(crop)))
     if "error" in found:
         return ImageError(found["error"], found["hint"])
-    height, width = found["size"]
-    if not all(type(side) is int and 0 < side <= _LONGEST_SIDE for side in (height, width)):
+    (height, width), shape = found["size"], tuple(found["shape"])
+    if not all(type(side) is int and 0 < side <= _LONGEST_SIDE for side in (height, width, *shape)):
         raise ValueError("no size of a photo")
-    return Picture(np.frombuffer(pixels, np.uint8).reshape(shape), (height, width))
+    if len(shape) != 2 or (min(shape) != preprocessing.resize if whole else shape != crop):
+        raise ValueError("a picture of another size than was asked for")
+    return Picture(np.frombuffer(pixels, np.uint8).reshape(*shape, 3), (height, width))
 
 
 async def _read(process: Process, most: int) -> tuple[dict[str, Any], bytes]:

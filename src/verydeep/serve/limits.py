@@ -23,6 +23,8 @@ class Limits:
     json_values: int = 2_000_000  # one number takes 32 bytes once it is read
     largest_batch: int = 16  # images that the engine computes at once
     queued_batches: int = 4  # so many images of a model are in the house at most, those being decoded included
+    whole_pixels: int = 1 << 20  # of a photo as a network of pixels gets it
+    answer_values: int = 4 << 20  # numbers in an answer, of such a network
     explanations: int = 4  # that wait or run at once; they take turns
     decoders: int = 2  # processes
     decode_seconds: float = 10.0  # of a photo

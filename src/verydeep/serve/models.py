@@ -18,6 +18,7 @@ from verydeep.outputs.embeddings import embeddings
 from verydeep.predict.boxes import locator
 from verydeep.runtime import BUILT_IN, OpenedModel, find_model, open_model
 from verydeep.runtime.reference import ReferenceEngine
+from verydeep.runtime.windows import WindowedEngine, photos_at_once
 from verydeep.serve.batching import Batcher
 from verydeep.serve.limits import Limits
 from verydeep.weights import read_model
@@ -38,9 +39,10 @@ class ServedModel:
         self.is_ready = False
         self._locator = locator(opened, of_activation=False)
         self.time_shares: Mapping[str, Mapping[str, float]] | None = None  # of the layers, once they are measured
+        resize, largest = opened.info.preprocessing.resize, limits.largest_batch
         self.batcher = Batcher(
             self._run,
-            limits.largest_batch,
+            photos_at_once(resize, largest) if self.tells_pixels else largest,
             limits.largest_batch * limits.queued_batches,
             lambda images, seconds: on_batch(name, images, seconds),
         )
@@ -55,6 +57,11 @@ class ServedModel:
         return self.opened.info.architecture.task == "embed"
 
     @property
+    def tells_pixels(self) -> bool:
+        """Whether it answers for each pixel of the whole photo."""
+        return self.opened.info.architecture.task == "segment"
+
+    @property
     def is_grey(self) -> bool:
         return self.opened.info.preprocessing.channels == 1
 
@@ -67,15 +74,20 @@ class ServedModel:
 
         Raises VerydeepError where the network gives no number.
         """
+        found = np.stack(await self.logits(images))
+        return embeddings(found) if self.embeds else found
+
+    async def logits(self, images: "list[np.ndarray]") -> "list[np.ndarray]":
+        """Of each input (channels, h, w): (scores,), or (classes, h, w) of a model of pixels. Raises as `answers`."""
         tasks = [asyncio.ensure_future(self.batcher.answer(image)) for image in images]
         try:
-            found = np.stack(await asyncio.gather(*tasks))
+            found = await asyncio.gather(*tasks)
         finally:
             for task in tasks:  # where one has failed, the others are given up
                 task.cancel()
-        if not np.isfinite(found).all():
+        if not all(np.isfinite(one).all() for one in found):
             raise VerydeepError("the network gives NaN or infinity.", "Run it with precision float32.")
-        return embeddings(found) if self.embeds else found
+        return found
 
     def probabilities(self, answers: np.ndarray) -> np.ndarray:
         """(n, scores) -> (n, classes) float64."""
@@ -107,7 +119,10 @@ class ServedModel:
             )
 
     def _run(self, images: np.ndarray) -> np.ndarray:
-        return self.opened.engine.run(images)["logits"]
+        engine = self.opened.engine
+        if self.tells_pixels:
+            return WindowedEngine(engine, self.opened.info.architecture).run(images)["logits"]
+        return engine.run(images)["logits"]
 
 
 def open_models(

@@ -1,12 +1,13 @@
 """The Open Inference Protocol, version 2, for programs that speak it already (KServe, Triton, OpenVINO Model Server).
 
-A model has one output, "probabilities" FP32 (n, classes), of an embedding model "embedding" FP32 (n, dimensions), and
-takes one of three inputs:
+A model has one output, "probabilities" FP32 (n, classes), of an embedding model "embedding" FP32 (n, dimensions), of a
+model of pixels "logits" FP32 (n, classes, h, w), and takes one of three inputs:
 
 photos   BYTES (n,) or (n, 1)              image files; base64 in JSON, four bytes of length before each in binary
 pixels   UINT8 (n, height, width, 3)       RGB, resized and cropped as photos are
 images   FP32  (n, channels, side, side)   what the network gets, normalised
 
+A model of pixels takes whole photos, which must be of one size where there are several, and images of any size.
 Binary tensors follow the JSON in one body, whose length the header Inference-Header-Content-Length tells.
 """
 
@@ -68,7 +69,7 @@ def add_routes(app: FastAPI, service: "Service") -> None:
 
     @app.post("/v2/models/{name}/infer")
     async def infer(name: str, request: Request) -> Response:
-        """Probabilities, or embeddings, of photos, pixels or images."""
+        """Probabilities, embeddings, or logits of each pixel, of photos, pixels or images."""
         model = service.model(name)
         question, tensors = await _question(request, service)
         kind, data, shape = _input(question, tensors)
@@ -77,14 +78,25 @@ def add_routes(app: FastAPI, service: "Service") -> None:
             raise Refused(413, f"{shape[0]} images; expected 1 to {service.limits.photos}.", "Send several requests.")
         with model.batcher.room(shape[0]):
             images = await _images(service, model, kind, data, shape)
+            _check_sizes(model, images, service)
             answers = await model.answers(images)
-        values = answers if model.embeds else model.probabilities(answers)
+        values = answers if model.embeds or model.tells_pixels else model.probabilities(answers)
         return _answer(model, question, values.astype("<f4"), is_binary=is_binary)
 
 
 def _output(model: ServedModel) -> str:
     """The name of the one that a model has."""
-    return "embedding" if model.embeds else "probabilities"
+    return "logits" if model.tells_pixels else "embedding" if model.embeds else "probabilities"
+
+
+def _check_sizes(model: ServedModel, images: Sequence[np.ndarray], service: "Service") -> None:
+    """Raises Refused on images of several sizes, and where their answer would be too large."""
+    if len({image.shape for image in images}) > 1:
+        raise Refused(400, "the photos are of several sizes, and their answer is one tensor.", "Send them one by one.")
+    _, height, width = images[0].shape
+    if model.tells_pixels and len(images) * len(model.classes) * height * width > service.limits.answer_values:
+        most = f"{service.limits.answer_values:,}"
+        raise Refused(413, f"the answer would have more than {most} numbers.", "Send fewer, or ask /predict.")
 
 
 async def _question(request: Request, service: "Service") -> tuple[Mapping[str, Any], bytearray]:
@@ -140,11 +152,13 @@ async def _images(service: "Service", model: ServedModel, kind: str, data: Any, 
         if len(shape) != 4 or shape[3] != 3:
             raise Refused(400, f"pixels of shape {shape}; expected (n, height, width, 3).", "RGB, row by row.")
         preprocessing = model.opened.info.preprocessing
-        fitted = await asyncio.gather(*(asyncio.to_thread(fit, one, preprocessing) for one in tensor))
+        try:
+            work = (asyncio.to_thread(fit, one, preprocessing, model.tells_pixels) for one in tensor)
+            fitted = await asyncio.gather(*work)
+        except ImageError as error:
+            raise Refused(400, error.message, error.hint) from error
         return [model.inputs(picture) for picture in fitted]
-    side, channels = model.opened.info.preprocessing.crop, model.opened.info.preprocessing.channels
-    if shape[1:] != [channels, side, side]:
-        raise Refused(400, f"images of shape {shape}; expected (n, {channels}, {side}, {side}).", "See the metadata.")
+    _check_images(model, shape)
     if not (tensor.min() >= -_LARGEST and tensor.max() <= _LARGEST):  # NaN is neither
         raise Refused(
             400,
@@ -152,6 +166,18 @@ async def _images(service: "Service", model: ServedModel, kind: str, data: Any, 
             "Normalise pixels: (value / 255 - mean) / std",
         )
     return list(tensor.astype(np.float32, copy=False))
+
+
+def _check_images(model: ServedModel, shape: list[int]) -> None:
+    """Raises Refused where the network takes no images of that shape."""
+    preprocessing, architecture = model.opened.info.preprocessing, model.opened.info.architecture
+    side, channels, least = preprocessing.crop, preprocessing.channels, architecture.smallest_input
+    if model.tells_pixels:
+        if len(shape) != 4 or shape[1] != channels or min(shape[2:]) < least:
+            told = f"images of shape {shape}; expected (n, {channels}, h, w) with sides of at least {least}."
+            raise Refused(400, told, "See the metadata.")
+    elif shape[1:] != [channels, side, side]:
+        raise Refused(400, f"images of shape {shape}; expected (n, {channels}, {side}, {side}).", "See the metadata.")
 
 
 def _photos(data: Any, shape: list[int]) -> Sequence[bytes | memoryview]:
@@ -204,7 +230,8 @@ def _tensor(data: Any, shape: list[int], dtype: np.dtype[Any]) -> np.ndarray:
 
 def _metadata(model: ServedModel) -> dict[str, Any]:
     preprocessing = model.opened.info.preprocessing
-    side = preprocessing.crop
+    side = -1 if model.tells_pixels else preprocessing.crop
+    answered = [-1, model.opened.info.architecture.scores, *([-1, -1] if model.tells_pixels else [])]
     return {
         "name": model.name,
         "versions": ["1"],
@@ -214,7 +241,7 @@ def _metadata(model: ServedModel) -> dict[str, Any]:
             {"name": "pixels", "datatype": "UINT8", "shape": [-1, -1, -1, 3]},
             {"name": "images", "datatype": "FP32", "shape": [-1, preprocessing.channels, side, side]},
         ],
-        "outputs": [{"name": _output(model), "datatype": "FP32", "shape": [-1, model.opened.info.architecture.scores]}],
+        "outputs": [{"name": _output(model), "datatype": "FP32", "shape": answered}],
     }
 
 

@@ -11,18 +11,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image
 
 from verydeep.errors import VerydeepError
-from verydeep.predict import Predictor
+from verydeep.predict import Embedder, Predictor, Segmenter
+from verydeep.runtime import find_model
 from verydeep.serve.guard import TOKEN
+from verydeep.serve.segments import segmented
+from verydeep.weights import read_info
 
 _START_SECONDS = 120.0  # until it is ready: the reference checks a full-size network first
 _STOP_SECONDS = 30.0
@@ -39,16 +42,31 @@ class Check:
     found: str
 
 
-def selftest(arguments: Sequence[str], predictor: Predictor) -> Iterator[Check]:
-    """Checks one after the other. arguments: of `verydeep serve`. predictor: of the first model, for its answers."""
+Expected: TypeAlias = Callable[[bytes], Mapping[str, Any]]
+"""Image file -> what an answer of the first model holds: its best class, its largest share or its vector."""
+
+
+def expected_of(model: str | Path | None, settings: Mapping[str, Any]) -> Expected:
+    """What the program itself says. settings: of `open_model`."""
+    task = read_info(find_model(model)).architecture.task
+    if task == "segment":
+        segmenter = Segmenter(model, **settings)
+        return lambda photo: segmented(segmenter.logits(photo), segmenter.model.info)
+    if task == "embed":
+        embedder = Embedder(model, **settings)
+        return lambda photo: {"embedding": next(iter(embedder.embed_many([photo]))).tolist()}  # type: ignore[union-attr]  # it can be read
+    predictor = Predictor(model, **settings)
+    return lambda photo: {"predictions": [predictor.predict(photo, k=1).scores[0].to_dict()]}
+
+
+def selftest(arguments: Sequence[str], expected: Expected) -> Iterator[Check]:
+    """Checks one after the other. arguments: of `verydeep serve`. expected: of its first model."""
     with _server(arguments) as (process, port):
         client = _Client(port)
         yield Check("ready", client.is_ready_soon(), f"within {_START_SECONDS:g} s")
         photo = _photo()
-        expected = predictor.predict(photo, k=1)
-        answer = client.ask("POST", "/predict", photo, {"content-type": "image/png"})
-        best = {"label": expected.label, "probability": expected.probability}
-        is_same = answer.status == 200 and _is_near(json.loads(answer.body)["photos"][0]["predictions"][0], best)
+        answer = client.ask("POST", "/predict?top=1", photo, {"content-type": "image/png"})
+        is_same = answer.status == 200 and _is_near(json.loads(answer.body)["photos"][0], expected(photo))
         yield Check("a photo gets the answer of `verydeep predict`", is_same, answer.body.decode()[:200])
         for name, status, request in (
             ("no photo", 422, ("POST", "/predict", b"no photo", {"content-type": "image/png"})),
@@ -129,9 +147,15 @@ def _photo() -> bytes:
     return file.getvalue()
 
 
-def _is_near(got: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
-    near = abs(got["probability"] - expected["probability"]) < _TOLERANCE
-    return bool(near and got["label"] == expected["label"])
+def _is_near(got: Any, expected: Any) -> bool:
+    """Whether it holds what is expected, its numbers but for rounding; it may hold more."""
+    if isinstance(expected, Mapping):
+        return all(name in got and _is_near(got[name], value) for name, value in expected.items() if name != "mask")
+    if isinstance(expected, list):
+        return len(got) == len(expected) and all(map(_is_near, got, expected))
+    if isinstance(expected, float):
+        return bool(abs(got - expected) < _TOLERANCE)
+    return bool(got == expected)
 
 
 def _is_request_count(line: str) -> bool:

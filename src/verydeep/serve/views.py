@@ -1,7 +1,7 @@
 """What the page shows: itself, why a model answers so, and its network, layer by layer.
 
-Explanations are of the square that the network gets: it comes decoded, resized and cropped from a process of its own,
-so no large photo is ever in this one.
+Explanations are of what the network gets, a square or the whole photo: it comes decoded and resized from a process of
+its own, so no large photo is ever in this one.
 """
 
 import importlib.resources
@@ -17,10 +17,10 @@ from verydeep.accounting import account_layers, total
 from verydeep.accounting.published import PUBLISHED
 from verydeep.architecture import Architecture, Layer
 from verydeep.errors import ImageError, UsageError
-from verydeep.explain import explain
+from verydeep.explain import Explanation, SegmentExplanation, explain, explain_segment
 from verydeep.explain.activations import activations
 from verydeep.explain.explanation import hottest_ninth, smallest_half, where
-from verydeep.explain.picture import caption, cut_out, panel, title
+from verydeep.explain.picture import caption, cut_out, panel, segment_title, title
 from verydeep.explain.sheets import map_tiles
 from verydeep.image.draw import data_uri
 from verydeep.runtime import OpenedModel
@@ -99,7 +99,8 @@ def add_routes(app: FastAPI, service: "Service") -> None:
         photo = await photo_of(request)
         with service.place():
             picture = await picture_of(photo, chosen)
-            return await service.in_turn(_explained, chosen.opened, picture, method, label, layer)
+            explain_it = _explained_pixels if chosen.tells_pixels else _explained
+            return await service.in_turn(explain_it, chosen.opened, picture, method, label, layer)
 
     @app.post("/activations")
     async def maps(request: Request, layer: str, model: str | None = None) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def add_routes(app: FastAPI, service: "Service") -> None:
         photo = await photo_of(request)
         with service.place():
             picture = await picture_of(photo, chosen)
-            return await service.in_turn(_maps, chosen.opened, picture, layer)
+            return await service.in_turn(_maps, chosen.opened, picture, layer, chosen.tells_pixels)
 
     @app.get("/networks")
     async def networks() -> dict[str, Any]:
@@ -165,6 +166,22 @@ def _explained(
         found = explain(_of_crops(opened), picture, method, label=label, layer=layer)
     except UsageError as error:
         raise Refused(422, error.message, error.hint) from error
+    return {"probability": found.probability, **_drawn(found, title(found), picture)}
+
+
+def _explained_pixels(
+    opened: OpenedModel, picture: np.ndarray, method: str, label: str | None, layer: str | None
+) -> dict[str, Any]:
+    """The same for a model of pixels, and the whole photo. Raises Refused on a name that there is not."""
+    try:
+        found = explain_segment(opened, picture, method, label=label, layer=layer)
+    except UsageError as error:
+        raise Refused(422, error.message, error.hint) from error
+    return {"share": found.share, **_drawn(found, segment_title(found), picture)}
+
+
+def _drawn(found: Explanation | SegmentExplanation, heading: str, picture: np.ndarray) -> dict[str, Any]:
+    """What was found, in words and as pictures."""
     heat = found.map.heat
     seen = cut_out(picture, found.box, heat.shape)
     is_hot = bool(heat.any())
@@ -172,8 +189,7 @@ def _explained(
         "method": found.method,
         "layer": found.layer,
         "label": found.label,
-        "probability": found.probability,
-        "in_words": f"{title(found)}; {': '.join(caption(found))}; {where(heat)}",
+        "in_words": f"{heading}; {': '.join(caption(found))}; {where(heat)}",
         "half_in": smallest_half(heat) if is_hot else None,  # the share of the picture
         "most_in": hottest_ninth(heat) if is_hot else None,  # of nine parts, row by row
         "seen": data_uri(seen, "JPEG", quality=90),
@@ -181,10 +197,10 @@ def _explained(
     }
 
 
-def _maps(opened: OpenedModel, picture: np.ndarray, layer: str) -> dict[str, Any]:
-    """Raises Refused on a layer that has no map."""
+def _maps(opened: OpenedModel, picture: np.ndarray, layer: str, is_whole: bool) -> dict[str, Any]:
+    """Raises Refused on a layer that has no map. is_whole: the picture is no crop."""
     try:
-        found = activations(_of_crops(opened), picture, layer)
+        found = activations(opened if is_whole else _of_crops(opened), picture, layer, is_dense=is_whole)
     except UsageError as error:
         raise Refused(422, error.message, error.hint) from error
     maps = [{"channel": int(channel), "picture": data_uri(tile, "PNG")} for tile, channel in map_tiles(found)]

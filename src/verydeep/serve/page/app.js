@@ -34,8 +34,8 @@ function outline() {
   const image = $("shown");
   const { naturalWidth: width, naturalHeight: height } = image;
   $("stage").style.maxWidth = `${(24 * width) / height}rem`; // so it is 24rem high at most
-  $("crop-box").hidden = !model();
-  if (!model()) return;
+  $("crop-box").hidden = !model() || model().task === "segment"; // which looks at the whole photo
+  if ($("crop-box").hidden) return;
   const { resize, crop } = model().preprocessing;
   const side = (Math.min(width, height) * crop * image.clientWidth) / width / resize;
   Object.assign($("crop-box").style, {
@@ -47,8 +47,11 @@ function outline() {
 /** Encloses what the first answer's best class is about, where the model says so. */
 function enclose() {
   const { naturalWidth: width, naturalHeight: height } = $("shown");
-  const box = state.answers[0]?.answer.predictions[0].box;
+  const box = state.answers[0]?.answer.predictions?.[0].box;
   $("found-box").hidden = !box;
+  const mask = state.answers[0]?.answer.mask;
+  $("mask").hidden = !mask;
+  if (mask) $("mask").src = `data:image/png;base64,${mask}`;
   if (!box) return;
   Object.assign($("found-box").style, {
     left: `${(100 * box.left) / width}%`, width: `${(100 * (box.right - box.left)) / width}%`,
@@ -126,16 +129,26 @@ function drawAnswer({ name, answer, ms }) {
   const box = element("div", "answer");
   box.append(element("h3", "", name));
   if (answer.embedding) box.append(element("p", "hint", say("vector", { numbers: answer.embedding.length })));
-  for (const { label, probability } of answer.predictions ?? []) {
-    const row = element("div", "score");
-    const bar = element("span", "bar");
-    bar.append(Object.assign(document.createElement("i"), { style: `width: ${100 * probability}%` }));
-    row.append(element("span", "", label), bar, element("span", "", `${(100 * probability).toFixed(1)} %`));
-    box.append(row);
-  }
+  for (const { label, probability } of answer.predictions ?? []) box.append(drawScore(label, probability));
+  for (const { label, share, colour } of answer.shares ?? []) box.append(drawScore(label, share, colour));
   if (answer.is_known === false) box.append(element("p", "unknown", say("unknown")));
   box.append(element("p", "hint", say("took", { ms })));
   return box;
+}
+
+/** A row with a bar. colour: of the class in the mask. */
+function drawScore(label, share, colour = "") {
+  const row = element("div", "score");
+  const bar = element("span", "bar");
+  const name = element("span", "", label);
+  if (colour) {
+    const swatch = element("i", "swatch");
+    swatch.style.background = colour;
+    name.prepend(swatch);
+  }
+  bar.append(Object.assign(document.createElement("i"), { style: `width: ${100 * share}%` }));
+  row.append(name, bar, element("span", "", `${(100 * share).toFixed(1)} %`));
+  return row;
 }
 
 // -- why -----------------------------------------------------------------------------------------------------------
@@ -169,12 +182,13 @@ function drawReasons() {
   const place = found.half_in === null
     ? say("nowhere")
     : say("where", { share: Math.round(100 * found.half_in), place: say(`place${found.most_in}`) });
-  $("explained").textContent = `${found.label}, ${(100 * found.probability).toFixed(1)} % · ${say(found.method)} · ${place}`;
+  $("explained").textContent = `${found.label}, ${(100 * (found.share ?? found.probability)).toFixed(1)} % · ${say(found.method)} · ${place}`;
 }
 
 /** Draws what the unit of the chosen layer sees whose field's middle is nearest to the pointer. */
 function point(event) {
-  if (!state.network || state.network.name) return void ($("field").hidden = true); // not of the model that explains
+  const isOther = !state.network || state.network.name; // not of the model that explains
+  if (isOther || model().task === "segment") return void ($("field").hidden = true);
   const layer = state.network.layers[state.chosen];
   const shape = layer.output_shape;
   const edge = $("seen").getBoundingClientRect();
@@ -267,6 +281,7 @@ function options(select, pairs) {
 function offer() {
   const { classes, layers_with_map: layers } = model() ?? { classes: [], layers_with_map: [] };
   options($("class"), [["", say("best")], ...classes.map((name) => [name, name])]);
+  if (model()) options($("method"), model().methods.map((name) => [name, state.methods[name]]));
   options($("layer"), [["", say("last")], ...layers.map((name) => [name, name])]);
   $("layer").disabled = $("method").value !== "gradcam";
 }
@@ -294,9 +309,8 @@ async function renew() {
 
 async function begin(signal) {
   const [{ models, methods }, { networks }] = await Promise.all([ask("models", { signal }), ask("networks", { signal })]);
-  Object.assign(state, { models, configurations: networks.map(({ name }) => name) });
+  Object.assign(state, { models, methods, configurations: networks.map(({ name }) => name) });
   options($("model"), models.map(({ name }) => [name, name]));
-  options($("method"), Object.entries(methods));
   translate();
   renew();
 }
