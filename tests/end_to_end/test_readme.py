@@ -13,6 +13,7 @@ README = REPOSITORY / "README.md"
 TUTORIAL = REPOSITORY / "docs" / "tutorial" / "first-classifier.md"
 FINE_TUNING = REPOSITORY / "docs" / "tutorial" / "fine-tuning.md"
 SEARCH = REPOSITORY / "docs" / "tutorial" / "search.md"
+EMBEDDING = REPOSITORY / "docs" / "tutorial" / "embedding.md"
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +67,25 @@ def test_the_commands_of_the_tutorial_on_search_run_in_order(tmp_path):
     (recall,) = re.findall(r"^recall@1: (\d+)%", printed, re.M)
     assert int(recall) > 80
     assert (tmp_path / "sheets" / "cat-explained-gradcam.png").is_file()
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_tutorial_on_embeddings_run_in_order(tmp_path):
+    printed = run_blocks(EMBEDDING, tmp_path)
+    recalls = [float(share) for share in re.findall(r"^recall@1 ([\d.]+)% ", printed, re.M)]
+    assert len(recalls) == 2
+    assert min(recalls) > 60  # 29 by chance
+    assert re.search(r"^  MAP@R +[\d.]+ %.* 75 *$", printed, re.M)  # of photos of other classes
+    before, after = re.findall(r"^\w+: MAP@R (\d+)%$", printed, re.M)
+    assert int(after) > int(before)
+    page = (tmp_path / "alike" / "report.html").read_text()
+    assert "What photos find" in page
+    assert "verydeep search PHOTO --in FOLDER" in page
+    kinds = re.findall(r"^  \S+  others/(\w+)/", printed, re.M)
+    assert kinds.count("moon") >= len(kinds) - 1
+    vectors = json.loads((tmp_path / "vectors.json").read_text())
+    assert [len(photo["embedding"]) for photo in vectors["photos"]] == [128] * 25
+    assert (tmp_path / "sheets" / "03-explained-gradcam.png").is_file()
 
 
 def test_the_map_of_folders_is_the_tree():
