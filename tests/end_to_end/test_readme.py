@@ -72,9 +72,8 @@ def test_the_commands_of_the_tutorial_on_search_run_in_order(tmp_path):
 @pytest.mark.slow
 def test_the_commands_of_the_tutorial_on_embeddings_run_in_order(tmp_path):
     printed = run_blocks(EMBEDDING, tmp_path)
-    recalls = [float(share) for share in re.findall(r"^recall@1 ([\d.]+)% ", printed, re.M)]
-    assert len(recalls) == 2
-    assert min(recalls) > 60  # 29 by chance
+    (recall,) = re.findall(r"^recall@1 ([\d.]+)% ", printed, re.M)
+    assert float(recall) > 60  # 29 by chance
     assert re.search(r"^  MAP@R +[\d.]+ %.* 75 *$", printed, re.M)  # of photos of other classes
     before, after = re.findall(r"^\w+: MAP@R (\d+)%$", printed, re.M)
     assert int(after) > int(before)
