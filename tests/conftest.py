@@ -149,6 +149,15 @@ def make_masked_photos() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def make_boxed_photos() -> Callable[..., Path]:
+    """A function (folder, train=40, val=12) -> the folder, with photos of a red or a blue thing, and a table of boxes.
+
+    The things lie in grey noise; left, top, right, bottom in pixels of 40 x 32.
+    """
+    return _make_boxed_photos
+
+
+@pytest.fixture(scope="session")
 def segnet_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file of three classes of pixels that opens in milliseconds; its answers are random, but never change."""
     architecture = Architecture("toy", head="segnet", classes=3, input_size=32, batch_norm=True)
@@ -222,6 +231,23 @@ def _make_masked_photos(folder: Path, train: int = 24, val: int = 6) -> Path:
             Image.fromarray(pixels).save(folder / side / f"{number}.png")
             Image.fromarray(mask).save(folder / f"{side}annot" / f"{number}.png")
     (folder / "classes.txt").write_text("ground\nthing\n")
+    return folder
+
+
+def _make_boxed_photos(folder: Path, train: int = 40, val: int = 12) -> Path:
+    random = np.random.default_rng(0)
+    rows = ["file,label,split,xmin,ymin,xmax,ymax"]
+    (folder / "images").mkdir(parents=True)
+    for number in range(train + val):
+        width, height = random.integers(12, 25, 2)
+        left, top = random.integers(0, 41 - width), random.integers(0, 33 - height)
+        pixels = random.integers(0, 100, (32, 40, 3), np.uint8)
+        name, channel = (("red", 0), ("blue", 2))[number % 2]
+        pixels[top : top + height, left : left + width, channel] = 255
+        Image.fromarray(pixels).save(folder / "images" / f"{number:02}.png")
+        side = "train" if number < train else "val"
+        rows.append(f"images/{number:02}.png,{name},{side},{left},{top},{left + width},{top + height}")
+    (folder / "boxes.csv").write_text("\n".join(rows))
     return folder
 
 

@@ -118,6 +118,11 @@ def _boxed_sides(taught: Sequence[_Shown], found: AnnotatedSet, data: Path, note
         return replace(_dataset(shown, found.format), targets=targets)
 
     training, validation = _by_side(upright)
+    if validation and not any(len(_shares(one)) for one in validation):
+        raise DatasetError(
+            f"none of the {len(validation)} photos to validate on has a box of its class; expected one at least.",
+            "Draw boxes in them, or name no photos to validate on: some are drawn then.",
+        )
     return Sides(dataset(training), dataset(validation) if validation else None)
 
 

@@ -51,12 +51,15 @@ INITIALIZERS: dict[str, Callable[[torch.Tensor], float]] = {
 }
 
 _CLASSIFIER = 0.1  # of its spread is left by `identity`: the first answers are near to "any class"
+_BOXES = 0.1  # of the spread is left to the numbers of boxes: the first answers are near to "the whole picture"
+_WHOLE_PICTURE = (0.5, 0.5, 1.0, 1.0)  # as a box: its middle, width and height
 
 
 @torch.no_grad()
 def initialize(network: Network, scheme: str, seed: int, std: float | None = None) -> None:
     """Draws every weight from N(0, std(layer)^2), biases zero, batch norm the identity; `identity` as said above.
 
+    Boxes begin near the whole picture: a box of random size and place would first have to be unlearned.
     scheme: a name of `INITIALIZERS`. std: the spread of `paper` in place of 0.01; 0.1 is the paper's text read as it
     stands. The same seed gives the same weights on every machine. Raises RecipeError on an unknown scheme.
     """
@@ -75,6 +78,8 @@ def initialize(network: Network, scheme: str, seed: int, std: float | None = Non
             module.reset_parameters()
     if scheme == "identity":
         _pass_on(network)
+    if network.architecture.task == "localize":
+        _see_everything(network)
 
 
 def _pass_on(network: Network) -> None:
@@ -84,6 +89,14 @@ def _pass_on(network: Network) -> None:
         if isinstance(layer, nn.Conv2d):
             nn.init.dirac_(layer.weight[: layer.in_channels])
     classifier.weight *= _CLASSIFIER
+
+
+def _see_everything(network: Network) -> None:
+    """The last layer's numbers of boxes become those of the whole picture, nearly."""
+    *_, last = (module for module in network.modules() if isinstance(module, nn.Linear))
+    boxes = slice(network.architecture.classes, None)
+    last.weight[boxes] *= _BOXES
+    last.bias[boxes] = torch.tensor(_WHOLE_PICTURE).repeat(len(last.bias[boxes]) // 4)
 
 
 @torch.no_grad()
