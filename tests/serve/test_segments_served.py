@@ -141,5 +141,7 @@ def test_the_page_lays_the_mask_over_the_photo_with_a_legend(browser: Any, serve
     assert page.locator("#method option").count() == 4
     page.select_option("#class", "car")
     expect(page, "#explained").to_contain_text("car, ")
+    expect(page, "#kinds").to_contain_text("max unpooling")
+    expect(page, "#trouble").to_have_text("")
     assert said == []
     page.context.close()

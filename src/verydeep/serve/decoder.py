@@ -4,8 +4,8 @@ It has no more memory and time than it is given, can open neither file nor conne
 lose: bytes that crash a decoder cost their own photo. (Windows has none of these limits, macOS none of memory.)
 
 frame      length of the head, length of the data (two 8-byte numbers), the head as JSON, the data
-question   head: the fields of a Preprocessing, "name", "whole", the most pixels of a photo that is not cropped, or 0;
-           data: the bytes of a photo
+question   head: the fields of a Preprocessing, "name", and "whole", the most pixels of a photo, where that is not
+           cropped; data: the bytes of a photo
 first      an empty frame, when it is ready for questions
 answer     head: "size", the photo's height and width, "shape", the picture's; data: the picture as `fit` makes it,
            uint8; or head: "error" and "hint"
@@ -50,7 +50,7 @@ def main(memory_bytes: int, seconds: float, questions: BinaryIO, answers: Binary
 
 
 def _answer(head: dict[str, Any], data: bytes) -> bytes:
-    name, whole = head.pop("name"), head.pop("whole")
+    name, whole = head.pop("name"), head.pop("whole", 0)
     try:
         photo = decode(data, name)
         picture = fit(photo, Preprocessing(**head), is_dense=whole > 0)

@@ -6,7 +6,7 @@ import { preferred, say, speak } from "./words.js";
 
 const LARGEST = 20 * 2 ** 20;
 const state = {
-  models: [], configurations: [], networks: new Map(),
+  models: [], methods: {}, configurations: [], networks: new Map(),
   photo: null, network: null, chosen: 0, // the place of the layer
   answers: [], reasons: null, maps: null, // kept, to be told in another language
 };
@@ -175,6 +175,7 @@ async function explain(signal) {
 function drawReasons() {
   const found = state.reasons;
   $("seen-stage").hidden = !found;
+  $("seen-hint").hidden = model()?.task === "segment"; // which gets the whole photo
   $("explained").textContent = "";
   if (!found) return;
   Object.assign($("seen"), { src: found.seen, alt: say("seenAlt") });
@@ -281,7 +282,8 @@ function options(select, pairs) {
 function offer() {
   const { classes, layers_with_map: layers } = model() ?? { classes: [], layers_with_map: [] };
   options($("class"), [["", say("best")], ...classes.map((name) => [name, name])]);
-  if (model()) options($("method"), model().methods.map((name) => [name, state.methods[name]]));
+  const methods = Object.entries(state.methods).filter(([name]) => model()?.methods?.includes(name) ?? true);
+  options($("method"), methods);
   options($("layer"), [["", say("last")], ...layers.map((name) => [name, name])]);
   $("layer").disabled = $("method").value !== "gradcam";
 }
