@@ -1,5 +1,6 @@
 """`verydeep evaluate MODEL DATA`: how accurate a model is, on what terms, and where it errs."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -12,12 +13,13 @@ if TYPE_CHECKING:
     from verydeep.data.datasets import Dataset
     from verydeep.evaluate import Report
     from verydeep.evaluate.embedding_report import EmbeddingReport
+    from verydeep.evaluate.localization_report import LocalizationReport
     from verydeep.evaluate.results import Result
     from verydeep.evaluate.segmentation_report import SegmentationReport
     from verydeep.runtime import OpenedModel
     from verydeep.weights import ModelInfo
 
-    AnyReport: TypeAlias = Report | EmbeddingReport | SegmentationReport
+    AnyReport: TypeAlias = Report | EmbeddingReport | LocalizationReport | SegmentationReport
 
 
 @click.command(
@@ -45,13 +47,13 @@ def evaluate(
     threads: int | None,
     batch_size: int,
 ) -> int:
-    """Measure a model's accuracy on photos whose classes, or masks, are known.
+    """Measure a model's accuracy on photos whose classes, boxes or masks are known.
 
     MODEL is a model file, a folder with one, or the name of a built-in model. DATA is DATA/<class>/<photo>, or photos
     with annotations, as `verydeep train` takes them; where it has a folder of validation photos (val, valid,
     validation, test), or the annotations name some, those are taken; where training drew some from DATA, those; else
     all. Classes are matched by name. An embedding model is measured by how many photos are most like one of their own
-    class, of any classes.
+    class, of any classes; one with boxes by how many it names and finds, with an IoU over 0.5.
     Photos that cannot be read are told at the end, with exit code 3, and are in no figure.
     """
     from verydeep.cli.failures import tell_failures  # --help does without all of these
@@ -98,7 +100,8 @@ def evaluate(
             on_progress=show,
         )
     if append:
-        append_result(append, _result(report, opened, data, precision, batch_size))
+        for row in _results(report, opened, data, precision, batch_size):
+            append_result(append, row)
     if as_json:
         settings = {"engine": opened.engine_name, "device": opened.engine.device, "precision": precision}
         _print_json(_subject(opened, data) | settings | {"batch_size": batch_size} | report.to_dict())
@@ -112,6 +115,7 @@ def _measure(opened: "OpenedModel", photos: "Dataset", protocol: str, **settings
     """By the measure of what the model answers. settings: of `evaluate`."""
     from verydeep.evaluate import evaluate as evaluate_classes
     from verydeep.evaluate.embedding_report import evaluate_embedding
+    from verydeep.evaluate.localization import evaluate_localization
     from verydeep.evaluate.segmentation_report import evaluate_segmentation
 
     task = opened.info.architecture.task
@@ -119,19 +123,25 @@ def _measure(opened: "OpenedModel", photos: "Dataset", protocol: str, **settings
         return evaluate_embedding(opened.engine, opened.info, photos, **settings)
     if task == "segment":
         return evaluate_segmentation(opened.engine, opened.info, photos, **settings)
+    if task == "localize":
+        return evaluate_localization([opened], photos, protocol, **settings)
     return evaluate_classes(opened.engine, opened.info, photos, protocol, **settings)
 
 
 def _print_tables(report: "AnyReport", model: str, data: str) -> None:
-    from verydeep.cli.evaluate_segments import print_segmentation  # --json does without rich
+    from verydeep.cli.evaluate_boxes import print_localization  # --json does without rich
+    from verydeep.cli.evaluate_segments import print_segmentation
     from verydeep.cli.evaluate_tables import print_embedding_report, print_report
     from verydeep.evaluate import Report
+    from verydeep.evaluate.localization_report import LocalizationReport
     from verydeep.evaluate.segmentation_report import SegmentationReport
 
     if isinstance(report, Report):
         print_report(report, model, data)
     elif isinstance(report, SegmentationReport):
         print_segmentation(report, model, data)
+    elif isinstance(report, LocalizationReport):
+        print_localization(report, model, data)
     else:
         print_embedding_report(report, model, data)
 
@@ -172,36 +182,45 @@ def _print_json(fields: dict[str, Any]) -> None:
     click.echo("{\n" + ",\n".join(lines) + "\n}")
 
 
-def _headline(report: "AnyReport") -> tuple[str, float, tuple[float, float]]:
-    """What a model is judged by: the figure's name, its value and its interval."""
+def _headlines(report: "AnyReport") -> list[tuple[str, float, tuple[float, float]]]:
+    """What a model is judged by: the names of the figures, their values and their intervals."""
     from verydeep.evaluate import Report
+    from verydeep.evaluate.localization_report import LocalizationReport
     from verydeep.evaluate.segmentation_report import SegmentationReport
 
     if isinstance(report, SegmentationReport):
-        return "mean IoU", report.score, report.scores.mean_iou_interval
+        return [("mean IoU", report.score, report.scores.mean_iou_interval)]
+    if isinstance(report, LocalizationReport):
+        told = report.given_class
+        return [
+            ("class and box", report.score, report.top1.interval),
+            ("the box, its class told,", told.successes / told.n, told.interval),
+        ]
     if isinstance(report, Report):
-        return "top-1", report.score, report.top1.interval
-    return "recall@1", report.score, report.figures["recall@1"].interval
+        return [("top-1", report.score, report.top1.interval)]
+    return [("recall@1", report.score, report.figures["recall@1"].interval)]
 
 
-def _result(report: "AnyReport", opened: "OpenedModel", data: str, precision: str, batch_size: int) -> "Result":
+def _results(
+    report: "AnyReport", opened: "OpenedModel", data: str, precision: str, batch_size: int
+) -> Iterator["Result"]:
     from verydeep.evaluate.results import model_label, result_row
     from verydeep.weights.files import model_path
 
-    figure, value, (low, high) = _headline(report)
-    return result_row(
-        model=model_label(model_path(opened.path)),
-        architecture=opened.info.architecture.name,
-        engine=opened.engine_name,
-        dtype=precision,
-        threads=opened.engine.threads,
-        gpu=opened.engine.device_name,
-        batch=batch_size,
-        protocol=f"{figure} on {_data_name(data)}: {report.protocol}",
-        n=report.n,
-        value=f"{value:.4f}",
-        spread=f"{low:.4f}..{high:.4f}",
-    )
+    for figure, value, (low, high) in _headlines(report):
+        yield result_row(
+            model=model_label(model_path(opened.path)),
+            architecture=opened.info.architecture.name,
+            engine=opened.engine_name,
+            dtype=precision,
+            threads=opened.engine.threads,
+            gpu=opened.engine.device_name,
+            batch=batch_size,
+            protocol=f"{figure} on {_data_name(data)}: {report.protocol}",
+            n=report.n,
+            value=f"{value:.4f}",
+            spread=f"{low:.4f}..{high:.4f}",
+        )
 
 
 def _data_name(data: str) -> str:

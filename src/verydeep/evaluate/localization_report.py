@@ -29,6 +29,20 @@ class Mean:
         return {"value": self.value, "interval_95": list(self.interval), "n": self.n}
 
 
+@dataclass(frozen=True)
+class ClassRow:
+    """How a class fares, over its photos."""
+
+    label: str
+    right: Proportion  # class and box of the first answer
+    placed: Proportion  # the box alone, the class told
+    mean_iou: float | None  # of these boxes; None without photos
+
+    def to_dict(self) -> dict[str, Any]:
+        shares = {"class_and_box": self.right.to_dict(), "given_class": self.placed.to_dict()}
+        return {"label": self.label, **shares, "mean_iou": self.mean_iou}
+
+
 @dataclass(frozen=True, eq=False)
 class LocalizationReport:
     """An evaluation. The arrays have one row a photo that could be read, in the order of the data set.
@@ -104,6 +118,17 @@ class LocalizationReport:
         """Of the boxes with the class told."""
         return Mean(float(self.own_ious.mean()), metrics.bootstrap_interval(self.own_ious), self.n)
 
+    @cached_property
+    def class_rows(self) -> tuple[ClassRow, ...]:
+        """One for each class, in the model's order."""
+        rows = []
+        for place, label in enumerate(self.classes):
+            own = self.labels == place
+            right, placed = self.is_right[own, 0], self.own_ious[own] > OVERLAP
+            mean = float(self.own_ious[own].mean()) if own.any() else None
+            rows.append(ClassRow(label, self._share(right), self._share(placed), mean))
+        return tuple(rows)
+
     @property
     def loss(self) -> float:
         """The mean cross-entropy of the classes, in nats, and what is missing to a mean IoU of 1."""
@@ -144,6 +169,7 @@ class LocalizationReport:
             "calibration": self.calibration.to_dict(),
             "class_top1": self.class_top1.to_dict(),
             "class_top5": self.class_top5.to_dict(),
+            "classes": [row.to_dict() for row in self.class_rows],
             "photos": [self._photo(position) for position in range(self.n)],
             "failures": [failure.to_dict() for failure in self.failures],
         }
@@ -163,7 +189,7 @@ class LocalizationReport:
         }
 
     def _share(self, is_right: np.ndarray) -> Proportion:
-        return Proportion(int(is_right.sum()), self.n)
+        return Proportion(int(is_right.sum()), len(is_right))
 
 
 def _interval(share: Proportion) -> str:

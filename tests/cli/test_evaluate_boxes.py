@@ -1,0 +1,130 @@
+"""`verydeep evaluate` with a model of boxes: its tables, its JSON, its rows of results, and what it refuses."""
+
+import csv
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from verydeep.data.datasets import open_validation
+from verydeep.evaluate.localization import evaluate_localization
+from verydeep.evaluate.localization_report import LocalizationReport
+from verydeep.runtime import open_model
+from verydeep.weights import read_model, write_model
+
+Run = Callable[..., Any]
+REFERENCE = ("--engine", "reference")
+
+
+@pytest.fixture(scope="module")
+def data(make_boxed_photos: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_boxed_photos(tmp_path_factory.mktemp("boxed") / "things", train=2, val=6)
+
+
+@pytest.fixture(scope="module")
+def make_model(make_localizer: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A function (*classes, **fields) -> a model file of boxes."""
+
+    def make(*classes: str, **fields: Any) -> Path:
+        path = make_localizer(tmp_path_factory.mktemp("models") / "boxes.safetensors", classes=len(classes), **fields)
+        info, weights = read_model(path)
+        write_model(path, type(info)(info.architecture, classes, info.preprocessing), weights)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def model(make_model: Callable[..., Path]) -> Path:
+    return make_model("red", "nowhere", "blue")
+
+
+@pytest.fixture(scope="module")
+def report(model: Path, data: Path) -> LocalizationReport:
+    """What the command ought to say: the same evaluation in Python."""
+    return evaluate_localization([open_model(model, engine="reference")], photos_of(data))
+
+
+def photos_of(data: Path) -> Any:
+    return open_validation(data, task="localize")[0]
+
+
+def test_the_tables_show_every_figure(run: Run, model: Path, data: Path, report: LocalizationReport) -> None:
+    done = run("evaluate", model, data, *REFERENCE)
+    assert done.code == 0
+    for name, share in (
+        ("class and box, first answer", report.top1),
+        ("class and box, one of 3 answers", report.top5),
+        ("the box, its class told", report.given_class),
+        ("the class, first answer", report.class_top1),
+    ):
+        low, high = share.interval
+        assert re.search(rf"{name} +{100 * share.value:.1f} % +{100 * low:.1f} to {100 * high:.1f} %", done.out)
+    low, high = report.mean_iou.interval
+    assert re.search(rf"mean IoU, the class told +{report.mean_iou.value:.3f} +{low:.3f} to {high:.3f}", done.out)
+    assert "the photos that are told to validate on" in done.out
+    assert "centre crop 32 of shorter side 36" in done.out
+    assert re.search(r"nowhere +- +- +- +- +0", done.out)
+    assert re.search(rf"red .* {report.class_rows[0].mean_iou:.3f} +3", done.out)
+
+
+def test_json_has_every_figure_and_each_photo(run: Run, model: Path, data: Path, report: LocalizationReport) -> None:
+    found = json.loads(run("evaluate", model, data, *REFERENCE, "--json").out)
+    expected = report.to_dict()
+    for name in ("n", "localization_error", "localization_error_class_given", "mean_iou", "classes", "photos"):
+        assert found[name] == expected[name]
+    assert len(found["photos"][0]["predictions"]) == 3
+    assert found["architecture"]["boxes"] == "single"
+    assert (found["protocol"]["name"], found["engine"]) == ("center", "reference")
+
+
+@pytest.mark.parametrize("head", ["fc", "gap"])
+def test_dense_looks_at_whole_photos(
+    head: str, run: Run, make_model: Callable[..., Path], data: Path, tmp_path: Path
+) -> None:
+    model = make_model("red", "blue", head=head, boxes="class", box=None, width=0.0625)
+    done = run("evaluate", model, data, "--protocol", "dense", *REFERENCE, "--json")
+    assert done.code == 0
+    opened = open_model(model, engine="reference", is_dense=True)
+    expected = evaluate_localization([opened], photos_of(data), "dense").to_dict()
+    found = json.loads(done.out)
+    assert found["photos"] == expected["photos"]
+    assert found["protocol"]["description"].startswith("whole photo at shorter side 36")
+
+
+def test_rows_of_results_are_class_and_box_and_the_box_alone(
+    run: Run, model: Path, data: Path, report: LocalizationReport, tmp_path: Path
+) -> None:
+    run("evaluate", model, data, *REFERENCE, "--append", tmp_path / "results.csv")
+    with (tmp_path / "results.csv").open(newline="") as file:
+        both, box = csv.DictReader(file)
+    low, high = report.top1.interval
+    assert (both["value"], both["spread"], both["n"]) == (f"{report.score:.4f}", f"{low:.4f}..{high:.4f}", "6")
+    assert both["protocol"].startswith("class and box on things: centre crop 32 of shorter side 36")
+    assert box["value"] == f"{report.given_class.value:.4f}"
+    assert box["protocol"].startswith("the box, its class told, on things: centre crop")
+    assert both["architecture"] == "toy-bn-gap-0.5x-box"
+
+
+def test_photos_without_a_box_are_counted_and_in_no_figure(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data / "images", tmp_path / "images")
+    lines = (data / "boxes.csv").read_text().splitlines()
+    lines[-1] = ",".join([*lines[-1].split(",")[:3], "", "", "", ""])
+    (tmp_path / "boxes.csv").write_text("\n".join(lines))
+    done = run("evaluate", model, tmp_path, *REFERENCE)
+    assert "n = 5 photos, and 1 without a box" in done.out
+
+
+def test_photos_without_boxes_and_unknown_protocols_are_refused_in_a_line(
+    run: Run, model: Path, data: Path, class_folders: Path
+) -> None:
+    done = run("evaluate", model, class_folders)
+    assert done.code == 3
+    assert re.search(r"^error: .*\bbox\b", done.err, re.MULTILINE)
+    done = run("evaluate", model, data, "--protocol", "ten-crop")
+    assert done.code == 2
+    assert done.err.startswith("error: no protocol 'ten-crop'")
