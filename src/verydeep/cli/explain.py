@@ -10,6 +10,7 @@ from verydeep.errors import DataError, UsageError
 
 # As explain/methods.py has them, which would import numpy: --help does without. LAYER_VIEWS look at no answer.
 METHODS = ("gradcam", "gradient", "guided", "deconvnet", "integrated", "occlusion")
+BOX_EDGES = ("left", "top", "right", "bottom", "all")
 LAYER_VIEWS = ("activations", "patches", "filters", "inversion")
 SHOWS_PROGRESS_FROM = 10  # photos
 
@@ -42,6 +43,11 @@ SHOWS_PROGRESS_FROM = 10  # photos
     "a class.  [the last convolution; theirs: none]",
 )
 @click.option("--channel", type=click.IntRange(min=0), metavar="N", help="The channel of that layer.  [the strongest]")
+@click.option(
+    "--box-edge",
+    type=click.Choice(BOX_EDGES),
+    help="Of a model with boxes: explain how far the box reaches there, in place of the class; not by occlusion.",
+)
 @click.option("--whole", is_flag=True, help="Take the whole photo, by the dense view, not its central crop.")
 @click.option(
     "--steps", type=click.IntRange(1, 10_000), default=50, metavar="N", help="Of integrated and of inversion.  [50]"
@@ -63,6 +69,7 @@ def explain(
     similar_to: str | None,
     layer: str | None,
     channel: int | None,
+    box_edge: str | None,
     whole: bool,
     steps: int,
     window: int | None,
@@ -113,7 +120,7 @@ def explain(
         photos=len(found.paths),
     )
     settings = Settings(steps, window or 0, stride or 0)
-    request = Request(methods, label, layer, channel, whole, settings, formats)
+    request = Request(methods, label, layer, channel, box_edge, whole, settings, formats)
     check_request(opened, request, similar_to)
     if similar_to is not None:
         request = replace(request, other=read_other(opened, similar_to, whole, formats))

@@ -55,6 +55,7 @@ class Request:
     label: str | None
     layer: str | None
     channel: int | None
+    edge: str | None
     is_dense: bool
     settings: explain.Settings
     formats: Sequence[str]
@@ -92,12 +93,15 @@ def check_request(model: OpenedModel, request: Request, similar_to: str | None =
                 label=request.label,
                 layer=request.layer,
                 channel=request.channel,
+                edge=request.edge,
                 is_dense=request.is_dense,
             )
         return
     architecture = view(model, request.is_dense)
     if request.label is not None:
         raise UsageError(f"{request.method} looks at a layer, not at a class.", "Leave --class out.")
+    if request.edge is not None:
+        raise UsageError(f"{request.method} looks at a layer, not at a box.", "Leave --box-edge out.")
     if request.channel is not None and request.method != "patches":
         raise UsageError(f"{request.method} shows all channels.", "Leave --channel out.")
     if request.method == "filters":
@@ -107,7 +111,7 @@ def check_request(model: OpenedModel, request: Request, similar_to: str | None =
 
 
 def _check_similar(model: OpenedModel, request: Request) -> None:
-    for option, value in (("--class", request.label), ("--channel", request.channel)):
+    for option, value in (("--class", request.label), ("--channel", request.channel), ("--box-edge", request.edge)):
         if value is not None:
             raise UsageError(f"--similar-to and {option} exclude each other.", f"Leave {option} out.")
     for name in request.methods:
@@ -165,6 +169,7 @@ def _explained(model: OpenedModel, request: Request, path: str, photo: np.ndarra
             label=request.label,
             layer=request.layer,
             channel=request.channel,
+            edge=request.edge,
             is_dense=request.is_dense,
             settings=request.settings,
         )

@@ -61,6 +61,38 @@ class Target:
         return (self.channel, *self.position)
 
 
+BOX_EDGES = ("left", "top", "right", "bottom", "all")
+_OUTWARDS = {  # of a box's x, y, width and height: how far it reaches to a side
+    "left": (-1.0, 0.0, 0.5, 0.0),
+    "top": (0.0, -1.0, 0.0, 0.5),
+    "right": (1.0, 0.0, 0.5, 0.0),
+    "bottom": (0.0, 1.0, 0.0, 0.5),
+    "all": (0.0, 0.0, 1.0, 1.0),  # the sum of the four
+}
+
+
+@dataclass(frozen=True)
+class BoxEdge:
+    """How far a localiser's box reaches outwards at an edge, from the middle of the picture, in sides of it."""
+
+    edge: str  # of BOX_EDGES; "all": the sum of the four, which is the box's width and its height
+    channel: int  # of "logits": where the box's four numbers begin
+    output: str = "logits"
+
+    def score(self, values: Values) -> float:
+        middle = float(np.dot(_OUTWARDS[self.edge][:2], (0.5, 0.5)))
+        return float(values[self.output][self._place] @ np.array(_OUTWARDS[self.edge])) - middle
+
+    def signal(self, values: Values) -> np.ndarray:
+        signal = np.zeros_like(values[self.output])
+        signal[self._place] = _OUTWARDS[self.edge]
+        return signal
+
+    @property
+    def _place(self) -> slice:
+        return slice(self.channel, self.channel + 4)
+
+
 class Start(Protocol):
     """Where a walk back can begin: a Target, or any other number that is computed from one output."""
 

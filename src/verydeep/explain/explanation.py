@@ -14,7 +14,7 @@ import numpy as np
 
 from verydeep.architecture import Architecture
 from verydeep.errors import UsageError
-from verydeep.explain.backward import Subject, Target, record, strongest
+from verydeep.explain.backward import BOX_EDGES, BoxEdge, Subject, Target, record, strongest
 from verydeep.explain.methods import METHODS, Map, Question, Settings
 from verydeep.image import crop_box, preprocess
 from verydeep.nouns import Prediction
@@ -38,8 +38,8 @@ class Explanation:
     label: str  # the class that is explained; where a unit is, the model's answer
     probability: float  # of that class
     prediction: Prediction  # the model's answer, its best class alone
-    target: Target
-    score: float  # of the target: the class's logit, or the unit's value
+    target: Target | BoxEdge
+    score: float  # of the target: the class's logit, the unit's value, or how far the edge of the box reaches
     box: tuple[float, float, float, float]  # left, top, right, bottom: what the network saw, in pixels of the photo
     map: Map
 
@@ -49,7 +49,11 @@ class Explanation:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it: the values with six digits; `heat`, which follows from them, is left out."""
-        target = {"output": self.target.output, "channel": self.target.channel, "position": list(self.target.position)}
+        target: dict[str, Any] = {"output": self.target.output, "channel": self.target.channel}
+        if isinstance(self.target, BoxEdge):
+            target["box_edge"] = self.target.edge
+        else:
+            target["position"] = list(self.target.position)
         return {
             "method": self.method,
             "layer": self.layer,
@@ -73,6 +77,7 @@ def explain(
     label: str | None = None,
     layer: str | None = None,
     channel: int | None = None,
+    edge: str | None = None,
     is_dense: bool = False,
     settings: Settings | None = None,
 ) -> Explanation:
@@ -80,11 +85,12 @@ def explain(
 
     photo: (H, W, 3) uint8 RGB. method: a name of `METHODS`. layer: for gradcam the output whose maps are added, by
     default the last convolution's after its ReLU; for gradient, guided and deconvnet the unit of that output that
-    responds most, or most in `channel`, is explained in place of a class. is_dense: the model was opened so; the whole
-    photo is explained, not its central crop. Raises UsageError on a name that there is not and on what does not go
-    together, ImageError and ArchitectureError where the photo does not fit.
+    responds most, or most in `channel`, is explained in place of a class. edge: one of `BOX_EDGES`: of a localiser, how
+    far the box of that class reaches there is explained in place of the class. is_dense: the model was opened so; the
+    whole photo is explained, not its central crop. Raises UsageError on a name that there is not and on what does not
+    go together, ImageError and ArchitectureError where the photo does not fit.
     """
-    check_request(model, method, label=label, layer=layer, channel=channel, is_dense=is_dense)
+    check_request(model, method, label=label, layer=layer, channel=channel, edge=edge, is_dense=is_dense)
     subject = subject_of(model, is_dense)
     if method == "gradcam":
         layer = layer or last_map(subject.architecture)
@@ -95,7 +101,9 @@ def explain(
     probabilities = posteriors(logits, temperature)[0]
     chosen = int(probabilities.argmax()) if label is None else class_index(model.info.classes, label)
     is_of_unit = layer is not None and METHODS[method].layer == "unit"
-    target = strongest(values, str(layer), channel) if is_of_unit else Target("logits", chosen)
+    target: Target | BoxEdge = strongest(values, str(layer), channel) if is_of_unit else Target("logits", chosen)
+    if edge is not None:
+        target = BoxEdge(edge, _first_number(subject.architecture, chosen))
     question = Question(subject, values, target, layer or "", temperature, settings or Settings())
     return Explanation(
         method=method,
@@ -134,6 +142,11 @@ def hottest_ninth(heat: np.ndarray) -> int:
     return int(np.argmax(ninths))
 
 
+def _first_number(architecture: Architecture, class_index: int) -> int:
+    """Where in the logits the box of a class begins."""
+    return architecture.classes + (4 * class_index if architecture.boxes == "class" else 0)
+
+
 def subject_of(model: OpenedModel, is_dense: bool = False) -> Subject:
     """The network of a model, opened as `is_dense` says: its engine, and its weights."""
     return Subject(model.engine, view(model, is_dense), model.weights)
@@ -157,6 +170,7 @@ def check_request(
     label: str | None = None,
     layer: str | None = None,
     channel: int | None = None,
+    edge: str | None = None,
     is_dense: bool = False,
 ) -> None:
     """What `explain` refuses whatever the photo. Raises UsageError."""
@@ -182,6 +196,8 @@ def check_request(
 def check_use(method: str, label: str | None, layer: str | None, channel: int | None) -> None:
     """Raises UsageError on what does not go together, whatever the model."""
     use = METHODS[method].layer
+    if edge is not None:
+        _check_edge(model, method, edge, has_unit=layer is not None and use == "unit", is_dense=is_dense)
     if layer is not None and not use:
         raise UsageError(f"the method {method} takes no layer: it explains a class.", "Leave the layer out.")
     if channel is not None and not (layer and use == "unit"):
@@ -192,6 +208,23 @@ def check_use(method: str, label: str | None, layer: str | None, channel: int | 
             f"a class and a layer exclude each other with {method}: it explains a class, or a unit of a layer.",
             "Leave one of them out.",
         )
+
+
+def _check_edge(model: OpenedModel, method: str, edge: str, *, has_unit: bool, is_dense: bool) -> None:
+    """Raises UsageError where the edge of a box cannot be explained."""
+    if edge not in BOX_EDGES:
+        raise UsageError(f"a box has no edge {edge!r}; there are {', '.join(BOX_EDGES)}.", "Choose one of these.")
+    if model.info.architecture.task != "localize":
+        raise UsageError(
+            f"the model {model.path} ({model.info.architecture.name}) gives no boxes.",
+            "Name one that was trained with boxes, or explain a class.",
+        )
+    if is_dense:
+        raise UsageError("the dense view has a box at each place, not one of the whole photo.", "Leave --whole out.")
+    if has_unit:
+        raise UsageError(f"{method} explains a box, or a unit of a layer.", "Leave one of them out.")
+    if method == "occlusion":
+        raise UsageError("occlusion tells what a class loses, not a box.", "Choose another method, such as gradcam.")
 
 
 def check_layer(architecture: Architecture, output: str, channel: int | None = None, *, needs_map: bool) -> None:

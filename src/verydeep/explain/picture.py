@@ -7,6 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image
 
+from verydeep.explain.backward import BoxEdge
 from verydeep.explain.drawing import FAINT, GAP, LETTERS, MARGIN, TITLE, Drawing, Placed, Text
 from verydeep.explain.explanation import Explanation
 from verydeep.explain.methods import METHODS
@@ -119,6 +120,9 @@ def title(explanation: Explanation) -> str:
     if explanation.is_of_unit:
         return f"channel {explanation.target.channel} of {explanation.target.output}"
     named = f"{explanation.label}, {100 * explanation.probability:.1f} %"
+    if isinstance(explanation.target, BoxEdge):
+        edge = "all edges" if explanation.target.edge == "all" else f"the {explanation.target.edge} edge"
+        named = f"{edge} of the box of {named}"
     answer = explanation.prediction
     if not answer.is_known:
         return f"{named}; probably none of the model's classes"
