@@ -114,7 +114,9 @@ def test_what_it_has_drawn_is_no_photo_for_the_next_run(explain: Run, run: Run, 
         explain(photo, "--out", folder, *options)
     again = explain(folder, "--json")
     assert [Path(entry["path"]).name for entry in json.loads(again.out)["photos"]] == ["photo.png"]
-    assert again.err.startswith("note: passed over 2 called *-predicted.jpg, *-predicted-mask.png, *-alike.jpg or *-explained-*.png")
+    assert again.err.startswith(
+        "note: passed over 2 called *-predicted.jpg, *-predicted-mask.png, *-alike.jpg or *-explained-*.png"
+    )
     predicted = run("predict", folder, "--model", toy_model, *REFERENCE, "--json")
     assert len(json.loads(predicted.out)["photos"]) == 1
 

@@ -136,7 +136,9 @@ def test_a_sheet_shows_the_photo_and_those_like_it(search: Run, photo: Path, fol
             assert min(sheet.size) > 700  # three columns of 400 pixels, two rows
     again = search(photo, "--in", folder, "--json")
     assert json.loads(again.out)["indexed"] == 6
-    assert again.err.startswith("note: passed over 2 called *-predicted.jpg, *-predicted-mask.png, *-alike.jpg or *-explained-*.png")
+    assert again.err.startswith(
+        "note: passed over 2 called *-predicted.jpg, *-predicted-mask.png, *-alike.jpg or *-explained-*.png"
+    )
 
 
 def test_a_photo_that_is_gone_when_the_sheet_is_drawn_is_told(
