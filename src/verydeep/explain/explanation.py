@@ -187,6 +187,9 @@ def check_request(
             "Explain what pixels are taken for: explain_segment.",
         )
     check_use(method, label, layer, channel)
+    if edge is not None:
+        has_unit = layer is not None and METHODS[method].layer == "unit"
+        _check_edge(model, method, edge, has_unit=has_unit, is_dense=is_dense)
     if label is not None:
         class_index(model.info.classes, label)
     if layer is not None:
@@ -196,8 +199,6 @@ def check_request(
 def check_use(method: str, label: str | None, layer: str | None, channel: int | None) -> None:
     """Raises UsageError on what does not go together, whatever the model."""
     use = METHODS[method].layer
-    if edge is not None:
-        _check_edge(model, method, edge, has_unit=layer is not None and use == "unit", is_dense=is_dense)
     if layer is not None and not use:
         raise UsageError(f"the method {method} takes no layer: it explains a class.", "Leave the layer out.")
     if channel is not None and not (layer and use == "unit"):
