@@ -8,10 +8,15 @@ READY := .venv/.ready
 
 setup: $(READY)
 
+# What builds the package, cmake and ninja included. Not in an environment of pip's own, which is another one each time: so
+# the objects of the native engine stay good, for the next `make setup` and for the tests of the wheel.
+BUILDERS := 'scikit-build-core>=0.11' 'nanobind>=2.8' 'cmake>=3.26' 'ninja>=1.11'
+
 # Everything for development, in a virtual environment of its own; constraints.txt pins torch. The native engine is built.
 $(READY): pyproject.toml constraints.txt $(wildcard native/CMakeLists.txt native/src/*.* native/src/isa/*.h)
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet $(BUILDERS)
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[dev]' --constraint constraints.txt
 	@touch $(READY)
 
 # Photos classified by the built-in model, then a small network trained from scratch, in about a minute.
@@ -90,5 +95,5 @@ BENCH := $(BIN)/verydeep bench --append benchmarks/results/engines.csv
 PHOTOS := ../shared/data/imagenette-144/val
 
 .venv/.rivals: $(READY)
-	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[dev,bench]' --constraint constraints.txt
 	@touch .venv/.rivals

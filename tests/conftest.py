@@ -17,6 +17,7 @@ from verydeep.cli.main import main
 from verydeep.image import preprocess, read_image
 from verydeep.nouns import Calibration, Preprocessing
 from verydeep.runtime.reference import ReferenceEngine
+from verydeep.train import figures
 from verydeep.weights import ModelInfo, read_model, write_model
 
 if TYPE_CHECKING:
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
 pytest_plugins = ["soak"]
 REPOSITORY = Path(__file__).parents[1]
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # in other processes, too: threads that find no core wait for each other
+
 if importlib.util.find_spec("jaxtyping") and importlib.util.find_spec("torch"):
     import torch
     from jaxtyping import install_import_hook
 
     install_import_hook("verydeep.network", "beartype.beartype")
-    torch.set_num_threads(1)  # the networks of tests are tiny, and the tests themselves run on all cores
+    torch.set_num_threads(1)  # whatever the environment says
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,18 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Decoded photos of tests do not fill the cache of whoever runs them."""
     os.environ["VERYDEEP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def _short_reports(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports have empty figures, and learning curves of one draw: both take longer than a toy network learns.
+
+    Where a test or its file is marked `whole_report`, they are what a user gets.
+    """
+    if not request.node.get_closest_marker("whole_report"):
+        monkeypatch.setattr(figures, "_svg", lambda draw, name, title, x_label: f'<svg aria-label="{title}"></svg>')
+        if "torch" in sys.modules:
+            monkeypatch.setattr("verydeep.train.learning_curve.DRAWS", 1)
 
 
 @pytest.fixture(scope="session")

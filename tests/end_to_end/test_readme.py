@@ -16,12 +16,6 @@ SEARCH = REPOSITORY / "docs" / "tutorial" / "search.md"
 EMBEDDING = REPOSITORY / "docs" / "tutorial" / "embedding.md"
 
 
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch):
-    """Tests run on all cores already, and threads of OpenMP that find no core wait for each other."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
 @pytest.mark.slow
 def test_the_readmes_commands_run(tmp_path):
     printed = run_blocks(README, tmp_path)

@@ -30,7 +30,7 @@ import torch
 from verydeep import files
 from verydeep.data.datasets import open_splits
 from verydeep.errors import StorageError
-from verydeep.train import checkpoint
+from verydeep.train import checkpoint, figures
 from verydeep.train.display import Display
 from verydeep.train.loop import begin, train
 from verydeep.train.recipe import Recipe
@@ -64,6 +64,7 @@ class Silent(Display):
 def main() -> None:
     work, what, *arguments = sys.argv[1:]
     torch.set_num_threads(1)
+    figures._svg = lambda *arguments: ""  # matplotlib takes longer than the training
     photos = Path(work) / "photos"
     if what == "kills":
         result = kill_runs(Path(work), photos, int(arguments[0]), int(arguments[1]))

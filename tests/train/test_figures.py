@@ -9,7 +9,7 @@ import pytest
 from verydeep.errors import MissingExtraError
 from verydeep.train.figures import loss_figure, rate_figure, reliability_figure, score_figure
 
-pytestmark = pytest.mark.slow  # whole trainings or pages, more than test-fast has time for
+pytestmark = [pytest.mark.slow, pytest.mark.whole_report]  # whole pages, more than test-fast has time for
 
 ROWS = [
     {

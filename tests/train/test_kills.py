@@ -50,7 +50,6 @@ def harness(library: Path, work: Path, *arguments: str) -> dict:
     environment = os.environ | {
         "LD_PRELOAD": str(library),
         "FAULT_FOLDER": str(work),
-        "OMP_NUM_THREADS": "1",
         "VERYDEEP_CACHE": str(work / "cache"),
     }
     command = [sys.executable, str(HERE / "fault_harness.py"), str(work), *arguments]

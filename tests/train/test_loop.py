@@ -46,6 +46,7 @@ def go(run: Run):
     return train(run, open_splits(run.data, run.recipe.seed), Display(), "cpu")
 
 
+@pytest.mark.whole_report
 def test_a_run_learns_and_writes_model_card_recipe_and_measurements(start, tmp_path):
     run = start(tmp_path / "run")
     report = go(run)
@@ -108,8 +109,10 @@ def test_a_run_whose_pictures_grow_says_so_and_validates_each_epoch_at_its_own_s
     assert "| trained on | 48 photos of photos, at 8 to 16 pixels |" in card
 
 
+MOMENTS = ("after the epoch", "in mid-epoch", "before the state is saved", "in validation")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["after the epoch", "in mid-epoch", "before the state is saved", "in validation"])
 @pytest.mark.parametrize(
     "fields",
     [
@@ -117,9 +120,21 @@ def test_a_run_whose_pictures_grow_says_so_and_validates_each_epoch_at_its_own_s
         {"first_size": 12, "epochs": 4},  # of 12, 12, 16 and 16 pixels: it stops before they grow
     ],
 )
-def test_a_resumed_run_ends_with_the_same_state_as_an_uninterrupted_one(moment, fields, start, tmp_path, monkeypatch):
-    go(start(tmp_path / "whole", **fields))
-    broken = start(tmp_path / "broken", **fields, checkpoint_minutes=0)
+def test_a_resumed_run_ends_with_the_same_state_as_an_uninterrupted_one(fields, start, tmp_path):
+    go(whole := start(tmp_path / "whole", **fields))
+    for moment in MOMENTS:
+        broken = start(tmp_path / moment, **fields, checkpoint_minutes=0)
+        stop_at(moment, broken)
+        assert not (broken.folder / "model.safetensors").exists()
+        go(open_run(broken.folder))
+        assert arrays(state_files(whole.folder)[0]) == arrays(state_files(broken.folder)[0]), moment
+        assert arrays(whole.folder / "model.safetensors") == arrays(broken.folder / "model.safetensors"), moment
+        epochs = [[(row["epoch"], row["loss"]) for row in run.metrics()] for run in (whole, broken)]
+        assert epochs[0] == epochs[1], moment
+
+
+def stop_at(moment: str, run: Run) -> None:
+    """Trains until that moment, of MOMENTS."""
 
     class Stop(Display):
         def step(self, epoch, step, steps, loss, photos):
@@ -140,18 +155,11 @@ def test_a_resumed_run_ends_with_the_same_state_as_an_uninterrupted_one(moment, 
             raise Stopped
         return finish.validate(*arguments, **named)
 
-    with monkeypatch.context() as patched:
+    with pytest.MonkeyPatch.context() as patched:
         patched.setattr(loop, "save_state", save)
         patched.setattr(loop, "validate", validate_or_stop)
         with pytest.raises(KeyboardInterrupt):
-            train(broken, open_splits(broken.data), Stop(), "cpu")
-    assert not (broken.folder / "model.safetensors").exists()
-    go(open_run(broken.folder))
-    whole = open_run(tmp_path / "whole")
-    assert arrays(state_files(whole.folder)[0]) == arrays(state_files(broken.folder)[0])
-    assert arrays(whole.folder / "model.safetensors") == arrays(broken.folder / "model.safetensors")
-    epochs = [[(row["epoch"], row["loss"]) for row in run.metrics()] for run in (whole, broken)]
-    assert epochs[0] == epochs[1]
+            train(run, open_splits(run.data), Stop(), "cpu")
 
 
 def test_a_step_that_is_stopped_half_way_leaves_the_state_as_it_was(photos, tmp_path, small_recipe, monkeypatch):

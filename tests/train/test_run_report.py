@@ -181,6 +181,7 @@ def check_alone(text: str) -> Page:
     return page
 
 
+@pytest.mark.whole_report
 def test_the_page_needs_nothing_but_itself(render):
     text, _ = render()
     page = check_alone(text)
@@ -194,6 +195,7 @@ def test_the_page_needs_nothing_but_itself(render):
     assert not re.search(r"#0102\d\d", text)  # every colour of the figures became the page's
 
 
+@pytest.mark.whole_report
 def test_the_same_run_gives_the_same_page(render):
     assert render()[0] == render()[0]
 
@@ -258,6 +260,7 @@ def test_photos_are_what_the_network_saw_and_bear_what_it_said(render):
     assert {tag["alt"] for tag in right} == set(report.classes)  # not eight of the easiest class
 
 
+@pytest.mark.whole_report
 def test_the_page_of_ten_classes_is_below_two_megabytes(render, tmp_path):
     _, report = render([f"class {i}" for i in range(10)], n=200)
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)  # the worst for JPEG
@@ -288,6 +291,7 @@ def test_photos_that_cannot_be_read_are_named_up_to_ten(render):
     assert "4 more photos cannot be read." in words
 
 
+@pytest.mark.whole_report
 def test_two_classes_and_a_thousand_have_their_pages(render):
     text, _ = render(("cat", "dog"))
     assert Page(text).table("")[0] == ["", "cat", "dog"]
@@ -301,12 +305,14 @@ def test_two_classes_and_a_thousand_have_their_pages(render):
     assert len(text) < 2e6
 
 
+@pytest.mark.whole_report
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_run_of_one_epoch_and_one_whose_measurements_are_lost_have_their_pages(count, render):
     page = check_alone(render(metrics=epochs(count))[0])
     assert len(page.of("svg")) == (4 if count else 1)  # without measurements, the confidence only
 
 
+@pytest.mark.whole_report
 def test_a_model_without_calibration_has_its_page(render):
     text, _ = render(n=30, is_calibrated=False)
     words = check_alone(text) and Page(text).words
@@ -356,6 +362,7 @@ def test_the_page_gives_the_command_to_repeat_the_run(render):
     assert "<strong>Two photos were left out:</strong> try <code>--set x=1</code>." in text
 
 
+@pytest.mark.whole_report
 def test_nothing_from_outside_becomes_part_of_the_page(render):
     plain, _ = render([f"class {i}" for i in range(len(PAYLOADS))])
     text, report = attacked(render)

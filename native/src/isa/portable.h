@@ -1,8 +1,10 @@
-// Plain C++: sixteen floats in an array, which compilers put into whatever registers there are.
+// Plain C++: sixteen floats in four vectors of four, which compilers put into the registers that every processor has.
+// As an array of sixteen gcc takes them apart into numbers, and ten times as long to compile.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "types.h"
 #include "unroll.h"
@@ -12,25 +14,36 @@ namespace verydeep::VERYDEEP_ISA {
 constexpr int kPanelBlocks = 1;   // blocks of outputs that a micro-kernel holds
 constexpr int kAccumulators = 4;  // of its sums
 
+typedef float Four __attribute__((vector_size(16)));
+constexpr int kFours = kBlock / 4;
+
 struct Vec {
-    float lane[kBlock];
+    Four four[kFours];
 };
 
-template <class Lane>
-VERYDEEP_INLINE Vec each_lane(Lane&& lane) {
+template <class Part>
+VERYDEEP_INLINE Vec each_four(Part&& part) {
     Vec y;
-    for (int i = 0; i < kBlock; ++i) y.lane[i] = lane(i);
+    unroll<kFours>([&](auto i) VERYDEEP_INLINE_LAMBDA { y.four[i] = part(i); });
     return y;
 }
 
-VERYDEEP_INLINE Vec zero() {
-    return each_lane([](int) { return 0.0f; });
-}
 VERYDEEP_INLINE Vec broadcast(float x) {
-    return each_lane([=](int) { return x; });
+    return each_four([=](int) VERYDEEP_INLINE_LAMBDA { return Four{x, x, x, x}; });
 }
+VERYDEEP_INLINE Vec zero() { return broadcast(0); }
 VERYDEEP_INLINE Vec load(const float* p) {
-    return each_lane([=](int i) { return p[i]; });
+    return each_four([=](int i) VERYDEEP_INLINE_LAMBDA {
+        Four y;
+        std::memcpy(&y, p + 4 * i, sizeof y);
+        return y;
+    });
+}
+template <class Lane>
+VERYDEEP_INLINE Vec each_lane(Lane&& lane) {
+    float y[kBlock];
+    for (int i = 0; i < kBlock; ++i) y[i] = lane(i);
+    return load(y);
 }
 VERYDEEP_INLINE Vec load(const Half* p) {
     return each_lane([=](int i) { return to_float(p[i]); });
@@ -42,44 +55,48 @@ VERYDEEP_INLINE Vec load(const std::int8_t* p) {
     return each_lane([=](int i) { return to_float(p[i]); });
 }
 VERYDEEP_INLINE Vec add(const Vec& a, const Vec& b) {
-    return each_lane([&](int i) { return a.lane[i] + b.lane[i]; });
+    return each_four([&](int i) VERYDEEP_INLINE_LAMBDA { return a.four[i] + b.four[i]; });
 }
 VERYDEEP_INLINE Vec sub(const Vec& a, const Vec& b) {
-    return each_lane([&](int i) { return a.lane[i] - b.lane[i]; });
+    return each_four([&](int i) VERYDEEP_INLINE_LAMBDA { return a.four[i] - b.four[i]; });
 }
 VERYDEEP_INLINE Vec mul(const Vec& a, const Vec& b) {
-    return each_lane([&](int i) { return a.lane[i] * b.lane[i]; });
+    return each_four([&](int i) VERYDEEP_INLINE_LAMBDA { return a.four[i] * b.four[i]; });
 }
 // The larger one; b where either is NaN: a network that overflows has to say so.
 VERYDEEP_INLINE Vec max(const Vec& a, const Vec& b) {
-    return each_lane([&](int i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
+    return each_four(
+        [&](int i) VERYDEEP_INLINE_LAMBDA { return a.four[i] > b.four[i] ? a.four[i] : b.four[i]; });
 }
 VERYDEEP_INLINE Vec fma(const Vec& a, const Vec& b, const Vec& c) {
-    return each_lane([&](int i) { return a.lane[i] * b.lane[i] + c.lane[i]; });
+    return each_four([&](int i) VERYDEEP_INLINE_LAMBDA { return a.four[i] * b.four[i] + c.four[i]; });
 }
 VERYDEEP_INLINE Vec fnma(const Vec& a, const Vec& b, const Vec& c) {
-    return each_lane([&](int i) { return c.lane[i] - a.lane[i] * b.lane[i]; });
+    return each_four([&](int i) VERYDEEP_INLINE_LAMBDA { return c.four[i] - a.four[i] * b.four[i]; });
 }
+VERYDEEP_INLINE void store(float* p, const Vec& x) { std::memcpy(p, x.four, sizeof x.four); }
 VERYDEEP_INLINE float sum(const Vec& x) {
-    float total = 0;
-    for (int i = 0; i < kBlock; ++i) total += x.lane[i];
+    float lane[kBlock], total = 0;
+    store(lane, x);
+    for (int i = 0; i < kBlock; ++i) total += lane[i];
     return total;
-}
-VERYDEEP_INLINE void store(float* p, const Vec& x) {
-    for (int i = 0; i < kBlock; ++i) p[i] = x.lane[i];
 }
 
 // Rounded to the nearest whole number; what is out of the range of values becomes the nearest in it, NaN the least.
 VERYDEEP_INLINE void store(std::int16_t* p, const Vec& x) {
     constexpr float kMost = kLargestValue16;
+    float lane[kBlock];
+    store(lane, x);
     for (int i = 0; i < kBlock; ++i)
-        p[i] = static_cast<std::int16_t>(std::nearbyint(std::min(kMost, std::max(-kMost, x.lane[i]))));
+        p[i] = static_cast<std::int16_t>(std::nearbyint(std::min(kMost, std::max(-kMost, lane[i]))));
 }
 
 VERYDEEP_INLINE void store(std::int8_t* p, const Vec& x) {
     constexpr float kLeast = -kShift8, kMost = kLargestValue8;
+    float lane[kBlock];
+    store(lane, x);
     for (int i = 0; i < kBlock; ++i) {
-        const float whole = std::nearbyint(std::min(kMost, std::max(kLeast, x.lane[i])));
+        const float whole = std::nearbyint(std::min(kMost, std::max(kLeast, lane[i])));
         p[i] = static_cast<std::int8_t>(static_cast<std::uint8_t>(static_cast<int>(whole) + kShift8));
     }
 }
@@ -96,9 +113,7 @@ struct Dot<float> {
     static VERYDEEP_INLINE Sum start(const Quantized&, int) { return broadcast(0); }
     static VERYDEEP_INLINE Weights weights(const float* p) { return load(p); }
     static VERYDEEP_INLINE Input input(const float* p) { return *p; }
-    static VERYDEEP_INLINE Sum step(const Sum& sum, Input x, const Weights& w) {
-        return each_lane([&](int i) { return x * w.lane[i] + sum.lane[i]; });
-    }
+    static VERYDEEP_INLINE Sum step(const Sum& sum, Input x, const Weights& w) { return fma(broadcast(x), w, sum); }
     static VERYDEEP_INLINE Vec result(const Sum& sum, const Quantized&, int) { return sum; }
 };
 
