@@ -13,6 +13,7 @@ README = REPOSITORY / "README.md"
 TUTORIAL = REPOSITORY / "docs" / "tutorial" / "first-classifier.md"
 FINE_TUNING = REPOSITORY / "docs" / "tutorial" / "fine-tuning.md"
 SEARCH = REPOSITORY / "docs" / "tutorial" / "search.md"
+SEGMENTATION = REPOSITORY / "docs" / "tutorial" / "segmentation.md"
 EMBEDDING = REPOSITORY / "docs" / "tutorial" / "embedding.md"
 
 
@@ -79,6 +80,21 @@ def test_the_commands_of_the_tutorial_on_embeddings_run_in_order(tmp_path):
     vectors = json.loads((tmp_path / "vectors.json").read_text())
     assert [len(photo["embedding"]) for photo in vectors["photos"]] == [128] * 25
     assert (tmp_path / "sheets" / "03-explained-gradcam.png").is_file()
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_tutorial_on_segmentation_run_in_order(tmp_path):
+    printed = run_blocks(SEGMENTATION, tmp_path)
+    (trained,) = re.findall(r"^mean IoU ([\d.]+)% ", printed, re.M)
+    assert float(trained) > 60
+    assert (tmp_path / "sheet.png").is_file()
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == [
+        f"{number}-predicted{end}" for number in (40, 41) for end in ("-mask.png", ".jpg")
+    ]
+    document = json.loads((tmp_path / "shares.json").read_text())
+    assert document["classes"] == ["_background_", "path", "wall"]
+    assert re.search(r"^pixels of wall: \d{2,}$", printed, re.M)
+    assert (tmp_path / "why" / "40-explained-gradcam+gradient.png").is_file()
 
 
 def test_the_map_of_folders_is_the_tree():
