@@ -95,6 +95,11 @@ def test_drawings_and_masks_are_passed_over(predict: Run, photos: Path) -> None:
     assert len(list(photos.iterdir())) == 9
 
 
+def test_boxes_are_refused(predict: Run, photos: Path) -> None:
+    done = predict(photos, "--boxes")
+    assert (done.code, done.err.splitlines()[0].partition(";")[0]) == (2, "error: --boxes is for classifiers")
+
+
 def test_masks_are_data_to_train_on(predict: Run, run: Run, photos: Path, tmp_path: Path) -> None:
     """What a model says, corrected by hand, is the next data set."""
     predict(photos, "--out", tmp_path / "out")

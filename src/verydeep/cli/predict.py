@@ -93,6 +93,8 @@ def predict(
         )
         return print_embeddings(embedder, found, precision, batch_size, as_csv=as_csv)
     if task == "segment":
+        if boxes:
+            raise UsageError("--boxes is for classifiers; this model tells what each pixel shows.", "Leave it out.")
         segmenter = Segmenter(
             model,
             engine=engine,
