@@ -15,6 +15,7 @@ FINE_TUNING = REPOSITORY / "docs" / "tutorial" / "fine-tuning.md"
 SEARCH = REPOSITORY / "docs" / "tutorial" / "search.md"
 SEGMENTATION = REPOSITORY / "docs" / "tutorial" / "segmentation.md"
 EMBEDDING = REPOSITORY / "docs" / "tutorial" / "embedding.md"
+LOCALIZATION = REPOSITORY / "docs" / "tutorial" / "localization.md"
 
 
 @pytest.mark.slow
@@ -45,6 +46,18 @@ def test_the_commands_of_the_tutorial_on_fine_tuning_run_in_order(tmp_path):
     assert re.search(r"n = 48; .* 4 folds, each photo by a model that was not trained on it", printed)
     assert "How much more photos would help" in (tmp_path / "surfaces-head" / "report.html").read_text()
     assert "| fine-tuned from | imagenette: sha256 " in (tmp_path / "surfaces-head" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_tutorial_on_localization_run_in_order(tmp_path):
+    printed = run_blocks(LOCALIZATION, tmp_path)
+    (share,) = re.findall(r"^class and box ([\d.]+)% ", printed, re.M)
+    assert float(share) > 60
+    assert len(re.findall(r"the box, its class told +\d", printed)) == 2
+    assert (tmp_path / "answers" / "04-predicted.jpg").exists()
+    photos = json.loads((tmp_path / "answers.json").read_text())["photos"]
+    assert len(photos) == 60
+    assert "the left edge of the box of " in printed
 
 
 @pytest.mark.slow
