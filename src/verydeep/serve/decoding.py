@@ -49,6 +49,7 @@ class Decoders:
         self._all: set[Process] = set()
         self._starting: set[Process] = set()  # those of them that have not said yet that they are ready
         self._tasks: set[asyncio.Task[Picture]] = set()
+        self._closed = asyncio.Event()
 
     async def start(self) -> None:
         """Starts the processes, and does not wait until they are ready. Raises OSError."""
@@ -76,8 +77,13 @@ class Decoders:
                 process.kill()
 
     async def close(self) -> None:
-        """Ends the processes, whatever they do."""
+        """Ends the processes, whatever they do, and then what waited for them; no other is started.
+
+        A task that asyncio has to cancel while it starts a process may wait for that process for ever.
+        """
+        self._closed.set()
         await asyncio.gather(*(self._end(process) for process in list(self._all)))
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _decode(
         self,
@@ -130,7 +136,9 @@ class Decoders:
             task.exception()  # where the caller has gone, nobody else asks for it
 
     async def _spawn(self) -> Process:
-        """Raises OSError. The process knows no token, and finds this very package first."""
+        """Raises OSError, also once all is closed. The process knows no token, and finds this very package first."""
+        if self._closed.is_set():
+            raise OSError("closed")
         kept = {name: value for name, value in os.environ.items() if name != TOKEN}
         path = os.pathsep.join(filter(None, [_PACKAGE, kept.get("PYTHONPATH", "")]))
         process = await asyncio.create_subprocess_exec(
@@ -144,6 +152,8 @@ class Decoders:
         )
         self._all.add(process)
         self._starting.add(process)
+        if self._closed.is_set():  # meanwhile
+            await self._end(process)
         return process
 
     async def _end(self, process: Process) -> None:
