@@ -81,7 +81,7 @@ def test_a_decoder_behind_its_limits_answers_as_one_without(amount, measured):
         if isinstance(expected, ImageError):
             assert (got, data) == ({"error": expected.message, "hint": expected.hint}, b"")
         else:
-            assert np.array_equal(np.frombuffer(data, np.uint8).reshape(got["shape"]), expected)
+            assert np.array_equal(np.frombuffer(data, np.uint8).reshape(*got["shape"], 3), expected)
             decoded += 1
     assert (answers.read(), result.stderr) == (b"", b"")
     measured(photos=len(photos), decoded=decoded)

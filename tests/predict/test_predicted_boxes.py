@@ -144,7 +144,7 @@ def test_a_classifier_says_where_only_when_it_is_asked(toy_model: Path) -> None:
 
 def test_a_model_without_classes_of_photos_has_no_boxes(tmp_path: Path, make_localizer: MakeLocalizer) -> None:
     path = make_localizer(tmp_path / "model.safetensors", None, head="embedding", boxes="none", dimensions=8)
-    with pytest.raises(UsageError, match="no classes of whole photos"):
+    with pytest.raises(UsageError, match="tells no classes"):
         predictor(path, boxes=True)
 
 

@@ -84,7 +84,7 @@ def test_a_run_whose_pictures_grow_says_so_and_validates_each_epoch_at_its_own_s
     started, validated, guarded = [], [], []
 
     class Listen(Display):
-        def start(self, title, costs, epochs_done):
+        def start(self, title, costs, epochs_done, metric):
             started.append((title.splitlines()[1], costs))
 
     class Guard(loop.LossSpike):
@@ -409,7 +409,7 @@ def test_a_run_that_goes_on_in_mid_epoch_says_so_and_counts_the_time_left_from_t
                 raise Stopped
 
     class Listen(Display):
-        def start(self, title, costs, epochs_done):
+        def start(self, title, costs, epochs_done, metric):
             begun.append(epochs_done)
 
     begun = []
