@@ -84,11 +84,10 @@ Network::~Network() {
 std::unique_ptr<Network::Workspace> Network::take_workspace(int threads) {
     {
         const std::lock_guard<std::mutex> lock(mutex_);
-        for (auto& candidate : idle_) {
-            if (candidate->process != getpid() || candidate->threads != threads) continue;
-            std::unique_ptr<Workspace> found = std::move(candidate);
-            candidate = std::move(idle_.back());
-            idle_.pop_back();
+        for (auto last = idle_.rbegin(); last != idle_.rend(); ++last) {  // what was used last is in the caches
+            if ((*last)->process != getpid() || (*last)->threads != threads) continue;
+            std::unique_ptr<Workspace> found = std::move(*last);
+            idle_.erase(std::next(last).base());
             return found;
         }
     }
@@ -212,35 +211,44 @@ void Network::Run::convolve_tiles(Conv conv, const ConvKernels& step) {
 
     conv.value_stride = tiling.value_stride;
     conv.sum_stride = tiling.sum_stride;
-    const std::int64_t own_values = round_up(step.positions * conv.value_stride * step.value_bytes, 4096);
+    const std::int64_t value_bytes = round_up(step.positions * conv.value_stride * step.value_bytes, 4096);
     const std::int64_t own_sums = round_up(step.positions * conv.sum_stride, 1024);
-    char* values = space.values.reserve<char>(static_cast<std::size_t>(own_values * (is_shared ? 1 : members)));
+    const int value_buffers = is_shared ? 2 : members;
+    char* values = space.values.reserve<char>(static_cast<std::size_t>(value_bytes * value_buffers));
     float* sums = space.sums.reserve<float>(static_cast<std::size_t>(own_sums * members));
-    const auto of_member = [&](int member) {
+    const auto of_member = [&](int member, std::int64_t value_buffer) {
         Conv own = conv;
-        own.values = values + (is_shared ? 0 : own_values * member);
+        own.values = values + value_bytes * value_buffer;
         own.sums = sums + own_sums * member;
         return own;
     };
+    const std::int64_t chunks = ceil_div(tiles, at_once);
+    const auto tiles_of = [&](std::int64_t chunk) {
+        return Tiles{chunk * at_once, std::min(at_once, tiles - chunk * at_once), 0};
+    };
     if (!is_shared) {
-        crew().run(ceil_div(tiles, at_once), [&](std::int64_t part, int member) {
-            const Conv own = of_member(member);
-            const Tiles range{part * at_once, std::min(at_once, tiles - part * at_once), 0};
-            step.transform(own, range, 0, conv.in.blocks);
-            for (int panel = 0; panel < panels; ++panel) step.produce(own, range, panel);
+        crew().run(chunks, [&](std::int64_t chunk, int member) {
+            const Conv own = of_member(member, member);
+            step.transform(own, tiles_of(chunk), 0, conv.in.blocks);
+            for (int panel = 0; panel < panels; ++panel) step.produce(own, tiles_of(chunk), panel);
         });
         return;
     }
-    for (std::int64_t first = 0; first < tiles; first += at_once) {
-        const Tiles chunk{first, std::min(at_once, tiles - first), 0};
-        const std::int64_t cuts = ceil_div(chunk.count, kTilesInPart);
-        crew().run(cuts * conv.in.blocks, [&](std::int64_t part, int member) {
-            const std::int64_t slot = part % cuts * kTilesInPart;
-            step.transform(of_member(member), {first + slot, std::min(kTilesInPart, chunk.count - slot), slot},
-                           static_cast<int>(part / cuts), 1);
-        });
-        crew().run(panels, [&](std::int64_t panel, int member) {
-            step.produce(of_member(member), chunk, static_cast<int>(panel));
+    // The values of the next chunk are made in the same round as the results of this one, and last: the small parts
+    // are for whoever has no panel left.
+    for (std::int64_t next = 0; next <= chunks; ++next) {
+        const std::int64_t large = next > 0 ? panels : 0;
+        const Tiles coming = next < chunks ? tiles_of(next) : Tiles{0, 0, 0};
+        const std::int64_t cuts = ceil_div(coming.count, kTilesInPart);
+        crew().run(large + cuts * conv.in.blocks, [&](std::int64_t part, int member) {
+            if (part < large) {
+                step.produce(of_member(member, (next - 1) % 2), tiles_of(next - 1), static_cast<int>(part));
+                return;
+            }
+            const std::int64_t slot = (part - large) % cuts * kTilesInPart;
+            step.transform(of_member(member, next % 2),
+                           {coming.first + slot, std::min(kTilesInPart, coming.count - slot), slot},
+                           static_cast<int>((part - large) / cuts), 1);
         });
     }
 }
