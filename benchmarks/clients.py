@@ -99,41 +99,112 @@ async def ask_at_random(port: int, request: Callable[[int], bytes], *, rate: flo
 
     Each is timed from when it should have been sent. Raises RuntimeError where too many are open.
     """
-    answers, chance = Answers(), random.Random(0)  # noqa: S311, no secret
-    tasks: set[asyncio.Task[None]] = set()
-    free: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []  # since when, the newest last
-    start, due = time.perf_counter(), 0.0
-
-    async def ask(number: int, due: float) -> None:
-        status, writer = 0, None
-        try:
-            is_fresh = free and time.perf_counter() - free[-1][0] < FRESH
-            _, reader, writer = free.pop() if is_fresh else (0.0, *await asyncio.open_connection("127.0.0.1", port))
-            writer.write(request(number))
-            status, _, _ = await asyncio.wait_for(_answer(reader), PATIENCE)
-            free.append((time.perf_counter(), reader, writer))
-        except (OSError, EOFError, asyncio.TimeoutError):
-            if writer is not None:
-                writer.close()
-        answers.add(Answer(number, status, time.perf_counter() - start - due))
-
-    number = 0
+    crowd, chance = _Crowd(port), random.Random(0)  # noqa: S311, no secret
+    start, due, number = time.perf_counter(), 0.0, 0
     while (due := due + chance.expovariate(rate)) < seconds:
         await asyncio.sleep(max(0.0, start + due - time.perf_counter()))
-        if len(tasks) >= MOST_AT_ONCE:
+        if len(crowd.open) >= MOST_AT_ONCE:
             raise RuntimeError("more requests are open than this client can hold: lower the rate")
-        task = asyncio.create_task(ask(number, due))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        crowd.ask(request(number), number, start + due)
         number += 1
-    await asyncio.gather(*tasks)
-    for _, _, writer in free:
-        writer.close()
-    return answers
+    await crowd.finish()
+    return crowd.answers
+
+
+class _Crowd:
+    """As many connections as are needed. Callbacks, no streams: those took as much of the cores as the server did."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._connections: set[_Connection] = set()
+        self._free: list[tuple[float, _Connection]] = []  # since when, the newest last
+        self._connecting: set[asyncio.Task[None]] = set()
+        self.open: dict[int, float] = {}  # number of a request that is not answered -> when it should have been sent
+        self.answers = Answers()
+
+    def ask(self, request: bytes, number: int, due: float) -> None:
+        self.open[number] = due
+        if self._free and time.perf_counter() - self._free[-1][0] < FRESH:
+            self._free.pop()[1].ask(request, number)
+        else:
+            task = asyncio.create_task(self._connect(request, number))
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, request: bytes, number: int) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            _, connection = await loop.create_connection(lambda: _Connection(self), "127.0.0.1", self._port)
+        except OSError:
+            self.answered(number, 0)
+            return
+        self._connections.add(connection)
+        connection.ask(request, number)
+
+    def answered(self, number: int, status: int, connection: "_Connection | None" = None) -> None:
+        """connection: the one that is free now."""
+        if number in self.open:
+            self.answers.add(Answer(number, status, time.perf_counter() - self.open.pop(number)))
+        if connection is not None:
+            self._free.append((time.perf_counter(), connection))
+
+    def lost(self, connection: "_Connection") -> None:
+        self._connections.discard(connection)
+        self._free = [one for one in self._free if one[1] is not connection]
+
+    async def finish(self) -> None:
+        end = time.perf_counter() + PATIENCE
+        while self.open and time.perf_counter() < end:
+            await asyncio.sleep(0.01)
+        for task in self._connecting:
+            task.cancel()
+        for number in list(self.open):
+            self.answered(number, 0)
+        for connection in self._connections:
+            connection.transport.abort()
+
+
+class _Connection(asyncio.Protocol):
+    """Of a crowd: one request at a time."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, crowd: _Crowd) -> None:
+        self._crowd = crowd
+        self._number = -1  # of the request that waits for its answer
+        self._received = bytearray()
+
+    def ask(self, request: bytes, number: int) -> None:
+        self._number = number
+        self.transport.write(request)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head = self._received.find(b"\r\n\r\n")
+        if head < 0 or len(self._received) < head + 4 + _length(self._received[:head]):
+            return
+        status, number = int(self._received[9:12]), self._number
+        self._received.clear()
+        self._number = -1
+        self._crowd.answered(number, status, self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._crowd.lost(self)
+        if self._number >= 0:
+            self._crowd.answered(self._number, 0)
+
+
+def _length(head: bytes | bytearray) -> int:
+    """Of the body."""
+    found = re.search(rb"(?i)content-length: (\d+)", head)
+    return int(found[1]) if found else 0
 
 
 async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes, bytes]:
     """Status, headers and body."""
     head = await reader.readuntil(b"\r\n\r\n")
-    length = re.search(rb"(?i)content-length: (\d+)", head)
-    return int(head[9:12]), head, await reader.readexactly(int(length[1]) if length else 0)
+    return int(head[9:12]), head, await reader.readexactly(_length(head))

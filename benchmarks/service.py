@@ -12,17 +12,16 @@ have been sent.
 import argparse
 import asyncio
 import http.client
+import os
 import re
 import subprocess
 import sys
-import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 
 import numpy as np
 from clients import PATIENCE, Answers, ask_at_random, ask_in_turn, merged, post
@@ -39,6 +38,7 @@ PHOTOS = [Path(data_dir) / name for name in ("chelsea.png", "coffee.png", "rocke
 CLIENTS = 32  # that ask as fast as they are answered
 FEW_CLIENTS = 4  # of the one that has room for four photos: who is refused would keep the cores busy by asking again
 STARTS = 10
+_GREETING_BYTES = 1 << 16
 OURS = "verydeep serve"
 ONE_BY_ONE = "verydeep serve, batches of one"
 
@@ -191,13 +191,12 @@ def _small(paths: Sequence[Path]) -> list[bytes]:
 
 @contextmanager
 def _server(command: Sequence[str]) -> Iterator[int]:
-    """The port of a server that listens; its log is read and thrown away."""
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603, our own programs
+    """The port of a server that listens. Its log goes to a file: to read it would take time of the same cores."""
+    with TemporaryFile() as log, subprocess.Popen(command, stderr=log) as process:  # noqa: S603, our own programs
         try:
-            assert process.stderr is not None  # a pipe
-            while not (found := re.search(r"http://127\.0\.0\.1:(\d+)", process.stderr.readline())):
+            while not (found := re.search(rb"http://127\.0\.0\.1:(\d+)", os.pread(log.fileno(), _GREETING_BYTES, 0))):
                 assert process.poll() is None, command
-            threading.Thread(target=deque, args=(process.stderr, 0), daemon=True).start()
+                time.sleep(0.01)
             yield int(found[1])
         finally:
             process.terminate()

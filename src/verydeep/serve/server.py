@@ -35,6 +35,7 @@ _NO_NEWCOMERS = (  # code, jump if true, jump if false, operand: linux/filter.h
     (0x06, 0, 0, 0xFFFFFFFF),  # the whole packet
     (0x06, 0, 0, 0),  # nothing of it
 )
+_MOST_JOINED_BYTES = 1 << 16
 _OTHER_FILES = 64  # beside connections
 _LAST_REQUESTS_SECONDS = 0.3  # from the signal: what clients have sent by then is answered
 _TICK_SECONDS = 0.02
@@ -153,13 +154,41 @@ class _Server(uvicorn.Server):
         return connections  # type: ignore[return-value]  # as asserted
 
 
+class _Joining:
+    """A transport that sends at once what is written in one turn of the loop: who asked wakes once for an answer."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._parts: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, part: bytes) -> None:
+        if not self._parts:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._parts.append(part)
+        if sum(map(len, self._parts)) > _MOST_JOINED_BYTES:
+            self._send()
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        if self._parts:
+            whole = b"".join(self._parts)
+            self._parts.clear()
+            self._transport.write(whole)
+
+
 class _Deadlines(H11Protocol):
     """A connection that is closed where its client keeps it waiting."""
 
     service: Service
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in H11Protocol
-        super().connection_made(transport)
+        super().connection_made(_Joining(transport))  # type: ignore[arg-type]  # has all that a transport has
         self._limits = self.service.limits
         self._deadline: asyncio.TimerHandle | None = None
         self._await_header()
