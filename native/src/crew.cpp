@@ -1,5 +1,6 @@
 #include "crew.h"
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
 
@@ -74,6 +75,24 @@ void Crew::run(std::int64_t parts, const std::function<void(std::int64_t, int)>&
     if (spin_until(all_done)) return;
     std::unique_lock<std::mutex> lock(mutex_);
     finished_.wait(lock, all_done);
+}
+
+void Crew::run_steps(const std::vector<Step>& steps, const std::function<void(int, std::int64_t, int)>& work) {
+    std::vector<std::int64_t> ends;  // of the steps' parts among all parts
+    std::vector<std::atomic<std::int64_t>> left(steps.size());
+    std::int64_t all = 0;
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+        left[i] = steps[i].parts;
+        ends.push_back(all += steps[i].parts);
+    }
+    run(all, [&](std::int64_t part, int member) {
+        const auto step = static_cast<std::size_t>(std::upper_bound(ends.begin(), ends.end(), part) - ends.begin());
+        const int after = steps[step].after;
+        const auto is_ready = [&] { return after < 0 || left[static_cast<std::size_t>(after)].load() == 0; };
+        while (!spin_until(is_ready)) std::this_thread::yield();
+        work(static_cast<int>(step), part - (ends[step] - steps[step].parts), member);
+        left[step].fetch_sub(1);
+    });
 }
 
 void Crew::wait_for_work(int member) {

@@ -11,6 +11,12 @@
 
 namespace verydeep {
 
+// Some parts of a piece of work. They begin when all parts of the step `after`, an earlier one, are done; -1: at once.
+struct Step {
+    std::int64_t parts;
+    int after;
+};
+
 // The thread that calls `run` and threads - 1 of its own, which wait between two calls: awake for a moment, as the next
 // layer follows in microseconds, then asleep. One run at a time.
 class Crew {
@@ -25,6 +31,11 @@ public:
     // work(part, member) for each part from 0 to parts - 1, each by whichever member of the crew is free; returns when
     // all are done. `work` must not throw.
     void run(std::int64_t parts, const std::function<void(std::int64_t part, int member)>& work);
+
+    // work(step, part, member) for each part of each step, handed out in their order. Whoever has none left of a step
+    // goes on with the next one, so that all wait for a member that the system has stopped only at the end.
+    void run_steps(const std::vector<Step>& steps,
+                   const std::function<void(int step, std::int64_t part, int member)>& work);
 
 private:
     void wait_for_work(int member);

@@ -13,6 +13,7 @@ namespace verydeep {
 namespace {
 
 constexpr std::int64_t kTilesInPart = 16;  // of a transform that is shared
+constexpr int kValueBuffers = 3;           // of such: what follows goes on while a member is late with what was before
 constexpr std::size_t kMostIdle = 2;       // work spaces kept for the next run
 
 // How far beyond its pixels a convolution reads the map before it.
@@ -202,18 +203,18 @@ struct Network::Run {
     void keep_vectors(const std::string& name, const float* vectors, int width);
 };
 
-void Network::Run::convolve_tiles(Conv conv, const ConvKernels& step) {
+void Network::Run::convolve_tiles(Conv conv, const ConvKernels& kernel) {
     const int panels = static_cast<int>(ceil_div(conv.out.blocks, kernels.panel_blocks)), members = crew().size();
     const std::int64_t tiles = conv.tiles();
-    const Tiling tiling(conv, step, kernels.panel_blocks, members);
+    const Tiling tiling(conv, kernel, kernels.panel_blocks, members);
     const bool is_shared = tiling.is_shared;
     const std::int64_t at_once = tiling.at_once;
 
     conv.value_stride = tiling.value_stride;
     conv.sum_stride = tiling.sum_stride;
-    const std::int64_t value_bytes = round_up(step.positions * conv.value_stride * step.value_bytes, 4096);
-    const std::int64_t own_sums = round_up(step.positions * conv.sum_stride, 1024);
-    const int value_buffers = is_shared ? 2 : members;
+    const std::int64_t value_bytes = round_up(kernel.positions * conv.value_stride * kernel.value_bytes, 4096);
+    const std::int64_t own_sums = round_up(kernel.positions * conv.sum_stride, 1024);
+    const int value_buffers = is_shared ? kValueBuffers : members;
     char* values = space.values.reserve<char>(static_cast<std::size_t>(value_bytes * value_buffers));
     float* sums = space.sums.reserve<float>(static_cast<std::size_t>(own_sums * members));
     const auto of_member = [&](int member, std::int64_t value_buffer) {
@@ -229,28 +230,32 @@ void Network::Run::convolve_tiles(Conv conv, const ConvKernels& step) {
     if (!is_shared) {
         crew().run(chunks, [&](std::int64_t chunk, int member) {
             const Conv own = of_member(member, member);
-            step.transform(own, tiles_of(chunk), 0, conv.in.blocks);
-            for (int panel = 0; panel < panels; ++panel) step.produce(own, tiles_of(chunk), panel);
+            kernel.transform(own, tiles_of(chunk), 0, conv.in.blocks);
+            for (int panel = 0; panel < panels; ++panel) kernel.produce(own, tiles_of(chunk), panel);
         });
         return;
     }
-    // The values of the next chunk are made in the same round as the results of this one, and last: the small parts
-    // are for whoever has no panel left.
-    for (std::int64_t next = 0; next <= chunks; ++next) {
-        const std::int64_t large = next > 0 ? panels : 0;
-        const Tiles coming = next < chunks ? tiles_of(next) : Tiles{0, 0, 0};
-        const std::int64_t cuts = ceil_div(coming.count, kTilesInPart);
-        crew().run(large + cuts * conv.in.blocks, [&](std::int64_t part, int member) {
-            if (part < large) {
-                step.produce(of_member(member, (next - 1) % 2), tiles_of(next - 1), static_cast<int>(part));
-                return;
-            }
-            const std::int64_t slot = (part - large) % cuts * kTilesInPart;
-            step.transform(of_member(member, next % 2),
-                           {coming.first + slot, std::min(kTilesInPart, coming.count - slot), slot},
-                           static_cast<int>((part - large) / cuts), 1);
-        });
+    // In turns the values of a chunk, in the place of those of three chunks before, and the results of the chunk
+    // before.
+    const auto cuts_of = [&](int chunk) { return ceil_div(tiles_of(chunk).count, kTilesInPart); };
+    std::vector<Step> steps;
+    for (int chunk = 0; chunk <= chunks; ++chunk) {
+        const int three_before = 2 * (chunk - kValueBuffers) + 3;  // the step that used the values of that chunk last
+        steps.push_back({chunk < chunks ? cuts_of(chunk) * conv.in.blocks : 0, std::max(-1, three_before)});
+        steps.push_back({chunk > 0 ? panels : 0, 2 * (chunk - 1)});
     }
+    crew().run_steps(steps, [&](int step, std::int64_t part, int member) {
+        const int chunk = step % 2 == 0 ? step / 2 : step / 2 - 1;
+        const Conv own = of_member(member, chunk % kValueBuffers);
+        if (step % 2 == 1) {
+            kernel.produce(own, tiles_of(chunk), static_cast<int>(part));
+            return;
+        }
+        const Tiles all = tiles_of(chunk);
+        const std::int64_t cuts = cuts_of(chunk), slot = part % cuts * kTilesInPart;
+        kernel.transform(own, {all.first + slot, std::min(kTilesInPart, all.count - slot), slot},
+                         static_cast<int>(part / cuts), 1);
+    });
 }
 
 void Network::Run::first_convolution(Conv conv, const Group& group) {
@@ -338,8 +343,7 @@ std::size_t Network::Run::run_conv(std::size_t i, const Group& group, std::size_
     const bool has_relu = !row.relu_name.empty(), keeps_linear = is_asked(row.name),
                keeps_relu = has_relu && is_asked(row.relu_name);
     const bool has_pool = i + 1 < end && rows[i + 1].kind == Kind::kPool && row.method != Method::kFirst &&
-                          row.method != Method::kWindow && !keeps_linear && !keeps_relu &&
-                          !needs_corners(i + 1, end);
+                          row.method != Method::kWindow && !keeps_linear && !keeps_relu && !needs_corners(i + 1, end);
     map = convolve(i, map, group, has_relu && !keeps_linear, has_pool, which);
     if (keeps_linear) keep(row.name, map, row.outputs, group.first);
     if (keeps_linear && has_relu) each_block(map, [&](int image, int block) { kernels.relu(map, image, block); });

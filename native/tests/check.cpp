@@ -345,8 +345,7 @@ void check_other_layers(const Kernels& kernels, std::uint64_t seed) {
     const int count = random.whole(1, 6);
     const std::size_t pixels = static_cast<std::size_t>(channels) * height * width;
     const std::vector<float> images = random.normal(count * pixels, 30);
-    Network in_pairs(rows, kernels,
-                     4 * static_cast<std::int64_t>(height + 8) * (width + 8) * identity.bias.size() * 4);
+    Network in_pairs(rows, kernels, 4 * static_cast<std::int64_t>(height + 8) * (width + 8) * identity.bias.size() * 4);
     auto found =
         network.run(images.data(), count, channels, height, width, {"lrn", "gap", "fc", "logits"}, random.whole(1, 3));
     const auto by_two = in_pairs.run(images.data(), count, channels, height, width, {"logits"}, 1);
@@ -466,6 +465,28 @@ void check_threads(const Kernels& kernels) {
         }
 }
 
+// More tiles than are computed at once: the members of a crew go on from chunk to chunk without waiting for each other.
+void check_chunks(const Kernels& kernels) {
+    constexpr int kInputs = 320, kOutputs = 70, kSide = 40, kImages = 3;
+    Random random(2);
+    const OneConv conv(random, kernels, kInputs, kOutputs, 3, 1, Method::kWinograd4);
+    const Identity identity(kernels, kInputs);
+    Network network({identity.row, conv.row}, kernels);
+    const std::vector<float> images = random.normal(static_cast<std::size_t>(kImages) * kInputs * kSide * kSide);
+    const auto run = [&](int threads) {
+        return network.run(images.data(), kImages, kInputs, kSide, kSide, {"conv"}, threads);
+    };
+    const auto expected = run(1);
+    const float* values = expected.at("conv").values.get();
+    for (const int threads : {2, 3, 3, 2}) {
+        const auto found = run(threads);
+        if (!std::equal(values, values + kImages * kOutputs * kSide * kSide, found.at("conv").values.get())) {
+            ++failures;
+            std::printf("FAILED %s: %d threads give another map\n", kernels.name, threads);
+        }
+    }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -493,6 +514,7 @@ int main(int argc, char** argv) {
             check_overflow<std::int8_t>(*kernels, Precision::kInt8, -kShift8, 0, inputs);
         }
         check_threads(*kernels);
+        check_chunks(*kernels);
         std::printf("%s: %d trials\n", kernels->name, trials);
     }
     if (failures > 0) std::printf("%d failures\n", failures);
