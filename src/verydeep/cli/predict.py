@@ -105,7 +105,9 @@ def predict(
             formats=formats,
         )
         style = "json" if as_json else "csv" if as_csv else "text"
-        return predict_segments(segmenter, found, style, top=top, out=out, precision=precision, batch_size=batch_size)
+        return predict_segments(
+            segmenter, found, formats, style, top=top, out=out, precision=precision, batch_size=batch_size
+        )
     predictor = Predictor(
         model,
         engine=engine,

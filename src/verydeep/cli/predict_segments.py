@@ -25,10 +25,18 @@ from verydeep.predict import Segmenter
 
 
 def predict_segments(
-    segmenter: Segmenter, found: Found, style: str, *, top: int, out: str | None, precision: str, batch_size: int
+    segmenter: Segmenter,
+    found: Found,
+    formats: Sequence[str],
+    style: str,
+    *,
+    top: int,
+    out: str | None,
+    precision: str,
+    batch_size: int,
 ) -> int:
     """The exit code. style: json, csv or text. top: classes in a table."""
-    masks = Masks(out, segmenter.formats) if out else None
+    masks = Masks(out, formats) if out else None
     output: Output[SegmentationPrediction]
     if style == "json":
         output = Json(segmenter, precision, masks)

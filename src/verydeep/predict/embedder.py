@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.errors import ImageError, VerydeepError
+from verydeep.errors import ImageError
 from verydeep.image.decode import PHOTO_FORMATS
-from verydeep.image.stream import Source, batches, stream
+from verydeep.image.stream import Source
 from verydeep.outputs.embeddings import embedding_output, embeddings
-from verydeep.predict.predictor import check_many
+from verydeep.predict.photos import Reader, check_finite
 from verydeep.runtime import open_model
 
 BATCH_SIZE = 32
@@ -41,33 +41,19 @@ class Embedder:
             model, engine=engine, device=device, precision=precision, threads=threads, photos=photos
         )
         self.output = embedding_output(self.model.info.architecture)
-        self.threads = threads
-        self.formats = formats
+        self._reader = Reader(self.model.info.preprocessing, threads, formats)
 
     def embed_many(self, photos: Iterable[Source], batch_size: int = BATCH_SIZE) -> Iterator[np.ndarray | ImageError]:
         """The embedding of each photo, (d,) float32 of length 1, or why it cannot be read, in the order given.
 
         As with `Predictor.predict_many`, `photos` may be a generator. Raises UsageError on a single photo.
         """
-        check_many(photos)
-        return self._embeddings(photos, batch_size)
-
-    def _embeddings(self, photos: Iterable[Source], batch_size: int) -> Iterator[np.ndarray | ImageError]:
-        inputs = stream(
-            photos, self.model.info.preprocessing, threads=self.threads, ahead=2 * batch_size, formats=self.formats
-        )
-        for batch in batches(inputs, batch_size):
-            images = [loaded for _, loaded in batch if isinstance(loaded, np.ndarray)]
-            vectors = iter(self._vectors(np.stack(images)) if images else ())
-            yield from (loaded if isinstance(loaded, ImageError) else next(vectors) for _, loaded in batch)
+        answers = self._reader.answers(photos, lambda images, _: self._vectors(images), batch_size)
+        return (vector for _, vector in answers)
 
     def _vectors(self, images: np.ndarray) -> np.ndarray:
         features = self.model.engine.run(images, (self.output,))[self.output]
-        if not np.isfinite(features).all():
-            raise VerydeepError(
-                f"the network of {self.model.path} gives NaN or infinity.",
-                "Run it with precision float32; if it already does, the model is damaged.",
-            )
+        check_finite(features, self.model)
         return embeddings(features)
 
 

@@ -6,19 +6,18 @@
 Each step is one function of a package below; this file only joins them.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from verydeep.errors import ImageError, UsageError, VerydeepError
-from verydeep.image.decode import PHOTO_FORMATS, name_of
-from verydeep.image.preprocess import preprocess
-from verydeep.image.stream import Item, Size, Source, batches, load, stream
-from verydeep.nouns import Failure, Photo, Prediction
+from verydeep.errors import ImageError, UsageError
+from verydeep.image.decode import PHOTO_FORMATS
+from verydeep.image.stream import Source
+from verydeep.nouns import Failure, Prediction
 from verydeep.outputs.classify import best_classes, class_logits, classify, posteriors
 from verydeep.predict.boxes import locator
+from verydeep.predict.photos import Origin, Reader, check_finite, or_failure
 from verydeep.runtime import OpenedModel, open_model
 
 
@@ -49,8 +48,7 @@ class Predictor:
             model, engine=engine, device=device, precision=precision, threads=threads, photos=photos
         )
         _check_answers(self.model)
-        self.threads = threads
-        self.formats = formats
+        self._reader = Reader(self.model.info.preprocessing, threads, formats)
         self._locator = locator(self.model, of_activation=boxes)
 
     @property
@@ -65,9 +63,7 @@ class Predictor:
 
     def predict(self, photo: Source, k: int = 5) -> Prediction:
         """The `k` most probable classes of one photo. Raises ImageError where it cannot be read."""
-        loaded = load(photo, self.formats)
-        image = preprocess(loaded, self.model.info.preprocessing)
-        (prediction,) = self._predictions(image[np.newaxis], [(_path(photo), (loaded.shape[0], loaded.shape[1]))], k)
+        (prediction,) = self._predictions(*self._reader.read(photo), k)
         return prediction
 
     def predict_many(
@@ -78,46 +74,28 @@ class Predictor:
         Photos are decoded by a few threads ahead of the engine, and no more than a few batches are held in memory,
         so `photos` may be a generator. Raises UsageError on a single photo.
         """
-        check_many(photos)
-        return self._answers(photos, k, batch_size)
+        answers = self._reader.answers(
+            photos, lambda images, origins: self._predictions(images, origins, k), batch_size
+        )
+        return (or_failure(*answer) for answer in answers)
 
     def predict_proba(self, photos: Iterable[Source], batch_size: int = 32) -> np.ndarray:
         """The probability of each class for each photo: (photos, classes) float64, each row adds to 1.
 
         Raises ImageError at the first photo that cannot be read, and UsageError on a single photo.
         """
-        check_many(photos)
         rows = [np.empty((0, len(self.classes)))]
-        for batch in batches(self._inputs(photos, batch_size), batch_size):
-            rows.append(self._posteriors(self._run(np.stack([_input_or_raise(loaded) for _, loaded in batch]))))
+        answers = self._reader.answers(photos, lambda images, _: self._posteriors(self._run(images)), batch_size)
+        for _, row in answers:
+            if isinstance(row, ImageError):
+                raise row
+            rows.append(row[np.newaxis])
         return np.concatenate(rows)
 
-    def _answers(self, photos: Iterable[Source], k: int, batch_size: int) -> Iterator[Prediction | Failure]:
-        paths: deque[str] = deque()  # of the photos that are on their way
-        sizes: dict[int, Size] = {}
-        for batch in batches(self._inputs(_noting(photos, paths), batch_size, sizes), batch_size):
-            told = [(paths.popleft(), position, loaded) for position, loaded in batch]
-            read = [(path, sizes.pop(place), loaded) for path, place, loaded in told if isinstance(loaded, np.ndarray)]
-            images = [image for _, _, image in read]
-            known = self._predictions(np.stack(images), [one[:2] for one in read], k) if images else iter(())
-            for path, _, loaded in told:
-                if isinstance(loaded, ImageError):
-                    yield Failure(path, loaded.message, loaded.hint)
-                else:
-                    yield next(known)
-
-    def _inputs(
-        self, photos: Iterable[Source], batch_size: int, sizes: dict[int, Size] | None = None
-    ) -> Iterator[Item]:
-        preprocessing = self.model.info.preprocessing
-        ahead = 2 * batch_size
-        return stream(photos, preprocessing, threads=self.threads, ahead=ahead, formats=self.formats, sizes=sizes)
-
-    def _predictions(self, images: np.ndarray, photos: Sequence[tuple[str, Size]], k: int) -> Iterator[Prediction]:
-        """photos: the path and the size of each."""
+    def _predictions(self, images: np.ndarray, origins: Sequence[Origin], k: int) -> Iterator[Prediction]:
         info = self.model.info
         values = self._run(images)
-        for row, ((path, size), probabilities) in enumerate(zip(photos, self._posteriors(values), strict=True)):
+        for row, ((path, size), probabilities) in enumerate(zip(origins, self._posteriors(values), strict=True)):
             best = best_classes(probabilities, k).tolist()
             own = {name: array[row] for name, array in values.items()}
             boxes = self._locator.boxes(own, best, size) if self._locator else None
@@ -125,11 +103,7 @@ class Predictor:
 
     def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         values = self.model.engine.run(images, self._locator.outputs if self._locator else ("logits",))
-        if not np.isfinite(values["logits"]).all():
-            raise VerydeepError(
-                f"the network of {self.model.path} gives NaN or infinity.",
-                "Run it with precision float32; if it already does, the model is damaged.",
-            )
+        check_finite(values["logits"], self.model)
         return values
 
     def _posteriors(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -149,30 +123,3 @@ def _check_answers(model: OpenedModel) -> None:
             f"{model.path} makes embeddings of photos, and tells no classes.",
             "Find photos that are alike: verydeep search PHOTO --in FOLDER --model MODEL, in Python an Embedder.",
         )
-
-
-def _path(photo: Source) -> str:
-    return name_of(photo) if isinstance(photo, (str, Path, Photo)) else ""
-
-
-def _noting(photos: Iterable[Source], paths: "deque[str]") -> Iterator[Source]:
-    """The photos; the path of each is appended to `paths` when it is taken."""
-    for photo in photos:
-        paths.append(_path(photo))
-        yield photo
-
-
-def check_many(photos: object) -> None:
-    """Raises UsageError on one photo: a path is iterable, too, and its letters are no photos, nor an array's rows."""
-    is_one_array = isinstance(photos, np.ndarray) and photos.ndim in (2, 3)
-    if is_one_array or isinstance(photos, (str, bytes)) or not isinstance(photos, Iterable):
-        raise UsageError(
-            f"got a single {type(photos).__name__}; expected several photos, such as a list.",
-            "Use predict for one photo, or put it in a list.",
-        )
-
-
-def _input_or_raise(loaded: np.ndarray | ImageError) -> np.ndarray:
-    if isinstance(loaded, ImageError):
-        raise loaded
-    return loaded

@@ -3,19 +3,17 @@
 photo -> load -> preprocess, the whole photo -> Engine.run, window by window where it is large -> segment
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from verydeep.errors import ImageError, UsageError, VerydeepError
-from verydeep.image.decode import PHOTO_FORMATS, name_of
-from verydeep.image.preprocess import preprocess
-from verydeep.image.stream import Size, Source, batches, load, stream
-from verydeep.nouns import Failure, Photo, SegmentationPrediction
+from verydeep.errors import UsageError
+from verydeep.image.decode import PHOTO_FORMATS
+from verydeep.image.stream import Source
+from verydeep.nouns import Failure, SegmentationPrediction
 from verydeep.outputs.segments import segment, segmentation
-from verydeep.predict.predictor import check_many
+from verydeep.predict.photos import Origin, Reader, check_finite, or_failure
 from verydeep.runtime import open_model
 from verydeep.runtime.windows import WindowedEngine, photos_at_once
 
@@ -47,8 +45,7 @@ class Segmenter:
                 f"the model {self.model.path} has an answer for whole photos, not for each pixel.",
                 "Ask it by Predictor, or train one of pixels: verydeep train DATA --recipe segment",
             )
-        self.threads = threads
-        self.formats = formats
+        self._reader = Reader(self.model.info.preprocessing, threads, formats, is_dense=True)
         self._engine = WindowedEngine(self.model.engine, architecture)
 
     @property
@@ -58,13 +55,13 @@ class Segmenter:
 
     def segment(self, photo: Source) -> SegmentationPrediction:
         """The class of each pixel of one photo. Raises ImageError where it cannot be read."""
-        loaded = load(photo, self.formats)
-        return self._prediction(_path(photo), self.logits(loaded), (loaded.shape[0], loaded.shape[1]))
+        (prediction,) = self._predictions(*self._reader.read(photo))
+        return prediction
 
     def logits(self, photo: Source) -> np.ndarray:
         """What the network says of one photo, at the size that it looks at: (classes, h, w) float32. As `segment`."""
-        image = preprocess(load(photo, self.formats), self.model.info.preprocessing, is_dense=True)
-        found: np.ndarray = self._logits(image[np.newaxis])[0]
+        images, _ = self._reader.read(photo)
+        found: np.ndarray = self._logits(images)[0]
         return found
 
     def segment_many(
@@ -75,50 +72,15 @@ class Segmenter:
         batch_size: photos at once, fewer where they are large. As with `Predictor.predict_many`, `photos` may be a
         generator. Raises UsageError on a single photo.
         """
-        check_many(photos)
-        return self._answers(photos, photos_at_once(self.model.info.preprocessing.resize, batch_size))
+        at_once = photos_at_once(self.model.info.preprocessing.resize, batch_size)
+        return (or_failure(*answer) for answer in self._reader.answers(photos, self._predictions, at_once))
 
-    def _answers(self, photos: Iterable[Source], batch_size: int) -> Iterator[SegmentationPrediction | Failure]:
-        paths: deque[str] = deque()  # of the photos that are on their way
-        sizes: dict[int, Size] = {}
-        inputs = stream(
-            _noting(photos, paths),
-            self.model.info.preprocessing,
-            is_dense=True,
-            threads=self.threads,
-            ahead=2 * batch_size,
-            formats=self.formats,
-            sizes=sizes,
-        )
-        for batch in batches(inputs, batch_size):
-            images = [loaded for _, loaded in batch if isinstance(loaded, np.ndarray)]
-            rows = iter(self._logits(np.stack(images)) if images else ())
-            for position, loaded in batch:
-                path = paths.popleft()
-                if isinstance(loaded, ImageError):
-                    yield Failure(path, loaded.message, loaded.hint)
-                else:
-                    yield self._prediction(path, next(rows), sizes.pop(position))
+    def _predictions(self, images: np.ndarray, origins: Sequence[Origin]) -> Iterator[SegmentationPrediction]:
+        temperature = self.model.info.calibration.temperature
+        for (path, size), logits in zip(origins, self._logits(images), strict=True):
+            yield segmentation(segment(logits, size, temperature), self.classes, path)
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
         logits = self._engine.run(images)["logits"]
-        if not np.isfinite(logits).all():
-            raise VerydeepError(
-                f"the network of {self.model.path} gives NaN or infinity.",
-                "Run it with precision float32; if it already does, the model is damaged.",
-            )
+        check_finite(logits, self.model)
         return logits
-
-    def _prediction(self, path: str, logits: np.ndarray, size: Size) -> SegmentationPrediction:
-        return segmentation(segment(logits, size, self.model.info.calibration.temperature), self.classes, path)
-
-
-def _path(photo: Source) -> str:
-    return name_of(photo) if isinstance(photo, (str, Path, Photo)) else ""
-
-
-def _noting(photos: Iterable[Source], paths: "deque[str]") -> Iterator[Source]:
-    """The photos; the path of each is appended to `paths` when it is taken."""
-    for photo in photos:
-        paths.append(_path(photo))
-        yield photo
