@@ -62,6 +62,7 @@ def test_predict_prints_vectors_to_programs(run: Run, model: Path, class_folders
     assert [row[7] for row in rows] == ["", ""]
     assert failed[1:7] == [""] * 6
     assert "gone.png cannot be read" in failed[7]
+    assert "embedded: 24 of 24" in run("predict", class_folders, "--model", model, "--csv", *REFERENCE).err
 
 
 @pytest.mark.parametrize(

@@ -350,7 +350,7 @@ def test_a_photo_that_is_gone_before_it_is_drawn_is_one_failure(
             raise ImageError(f"{source} is gone.", "Get it again.")
         return load(source, formats)
 
-    monkeypatch.setattr("verydeep.cli.predict_output.load", load_others)
+    monkeypatch.setattr("verydeep.cli.predict_classes.load", load_others)
     done = predict(*photos, "--out", tmp_path / "out", option)
     assert done.code == 3
     assert "b.png is gone" in done.err

@@ -30,7 +30,6 @@ def calibrate(model: str, photos: tuple[str, ...], out: str | None, wanted: str 
     from verydeep.cli.failures import tell_failures  # --help does without all of these
     from verydeep.cli.photos import STANDARD_INPUT, find_photos, parse_formats
     from verydeep.errors import ImageError
-    from verydeep.image import PHOTO_FORMATS
     from verydeep.image.stream import stream
     from verydeep.nouns import Failure
     from verydeep.runtime import built_in_models, find_model, open_model
@@ -42,7 +41,7 @@ def calibrate(model: str, photos: tuple[str, ...], out: str | None, wanted: str 
     path = find_model(model)
     if out is None and model in built_in_models() and not Path(model).exists():
         raise UsageError(f"{model} is a built-in model, which stays as it is.", "Write another file: --out FILE")
-    formats = parse_formats(wanted) if wanted else PHOTO_FORMATS
+    formats = parse_formats(wanted)
     found = find_photos(photos, formats)
     count = min(MOST_PHOTOS, len(found.paths))
     paths = [found.paths[number * len(found.paths) // count] for number in range(count)]  # of all folders alike

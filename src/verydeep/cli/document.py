@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import click
 
@@ -27,8 +28,10 @@ class JsonDocument:
         }
         click.echo(f'{json.dumps(fields)[:-1]}, "photos": [', nl=False)
 
-    def add(self, photo: Mapping[str, object]) -> None:
-        click.echo(("\n" if self._is_first else ",\n") + json.dumps(photo), nl=False)
+    def add(self, photo: Mapping[str, object], files: Mapping[str, Path]) -> None:
+        """files: that the photo was drawn into."""
+        named = {name: str(path) for name, path in files.items()}
+        click.echo(("\n" if self._is_first else ",\n") + json.dumps({**photo, **named}), nl=False)
         self._is_first = False
 
     def close(self, failures: Sequence[Failure]) -> None:

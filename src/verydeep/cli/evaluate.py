@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from verydeep.cli.options import annotation_options, engine_options
+from verydeep.cli.options import EngineOptions, annotation_options, engine_options
 from verydeep.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from verydeep.data.datasets import Dataset
     from verydeep.evaluate import Report
     from verydeep.evaluate.embedding_report import EmbeddingReport
@@ -41,11 +43,8 @@ def evaluate(
     protocol: str,
     as_json: bool,
     append: str | None,
-    engine: str,
-    device: str,
-    precision: str,
-    threads: int | None,
     batch_size: int,
+    **options: "Unpack[EngineOptions]",
 ) -> int:
     """Measure a model's accuracy on photos whose classes, boxes or masks are known.
 
@@ -82,13 +81,11 @@ def evaluate(
     )
     opened = open_model(
         model,
-        engine=engine,
-        device=device,
-        precision=precision,
-        threads=threads,
+        **options,
         is_dense=is_dense,
         photos=len(dataset),
     )
+    precision = options["precision"]
     with progress("evaluated", len(dataset)) as show:
         report = _measure(
             opened,
@@ -96,7 +93,7 @@ def evaluate(
             protocol,
             batch_size=batch_size,
             conditions=f"{_conditions(opened, precision)}; {which}",
-            threads=threads,
+            threads=options["threads"],
             on_progress=show,
         )
     if append:

@@ -2,11 +2,15 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
-from verydeep.cli.options import formats_option, model_option, photos_argument, single_photo_options
+from verydeep.cli.options import EngineOptions, formats_option, model_option, photos_argument, single_photo_options
 from verydeep.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 # As explain/methods.py has them, which would import numpy: --help does without. LAYER_VIEWS look at no answer.
 METHODS = ("gradcam", "gradient", "guided", "deconvnet", "integrated", "occlusion")
@@ -79,10 +83,7 @@ def explain(
     svg: bool,
     grid: str | None,
     wanted: str | None,
-    engine: str,
-    device: str,
-    precision: str,
-    threads: int | None,
+    **options: "Unpack[EngineOptions]",
 ) -> int:
     """Show what in a photo the answer comes from.
 
@@ -103,19 +104,15 @@ def explain(
     from verydeep.cli.photos import Found, find_photos, parse_formats, read_sources, tell_drawn
     from verydeep.cli.progress import progress
     from verydeep.explain import Settings
-    from verydeep.image import PHOTO_FORMATS
     from verydeep.nouns import Failure
     from verydeep.runtime import open_model
 
-    formats = parse_formats(wanted) if wanted else PHOTO_FORMATS
+    formats = parse_formats(wanted)
     found = find_photos(photos, formats) if photos else Found(())
     tell_drawn(found.drawn)
     opened = open_model(
         model,
-        engine=engine,
-        device=device,
-        precision=precision,
-        threads=threads,
+        **options,
         is_dense=whole,
         photos=len(found.paths),
     )
@@ -126,7 +123,7 @@ def explain(
         request = replace(request, other=read_other(opened, similar_to, whole, formats))
     is_long = len(found.paths) >= SHOWS_PROGRESS_FROM
     sources = read_sources(found.paths)
-    outputs = Outputs(opened, request, precision=precision, as_json=as_json, out=out, svg=svg, grid=grid)
+    outputs = Outputs(opened, request, precision=options["precision"], as_json=as_json, out=out, svg=svg, grid=grid)
     failures = list(found.failures)
     bar = progress("explained", len(found.paths), is_printing=True) if is_long else nullcontext(lambda done: None)
     try:

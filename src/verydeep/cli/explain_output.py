@@ -48,7 +48,7 @@ class Outputs:
         if self._page:
             self._page.add(answer.path, answer.drawing)
         if self._document:
-            self._document.add(answer.fields | ({"picture": str(picture)} if picture else {}))
+            self._document.add(answer.fields, {"picture": picture} if picture else {})
             return
         click.echo(click.style(printable(answer.path), bold=True))
         for line in answer.lines:

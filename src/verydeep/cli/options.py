@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import click
 
@@ -29,6 +29,15 @@ _OPTIONS = (
 _BATCH_SIZE = click.option(
     "--batch-size", type=click.IntRange(min=1), default=32, metavar="N", help="Photos at once.  [32]"
 )
+
+
+class EngineOptions(TypedDict):
+    """What `single_photo_options` and `engine_options` add to a command's arguments, as `open_model` takes it."""
+
+    engine: str
+    device: str
+    precision: str
+    threads: int | None
 
 
 def annotation_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,6 +1,7 @@
 """What a person names on the command line -> the photos meant by it."""
 
 import glob
+import io
 import os
 import re
 import sys
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING
 import click
 
 from verydeep.errors import ImageError, UsageError, printable
-from verydeep.files import is_folder, make_folder
+from verydeep.files import atomic_write, is_folder, make_folder
 from verydeep.nouns import Failure
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from verydeep.image.stream import Source
 
 STANDARD_INPUT = "-"
@@ -67,6 +70,14 @@ class PictureFiles:
         number = self._seen[stem.casefold()]
         return self.folder / f"{stem}{self.ending}{f'-{number}' if number > 1 else ''}{self.suffix}"
 
+    def write(self, photo: str, picture: "Image") -> Path:
+        """Where it is. Raises StorageError where it cannot be written."""
+        path = self.path(photo)
+        file = io.BytesIO()
+        picture.save(file, "PNG" if self.suffix == ".png" else "JPEG", quality=90)
+        atomic_write(path, file.getvalue(), is_durable=False)  # it can be drawn again
+        return path
+
 
 def tell_drawn(pictures: int) -> None:
     """Says on stderr that some pictures were passed over: `Found.drawn`."""
@@ -110,8 +121,12 @@ def read_sources(paths: Sequence[str]) -> list[tuple[str, "Source"]]:
     return [(path, read_standard_input(limit) if path == STANDARD_INPUT else path) for path in paths]
 
 
-def parse_formats(text: str) -> tuple[str, ...]:
-    """ "bmp,png" -> ("BMP", "PNG"); "all" is every format. Raises UsageError."""
+def parse_formats(text: str | None) -> tuple[str, ...]:
+    """ "bmp,png" -> ("BMP", "PNG"); "all" is every format, None those that are usual. Raises UsageError."""
+    if text is None:
+        from verydeep.image import PHOTO_FORMATS
+
+        return PHOTO_FORMATS
     if text.lower() == "all":
         return tuple(SUFFIXES)
     names = {name.lower(): name for name in SUFFIXES} | {"jpg": "JPEG", "tif": "TIFF", "heif": "HEIC"}

@@ -1,24 +1,18 @@
-"""`verydeep predict` with an embedding model: the vector of each photo, as JSON or CSV."""
+"""Of `verydeep predict`, what it does with an embedding model: the vector of each photo, as JSON or CSV."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
-import click
-
+from verydeep.cli.answers import Asked, Csv, Embedding, Json, Output, tell_answers
 from verydeep.cli.document import JsonDocument
-from verydeep.cli.failures import tell_failures
-from verydeep.cli.photos import read_sources
-from verydeep.cli.spreadsheet import csv_row
-from verydeep.errors import DataError, ImageError, UsageError
+from verydeep.errors import ImageError, UsageError
+from verydeep.image.stream import Source
 from verydeep.nouns import Failure
-
-if TYPE_CHECKING:
-    from verydeep.cli.photos import Found
-    from verydeep.predict import Embedder
+from verydeep.predict import Embedder
 
 
-def check_embeds(has_format: bool, out: str | None) -> None:
+def check_embeds(style: str, out: str | None) -> None:
     """Raises UsageError where a person would see hundreds of numbers, and where something is to be drawn."""
-    if out or not has_format:
+    if out or style == "text":
         what = "draws nothing" if out else "tells no classes"
         raise UsageError(
             f"this is an embedding model: it makes a vector of each photo, by which photos are compared, and {what}.",
@@ -26,30 +20,25 @@ def check_embeds(has_format: bool, out: str | None) -> None:
         )
 
 
-def print_embeddings(embedder: "Embedder", found: "Found", precision: str, batch_size: int, *, as_csv: bool) -> int:
-    """The vector of each photo. Returns the exit code."""
-    failures = list(found.failures)
+def predict_embeddings(embedder: Embedder, asked: Asked) -> int:
+    """The exit code."""
     dimensions = embedder.model.info.architecture.dimensions
-    document = None if as_csv else JsonDocument(embedder.model, precision, {"dimensions": dimensions})
-    if as_csv:
-        click.echo(csv_row(["path", *(f"e{number}" for number in range(1, dimensions + 1)), "error"]))
-    sources = read_sources(found.paths)
-    try:
-        vectors = embedder.embed_many([source for _, source in sources], batch_size)
-        for (path, _), vector in zip(sources, vectors, strict=True):
-            if isinstance(vector, ImageError):
-                failures.append(Failure(path, vector.message, vector.hint))
-            elif document:
-                document.add({"path": path, "embedding": [round(value, 6) for value in vector.tolist()]})
-            else:
-                numbers = ",".join(f"{value:.6f}" for value in vector.tolist())  # no formulas, though - begins some
-                click.echo(f"{csv_row([path])},{numbers},")
-    finally:  # whatever ended it: JSON is closed, and what is known is told
-        if document:
-            document.close(failures)
-        else:
-            for one in failures:
-                click.echo(csv_row([one.path, *[""] * dimensions, f"{one.reason} {one.hint}".rstrip()]))
-        what = "photos, folders and patterns" if found.failures else "photos"
-        tell_failures(failures, len(found.paths) + len(found.failures), what=what)
-    return DataError.exit_code if failures else 0
+    output: Output[Embedding]
+    if asked.style == "csv":
+        output = Csv([f"e{number}" for number in range(1, dimensions + 1)], _csv_line)
+    else:
+        output = Json(JsonDocument(embedder.model, asked.precision, {"dimensions": dimensions}), _fields)
+
+    def answer(photos: list[Source]) -> Iterator[Embedding | Failure]:
+        for vector in embedder.embed_many(photos, asked.batch_size):
+            yield Failure("", vector.message, vector.hint) if isinstance(vector, ImageError) else Embedding("", vector)
+
+    return tell_answers(asked, answer, output, "embedded")
+
+
+def _csv_line(embedding: Embedding) -> str:
+    return ",".join(f"{value:.6f}" for value in embedding.vector.tolist())  # no formulas, though - begins some
+
+
+def _fields(embedding: Embedding) -> dict[str, object]:
+    return {"path": embedding.path, "embedding": [round(value, 6) for value in embedding.vector.tolist()]}

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from verydeep.cli.options import engine_options, formats_option, model_option, photos_argument
+from verydeep.cli.options import EngineOptions, engine_options, formats_option, model_option, photos_argument
 from verydeep.errors import DataError, ImageError, UsageError, printable
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from verydeep.cli.search_output import Answer
     from verydeep.nouns import Failure
     from verydeep.predict import Embedder
@@ -43,11 +45,8 @@ def search(
     as_json: bool,
     out: str | None,
     wanted: str | None,
-    engine: str,
-    device: str,
-    precision: str,
-    threads: int | None,
     batch_size: int,
+    **options: "Unpack[EngineOptions]",
 ) -> int:
     """Find the photos of a folder that are most like a photo.
 
@@ -62,24 +61,20 @@ def search(
     from verydeep.cli.photos import find_photos, parse_formats, tell_drawn
     from verydeep.cli.progress import progress
     from verydeep.cli.search_output import Json, Lines, Sheets
-    from verydeep.image import PHOTO_FORMATS
     from verydeep.nouns import Failure
     from verydeep.predict import Embedder
     from verydeep.predict.index import compare, complete, index_file, known, maker_of
 
-    formats = parse_formats(wanted) if wanted else PHOTO_FORMATS
+    formats = parse_formats(wanted)
     asked, there = find_photos(photos, formats), find_photos((_checked(folder),), formats)
     tell_drawn(asked.drawn + there.drawn)
     sheets = Sheets(out, formats) if out else None
-    maker = maker_of(model, precision)
+    maker = maker_of(model, options["precision"])
     file = index_file(folder, maker, named)
     found = compare(known(file, maker, _note), folder, there.paths)
     embedder = Embedder(
         model,
-        engine=engine,
-        device=device,
-        precision=precision,
-        threads=threads,
+        **options,
         photos=len(asked.paths) + len(found.new),
         formats=formats,
     )
@@ -88,7 +83,7 @@ def search(
         entries, failures = complete(file, maker, found, embedder, batch_size=batch_size, note=_note, on_progress=show)
     failures += [*there.failures, *asked.failures]
     facts = {"layer": embedder.output, "folder": folder, "indexed": len(entries), "index": str(file.path)}
-    output = Json(embedder.model, precision, facts) if as_json else Lines(folder)
+    output = Json(embedder.model, options["precision"], facts) if as_json else Lines(folder)
     try:
         for answer in _answers(embedder, asked.paths, folder, entries, top, batch_size):
             if isinstance(answer, Failure):

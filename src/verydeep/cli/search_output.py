@@ -1,6 +1,5 @@
 """Photos that are alike -> lines or JSON on standard output, and sheets of pictures."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ from PIL import Image
 from verydeep.cli.document import JsonDocument
 from verydeep.cli.photos import ALIKE, PictureFiles
 from verydeep.errors import ImageError, printable
-from verydeep.files import atomic_write
 from verydeep.image.draw import contact_sheet
 from verydeep.image.draw_objects import object_card
 from verydeep.image.stream import Source, load
@@ -74,7 +72,7 @@ class Json:
 
     def write(self, answer: Answer, picture: Path | None = None) -> None:
         alike = [{"path": one.path, "similarity": one.similarity} for one in answer.alike]
-        self._document.add({"path": answer.path, "alike": alike} | ({"picture": str(picture)} if picture else {}))
+        self._document.add({"path": answer.path, "alike": alike}, {"picture": picture} if picture else {})
 
     def close(self, failures: Sequence[Failure]) -> None:
         self._document.close(failures)
@@ -100,8 +98,4 @@ class Sheets:
                 failures.append(Failure(path, error.message, error.hint))
         if failures and failures[0].path == answer.path:
             return None, failures
-        sheet = self.files.path(answer.path)
-        file = io.BytesIO()
-        contact_sheet(cards).save(file, "JPEG", quality=90)
-        atomic_write(sheet, file.getvalue(), is_durable=False)  # it can be drawn again
-        return sheet, failures
+        return self.files.write(answer.path, contact_sheet(cards)), failures

@@ -4,14 +4,16 @@ import gc
 import ipaddress
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from verydeep.cli.options import single_photo_options
+from verydeep.cli.options import EngineOptions, single_photo_options
 from verydeep.errors import MissingExtraError, UsageError, printable
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from verydeep.serve.guard import Access
     from verydeep.serve.limits import Limits
 
@@ -46,11 +48,8 @@ def serve(
     port: int,
     allow_host: tuple[str, ...],
     selftest: bool,
-    engine: str,
-    device: str,
-    precision: str,
-    threads: int | None,
     batch_size: int,
+    **options: "Unpack[EngineOptions]",
 ) -> int:
     """Answer over HTTP what is on photos.
 
@@ -58,23 +57,22 @@ def serve(
     to send. Ctrl-C once: what has been asked is answered; twice: at once.
     """
     access = _access(host, allow_host)
-    settings: dict[str, Any] = {"engine": engine, "device": device, "precision": precision, "threads": threads}
     _check_installed()
     if selftest:
-        return _selftest(models, settings, batch_size)
+        return _selftest(models, options, batch_size)
     gc.disable()  # what is loaded makes a million objects and no garbage: looking for it takes a twelfth of the start
     import asyncio
     from dataclasses import replace
 
     from verydeep.serve.limits import Limits
 
-    asyncio.run(_serve(models, access, replace(Limits(), largest_batch=batch_size), host, port, settings))
+    asyncio.run(_serve(models, access, replace(Limits(), largest_batch=batch_size), host, port, options))
     sys.stderr.flush()
     os._exit(0)  # an explanation whose client has gone may still compute; nobody waits for it
 
 
 async def _serve(
-    models: tuple[str, ...], access: "Access", limits: "Limits", host: str, port: int, settings: dict[str, Any]
+    models: tuple[str, ...], access: "Access", limits: "Limits", host: str, port: int, options: EngineOptions
 ) -> None:
     """The decoders start first, so that they load what they need while this process does."""
     from verydeep.serve.decoding import Decoders
@@ -90,8 +88,8 @@ async def _serve(
 
         listener = listen(host, port)  # before the models are opened: they take longer
         metrics = Metrics()
-        opened = open_models(models, limits, metrics.count_batch, **settings)
-        precision = settings["precision"]
+        opened = open_models(models, limits, metrics.count_batch, **options)
+        precision = options["precision"]
         service = Service(opened, limits, metrics, _log, decoders, precision)
         address = f"[{host}]" if ":" in host else host
         names = ", ".join(f"{name} ({model.opened.engine_name}, {precision})" for name, model in opened.items())
@@ -130,13 +128,13 @@ def _check_installed() -> None:
         raise MissingExtraError(f"serving needs {missing[0]}, which is not installed.", "pip install 'verydeep[serve]'")
 
 
-def _selftest(models: tuple[str, ...], settings: dict[str, Any], batch_size: int) -> int:
+def _selftest(models: tuple[str, ...], options: EngineOptions, batch_size: int) -> int:
     from verydeep.serve.models import named
     from verydeep.serve.selftest import expected_of, selftest
 
-    given = {name: value for name, value in settings.items() if value is not None} | {"batch-size": batch_size}
+    given = {name: value for name, value in options.items() if value is not None} | {"batch-size": batch_size}
     arguments = [*(f"--model={model}" for model in models), *(f"--{name}={value}" for name, value in given.items())]
-    expected = expected_of(named(models[0])[1] if models else None, settings)
+    expected = expected_of(named(models[0])[1] if models else None, options)
     is_passed = True
     for check in selftest(arguments, expected):
         is_passed &= check.is_passed
