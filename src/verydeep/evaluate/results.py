@@ -16,8 +16,8 @@ from typing import IO
 
 from verydeep import machine
 from verydeep.errors import DataError
-from verydeep.files import make_folder, sha256_of, storage_error
-from verydeep.weights.files import MODEL_FILE
+from verydeep.files import make_folder, storage_error
+from verydeep.weights.files import MODEL_FILE, model_sha256
 
 if os.name == "posix":
     import fcntl
@@ -89,7 +89,7 @@ def result_row(
 def model_label(path: Path) -> str:
     """A model file's name, or its folder's where it is called as every run calls it, and the start of its SHA-256."""
     name = path.resolve().parent.name if path.name == MODEL_FILE else path.stem
-    return f"{name} sha256:{sha256_of(path)[:12]}"
+    return f"{name} sha256:{model_sha256(path)[:12]}"
 
 
 def append_result(path: str | Path, result: Result) -> None:

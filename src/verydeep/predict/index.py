@@ -25,15 +25,15 @@ import safetensors
 import safetensors.numpy
 
 from verydeep.data.many import in_threads
-from verydeep.errors import ImageError, ModelFileError, StorageError, UsageError
-from verydeep.files import cache_folder, make_room, replacing, sha256_of
+from verydeep.errors import ImageError, StorageError, UsageError
+from verydeep.files import cache_folder, make_room, replacing
 from verydeep.image.decode import read_file
 from verydeep.nouns import Failure
 from verydeep.outputs.embeddings import embedding_output
 from verydeep.predict.embedder import Embedder
 from verydeep.runtime import find_model
 from verydeep.weights import read_info
-from verydeep.weights.files import model_path
+from verydeep.weights.files import model_path, model_sha256
 
 FORMAT_VERSION = 1
 FOLDER_BYTES = 2 << 30  # of all indexes in the cache; what was not used for longest goes first
@@ -108,10 +108,7 @@ def maker_of(model: str | Path | None, precision: str) -> Maker:
     output = embedding_output(architecture)
     makers = {name: layer for layer in architecture.layers for name in (layer.name, layer.relu_name)}
     dimensions = makers.get(output, architecture.layers[-1]).out_channels
-    try:
-        return Maker(sha256_of(path), output, precision, dimensions)
-    except OSError as error:
-        raise ModelFileError(f"cannot read {path}: {error.strerror}.", "Check its permissions.") from error
+    return Maker(model_sha256(path), output, precision, dimensions)
 
 
 @dataclass(frozen=True)

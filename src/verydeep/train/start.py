@@ -5,7 +5,6 @@ where they have others. The run keeps the file's SHA-256: it is the same model w
 from the first saved state on the file is not needed.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from verydeep.network import Network
 from verydeep.runtime import built_in_models, find_model
 from verydeep.train.recipe import Recipe
 from verydeep.weights import ModelInfo, read_info, read_model
-from verydeep.weights.files import MODEL_FILE, model_path
+from verydeep.weights.files import MODEL_FILE, model_path, model_sha256
 
 ADOPTED = (  # the fields of a recipe that a model decides, unless they are set
     "configuration",
@@ -85,7 +84,7 @@ def open_start(model: str | Path) -> tuple[Start, ModelInfo]:
     if info.architecture.head == "conv":
         raise ModelFileError(f"{path} is a dense view, which is not trained.", "Begin from its model with the fc head.")
     origin = {name: info.origin[name] for name in _PASSED_ON if name in info.origin}
-    return Start(_name(model, path), path, _sha256(path), info.architecture, info.classes, origin), info
+    return Start(_name(model, path), path, model_sha256(path), info.architecture, info.classes, origin), info
 
 
 def begin_from(recipe: Recipe, info: ModelInfo, fields: Mapping[str, Any]) -> Recipe:
@@ -246,23 +245,12 @@ def _as_set(value: object) -> str:
 
 
 def _check_same(start: Start) -> None:
-    if (found := _sha256(model_path(start.path))) != start.sha256:
+    if (found := model_sha256(model_path(start.path))) != start.sha256:
         raise CheckpointError(
             f"{start.path} is not the model that this run was to begin from: its SHA-256 is {found[:12]}..., "
             f"expected {start.sha256[:12]}...",
             "Put that file back, or begin another run.",
         )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise ModelFileError(f"cannot read {path}: {error.strerror}.", "Check its permissions.") from error
-    return digest.hexdigest()
 
 
 def _name(model: str | Path, path: Path) -> str:

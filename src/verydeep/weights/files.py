@@ -21,7 +21,7 @@ import safetensors.numpy
 
 from verydeep.architecture import Architecture
 from verydeep.errors import ModelFileError, VerydeepError
-from verydeep.files import atomic_write, is_folder
+from verydeep.files import atomic_write, is_folder, sha256_of
 from verydeep.nouns import Calibration, Preprocessing, Weights
 
 FORMAT_VERSION = 1
@@ -168,6 +168,14 @@ def model_path(path: str | Path) -> Path:
     if not os.path.isfile(file):  # noqa: PTH113
         raise ModelFileError(f"there is no model at {path}.", f"Expected a file, or a folder with {MODEL_FILE}.")
     return file
+
+
+def model_sha256(path: Path) -> str:
+    """The SHA-256 of a model file, in hexadecimal digits. Raises ModelFileError where it cannot be read."""
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise ModelFileError(f"cannot read {path}: {error.strerror}.", "Check its permissions.") from error
 
 
 def _check_header_size(path: Path) -> None:
