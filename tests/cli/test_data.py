@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shlex
 import subprocess
 import sys
 import unicodedata
@@ -52,12 +53,17 @@ def labelme(path: Path, seed: int, label: str, points: list[list[float]], **more
 # check
 
 
-def test_a_clean_set_is_told_in_three_lines_with_exit_code_0(run: Run, folders: Path) -> None:
-    done = run("data", "check", folders)
+def test_a_clean_set_is_told_with_commands_to_copy_and_exit_code_0(run: Run, folders: Path) -> None:
+    done = run("data", "check", folders.name)
     assert done.code == 0
     assert done.out.splitlines() == [
         "20 photos, 2 class folders in train and 2 class folders in val: nothing to find fault with",
-        "would train a classifier of 2 classes on 16 photos and validate on 4.",
+        "would train a classifier of 2 classes on 16 photos and validate on 4: few photos, of which a trained network "
+        "learns more than a new one",
+        "    verydeep train photos --recipe finetune --from cifar10",
+        "or an embedding of 2 classes on 16 photos and validate on 4: photos of a class become alike for "
+        "`verydeep search`, also those of other classes",
+        "    verydeep train photos --recipe embed --from imagenette",
     ]
     assert done.err.splitlines()[0] == "reads folders: 2 class folders in train and 2 class folders in val"
     assert done.err.splitlines()[-1] == "looked at: 20 of 20"
@@ -73,7 +79,7 @@ def test_errors_come_first_with_their_files_and_exit_code_3(run: Run, folders: P
     assert "bad.png" in lines[1]
     assert "error   1 pair of photos is the same to the byte and on both sides, in train and in val" in lines
     assert "          train/dog/leak.png = val/dog/9.png: train | val" in lines
-    assert lines[-2].endswith("2 errors")
+    assert "2 errors" in next(line for line in lines if line.startswith("22 photos, "))
 
 
 def test_warnings_and_notes_alone_leave_the_exit_code_0(run: Run, folders: Path) -> None:
@@ -95,7 +101,19 @@ def test_of_many_places_the_first_are_shown_and_json_has_all(run: Run, folders: 
     finding = document["findings"][0]
     assert (finding["kind"], finding["severity"], finding["count"]) == ("unreadable-photo", "error", 9)
     assert finding["places"][8]["files"] == ["train/cat/bad8.png"]
-    assert document["prospect"].startswith("would train no classifier: 9 of ")
+    assert document["trainings"] == []
+    assert document["refusals"][0].startswith("would train no classifier: 9 of ")
+
+
+def test_the_commands_name_the_photos_as_they_were_given_and_train_them(run: Run, tmp_path: Path) -> None:
+    for number in range(6):
+        labelme(tmp_path / "my set" / f"{number}.json", number, ("cat", "dog")[number % 2], [[5, 5], [25, 25]])
+    done = run("data", "check", tmp_path / "my set", "--format", "labelme", "--root", tmp_path, "--json")
+    commands = [training["command"] for training in json.loads(done.out)["trainings"]]
+    named = f"'{tmp_path}/my set' --format labelme --root {tmp_path}"
+    assert commands[0] == f"verydeep train {named} --recipe localize --from imagenette"
+    for command in commands:
+        assert run(*shlex.split(command)[1:], "--show-recipe").code == 0
 
 
 def test_the_table_has_a_row_for_each_file_and_no_formulas(run: Run, tmp_path: Path) -> None:
@@ -160,7 +178,7 @@ def test_annotations_may_name_photos_within_the_root(run: Run, tmp_path: Path) -
     assert "--root FOLDER" in done.out
     done = run("data", "check", tmp_path / "boxes", "--root", tmp_path)
     assert done.code == 0
-    assert "boxes are there: 1 object in 1 photo, one in each" in done.out
+    assert "would train no localiser: the photos are of one class only" in done.out
 
 
 # stats

@@ -16,7 +16,7 @@ from verydeep.data.annotations import (
     Polygons,
     Problem,
 )
-from verydeep.data.check import check, prospect
+from verydeep.data.check import check
 from verydeep.data.findings import Finding
 from verydeep.data.survey import survey
 
@@ -61,10 +61,6 @@ def findings(found: AnnotatedSet) -> dict[str, Finding]:
     kinds = [finding.kind for finding in told]
     assert len(set(kinds)) == len(kinds)
     return {finding.kind: finding for finding in told}
-
-
-def outlook(found: AnnotatedSet) -> str:
-    return prospect(survey(found))
 
 
 def problem(path: Path) -> Problem:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from planted import annotated, box, clean_set, findings, outlook, photo, photo_file, polygon, problem
+from planted import annotated, box, clean_set, findings, photo, photo_file, problem
 
 from verydeep.data.annotations import BACKGROUND, IGNORE, AnnotatedSet, EmbeddedPhoto
 from verydeep.data.duplicates import (
@@ -29,7 +29,6 @@ def only(found: AnnotatedSet) -> set[str]:
 
 def test_a_clean_set_is_clean(tmp_path):
     assert findings(clean_set(tmp_path)) == {}
-    assert outlook(clean_set(tmp_path)) == "would train a classifier of 2 classes on 8 photos and validate on 4."
 
 
 # Photos
@@ -272,12 +271,8 @@ def test_a_mask_of_numbers_is_decoded_once_and_colours_without_a_class_are_count
     assert survey(colored).masks[tmp_path / "mask.png"].unnamed == {"#010203": 5}
 
 
-def test_masks_tell_what_could_be_learnt_and_want_names_for_their_classes(tmp_path):
+def test_masks_want_names_for_their_classes(tmp_path):
     found = masked_set(tmp_path, np.ones((40, 60)))
-    assert outlook(found).endswith(
-        "; masks are there: 1 photo (0 to train on, 1 to validate on) with 1 class, from which it could learn that of "
-        "every pixel."
-    )
     assert "classes-without-names" not in only(found)
     told = findings(replace(found, mask_classes=("0", "1", IGNORE, "3")))["classes-without-names"]
     assert (told.severity, told.message[-7:]) == ("note", "0, 1, 3")
@@ -376,66 +371,6 @@ def test_the_worst_comes_first(tmp_path):
     found = findings(replace(clean, photos=(*clean.photos, *bad)))
     severities = [finding.severity for finding in found.values()]
     assert severities == sorted(severities, key=("error", "warning", "note").index)
-
-
-# What training would do
-
-
-def test_without_sides_a_fifth_of_each_class_is_drawn(tmp_path):
-    clean = clean_set(tmp_path)
-    found = replace(clean, photos=tuple(replace(one, split=None) for one in clean.photos))
-    assert outlook(found) == (
-        "would train a classifier of 2 classes on 10 photos and validate on 2, a fifth of each class, drawn."
-    )
-
-
-def test_the_class_of_objects_counts_and_boxes_are_told(tmp_path):
-    clean = clean_set(tmp_path)
-
-    def objects(label: str):
-        return box(label, 5, 5, 25, 25), polygon(label, (1, 1), (9, 1), (5, 9))
-
-    photos = (replace(one, labels=(), instances=objects(one.labels[0])) for one in clean.photos)
-    told = outlook(replace(clean, photos=tuple(photos)))
-    assert told.startswith("would train a classifier of 2 classes on 8 photos and validate on 4; boxes are there: 24")
-    assert "shapes are there: 12 photos" in told
-
-
-def test_photos_of_several_classes_and_sets_of_one_class_train_no_classifier(tmp_path):
-    clean = clean_set(tmp_path)
-    several = replace(clean, photos=(*clean.photos, photo(photo_file(tmp_path, "both.png"), "cat", "dog")))
-    assert outlook(several).startswith("would train no classifier: 1 of 13 photos show several classes (both.png: cat")
-    assert "one class only, 'cat'" in outlook(replace(clean, photos=clean.photos[:6]))
-    assert "no photo of" in outlook(annotated(tmp_path, photo(photo_file(tmp_path, "x.png"))))
-
-
-@pytest.mark.parametrize(
-    ("spoilt", "told"),
-    [
-        (lambda clean: clean.photos[:7], "class 'dog' has 1 photo"),
-        (lambda clean: [replace(one, split="val") for one in clean.photos], "all photos on the side to validate on"),
-        (lambda clean: [replace(clean.photos[0], labels=("emu",), split="val"), *clean.photos[1:]], "not know: emu"),
-        (lambda clean: [*clean.photos, replace(clean.photos[0], labels=("dog",))], "cat0.png: cat, dog"),
-        (lambda clean: [*clean.photos, replace(clean.photos[0], split="val")], "is on both sides"),
-        (
-            lambda clean: [*clean.photos, *(photo(clean.root / f"{i}.png", "cat", split="train") for i in range(2))],
-            "2 of 10 photos to train on cannot be read, more than 5%",
-        ),
-    ],
-)
-def test_what_training_refuses_is_no_prospect(spoilt, told, tmp_path):
-    clean = clean_set(tmp_path)
-    photos = tuple(spoilt(clean))
-    if told.startswith("class"):
-        photos = tuple(replace(one, split=None) for one in photos)
-    text = outlook(replace(clean, photos=photos))
-    assert text.startswith("would train no classifier: ")
-    assert told in text
-
-
-def test_annotations_that_cannot_be_read_end_a_training_and_the_prospect(tmp_path):
-    clean = clean_set(tmp_path)
-    assert "1 of 13 annotations cannot be read" in outlook(replace(clean, problems=(problem(tmp_path / "a.json"),)))
 
 
 # Real sets

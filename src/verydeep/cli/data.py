@@ -41,11 +41,12 @@ def data() -> None:
 )
 @_threads_option
 def check(data: Path, wanted: str | None, root: Path | None, as_json: bool, as_csv: bool, threads: int | None) -> int:
-    """Find what is wrong with photos and their annotations, and say what training would do with them.
+    """Find what is wrong with photos and their annotations, and say which training suits them.
 
     Every photo is decoded. Found are files that cannot be read or are missing; photos that are doubled, also across
     train and val, also nearly; boxes outside of their photo or without area; sizes that do not fit; classes that are
-    rare, on one side only, or spelt in several ways; masks with numbers that no class stands for. The exit code is 3
+    rare, on one side only, or spelt in several ways; masks with numbers that no class stands for. At the end are the
+    trainings that would take them, as commands to copy: what the annotations are for comes first. The exit code is 3
     where there are errors, and 0 where there are only warnings and notes.
     """
     if as_json and as_csv:
@@ -53,19 +54,18 @@ def check(data: Path, wanted: str | None, root: Path | None, as_json: bool, as_c
     from verydeep.cli.data_output import print_check, print_check_csv, print_check_json
     from verydeep.cli.progress import progress
     from verydeep.data.check import check as find
-    from verydeep.data.check import prospect
+    from verydeep.data.prospect import prospect
     from verydeep.data.survey import count_files, survey
 
     annotated = _read(data, wanted, root)
     with progress("looked at", count_files(annotated)) as show:
         seen = survey(annotated, show, threads)
     findings = find(seen)
-    if as_json:
-        print_check_json(annotated, findings, prospect(seen))
-    elif as_csv:
+    if as_csv:
         print_check_csv(findings)
     else:
-        print_check(annotated, findings, prospect(seen))
+        given = [str(data), *(("--format", wanted) if wanted else ()), *(("--root", str(root)) if root else ())]
+        (print_check_json if as_json else print_check)(annotated, findings, prospect(seen), given)
     return DatasetError.exit_code if any(finding.severity == "error" for finding in findings) else 0
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 
 import click
@@ -15,6 +16,7 @@ from verydeep.cli.terminal import shortened
 from verydeep.data.annotations import AnnotatedSet
 from verydeep.data.convert import Converted
 from verydeep.data.findings import SEVERITIES, Finding, Place, counted
+from verydeep.data.prospect import LEARNERS, Prospect, Training
 from verydeep.data.stats import ClassRow, Spread, Statistics
 from verydeep.errors import printable
 
@@ -26,8 +28,8 @@ PIPED_COLUMNS = 120  # where there is no terminal whose width could be asked for
 _COLOURS = {"error": "red", "warning": "yellow", "note": "bright_black"}
 
 
-def print_check(annotated: AnnotatedSet, findings: Sequence[Finding], prospect: str) -> None:
-    """A block for each finding, then what training would do, then the counts."""
+def print_check(annotated: AnnotatedSet, findings: Sequence[Finding], prospect: Prospect, given: Sequence[str]) -> None:
+    """A block for each finding, then the counts, then what could be trained. given: what names the photos."""
     for finding in findings:
         mark = click.style(f"{finding.severity:<8}", fg=_COLOURS[finding.severity], bold=True)
         click.echo(mark + click.style(printable(finding.message), bold=True))
@@ -43,16 +45,24 @@ def print_check(annotated: AnnotatedSet, findings: Sequence[Finding], prospect: 
     click.echo(
         ("\n" if findings else "") + f"{photos}, {printable(annotated.found)}: {told or 'nothing to find fault with'}"
     )
-    click.echo(printable(prospect))
+    for position, training in enumerate(prospect.trainings):
+        click.echo(printable(f"{'or' if position else 'would train'} {_would(training)}"))
+        click.echo(f"    {printable(_command(training, given))}")
+    for refusal in prospect.refusals:
+        click.echo(printable(refusal))
 
 
-def print_check_json(annotated: AnnotatedSet, findings: Sequence[Finding], prospect: str) -> None:
+def print_check_json(
+    annotated: AnnotatedSet, findings: Sequence[Finding], prospect: Prospect, given: Sequence[str]
+) -> None:
+    trainings = [training.to_dict() | {"command": _command(training, given)} for training in prospect.trainings]
     document = {
         "format": annotated.format,
         "found": annotated.found,
         "photos": len(annotated.photos),
         "classes": list(annotated.classes),
-        "prospect": prospect,
+        "trainings": trainings,
+        "refusals": prospect.refusals,
         **{f"{level}s": sum(finding.severity == level for finding in findings) for level in SEVERITIES},
         "findings": [finding.to_dict() for finding in findings],
     }
@@ -99,6 +109,20 @@ def print_converted(converted: Converted, as_json: bool) -> None:
         click.echo(
             f"error: left out: {len(converted.failures) - PLACES:,} more; `verydeep data check` tells all", err=True
         )
+
+
+def _would(training: Training) -> str:
+    """a classifier of 2 classes on 10 photos and validate on 2, a fifth, drawn: ..."""
+    drawn = ", a fifth, drawn" if training.is_drawn else ""
+    return (
+        f"{LEARNERS[training.task]} of {training.classes:,} classes on {counted(training.photos, 'photo')} "
+        f"and validate on {training.validation_photos:,}{drawn}: {training.reason}"
+    )
+
+
+def _command(training: Training, given: Sequence[str]) -> str:
+    begun = ("--from", training.model) if training.model else ()
+    return shlex.join(("verydeep", "train", *given, "--recipe", training.recipe, *begun))
 
 
 def _place(place: Place) -> str:

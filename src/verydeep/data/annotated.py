@@ -128,7 +128,7 @@ def _boxed_sides(taught: Sequence[_Shown], found: AnnotatedSet, data: Path, note
 
 def _masked_sides(shown: Sequence[_Shown], found: AnnotatedSet, data: Path, note: Callable[[str], None]) -> Sides:
     """Photos with masks, or with outlines that masks are drawn from. Raises DatasetError where none has any."""
-    masked = [one for one in shown if _has_mask(one.annotated) and IGNORE not in one.annotated.labels]
+    masked = [one for one in shown if one.annotated.has_mask and IGNORE not in one.annotated.labels]
     if not masked:
         raise DatasetError(
             f"no photo of {data} has a mask or an outline: {found.found}.",
@@ -147,10 +147,6 @@ def _masked_sides(shown: Sequence[_Shown], found: AnnotatedSet, data: Path, note
 
     training, validation = _by_side(_upright(masked, data, note))
     return Sides(dataset(training), dataset(validation) if validation else None)
-
-
-def _has_mask(photo: AnnotatedPhoto) -> bool:
-    return photo.mask is not None or any(instance.shape is not None for instance in photo.instances)
 
 
 def _mask_classes(found: AnnotatedSet, masked: Sequence[_Shown]) -> tuple[str, ...]:

@@ -167,6 +167,11 @@ class AnnotatedPhoto:
     size: tuple[int, int] | None = None  # width and height as the annotations tell them, to be compared
 
     @property
+    def has_mask(self) -> bool:
+        """Whether it tells classes of pixels: by a mask, or by shapes that one is drawn from."""
+        return self.mask is not None or any(instance.shape is not None for instance in self.instances)
+
+    @property
     def classes(self) -> frozenset[str]:
         """Of the photo and of the objects in it."""
         return frozenset(self.labels) | {instance.label for instance in self.instances}
