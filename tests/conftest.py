@@ -124,6 +124,24 @@ def make_localizer() -> Callable[..., Path]:
 
 
 @pytest.fixture
+def say(tmp_path: Path) -> Callable[..., Path]:
+    """A function (model, name, *probabilities, **preprocessing) -> its copy that says these of any photo.
+
+    preprocessing: fields that the copy has others of.
+    """
+
+    def made(model: Path, name: str, *probabilities: float, **preprocessing: Any) -> Path:
+        info, weights = read_model(model)
+        weights["fc8.weight"][: len(probabilities)] = 0
+        weights["fc8.bias"][: len(probabilities)] = np.log(probabilities)
+        path = tmp_path / f"{name}.safetensors"
+        write_model(path, replace(info, preprocessing=replace(info.preprocessing, **preprocessing)), weights)
+        return path
+
+    return made
+
+
+@pytest.fixture
 def class_folders(tmp_path: Path) -> Path:
     """Eight photos of each of the toy model's classes, <class>/<photo>.png, of three shapes; a test may change them."""
     rng = np.random.default_rng(0)

@@ -4,9 +4,11 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from verydeep.data.datasets import open_folder
 from verydeep.evaluate import Report, evaluate
 from verydeep.evaluate.results import model_label
 from verydeep.runtime import open_model
+from verydeep.weights import ModelInfo, read_model, write_model
 
 Run = Callable[..., Any]
 
@@ -83,7 +86,18 @@ def test_the_keys_of_the_json_are_these(run: Run, opinionated_model: Path, class
     done = run("evaluate", opinionated_model, class_folders, "--engine", "reference", "--json", "--batch-size", "8")
     fields = json.loads(done.out)
     assert list(fields) == [
-        *("model", "architecture", "data", "engine", "device", "precision", "batch_size", "protocol", "n"),
+        *(
+            "model",
+            "architecture",
+            "fused_with",
+            "data",
+            "engine",
+            "device",
+            "precision",
+            "batch_size",
+            "protocol",
+            "n",
+        ),
         *("top1", "top5", "loss", "expected_calibration_error", "calibration", "answered", "right_when_answered"),
         *("classes", "confusion", "photos", "failures"),
     ]
@@ -165,6 +179,116 @@ def test_append_adds_one_row_with_all_its_conditions(
     assert (rows[0]["n"], rows[0]["engine"], rows[0]["architecture"]) == ("24", "reference", "toy-bn-gap")
     assert rows[0]["model"] == model_label(opinionated_model)
     assert all(rows[0].values())
+
+
+@pytest.fixture
+def fused(toy_model: Path, say: Callable[..., Path]) -> tuple[Path, Path, Path]:
+    """Three models, and what they say of any photo together: 0.4 0.35 0.25."""
+    said = {"one": (0.7, 0.2, 0.1), "two": (0.3, 0.6, 0.1), "three": (0.2, 0.25, 0.55)}
+    one, two, three = (say(toy_model, name, *probabilities) for name, probabilities in said.items())
+    return one, two, three
+
+
+def test_fused_models_answer_together_and_all_are_named(
+    run: Run, fused: tuple[Path, Path, Path], class_folders: Path, tmp_path: Path
+) -> None:
+    one, two, three = fused
+    file = tmp_path / "results.csv"
+    arguments = (one, class_folders, "--with", two, "--with", three, "--engine", "reference")
+    printed = json.loads(run("evaluate", *arguments, "--json", "--append", file).out)
+    for photo in printed["photos"]:
+        assert [answer["label"] for answer in photo["predictions"]] == ["cat", "dog", "rocket"]
+        assert [answer["probability"] for answer in photo["predictions"]] == pytest.approx([0.4, 0.35, 0.25], abs=1e-6)
+    assert printed["top1"]["value"] == pytest.approx(1 / 3)
+    assert printed["model"] == str(one)
+    assert [other["model"] for other in printed["fused_with"]] == [str(two), str(three)]
+    assert printed["fused_with"][0]["architecture"] == printed["architecture"]
+    assert "one crop, 3 models fused, float32, engine reference" in printed["protocol"]["description"]
+    (row,) = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+    assert row["model"] == " + ".join(map(model_label, fused))
+    assert (row["architecture"], row["engine"], row["value"]) == ("toy-bn-gap", "reference", "0.3333")
+    assert "3 models fused" in row["protocol"]
+    shown = " ".join(run("evaluate", *arguments).out.split())
+    assert " + ".join(f"{path} (toy-bn-gap)" for path in fused) in shown
+    assert "3 models fused" in shown
+
+
+def test_fused_models_of_different_engines_are_told_with_both(
+    run: Run, fused: tuple[Path, Path, Path], class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    engines = iter(("reference", "torch"))
+    monkeypatch.setattr("verydeep.runtime.open._choose_engine", lambda *_, **__: next(engines))
+    file = tmp_path / "results.csv"
+    printed = json.loads(run("evaluate", fused[0], class_folders, "--with", fused[1], "--json", "--append", file).out)
+    assert printed["engine"] == "reference + torch"
+    (row,) = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+    assert row["engine"] == "reference + torch"
+    assert " torch=" in row["versions"]
+
+
+def other_classes(info: Any) -> Any:
+    return replace(info, classes=("cat", "rocket", "dog"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            other_classes,
+            r"knows 'dog' where .*other\.safetensors knows 'rocket'; expected the same classes in the same",
+        ),
+        ({"classes": 4}, "knows 3 classes, .*other.safetensors 4; expected the same classes"),
+        ({"boxes": "single"}, "is a model to classify with, .* one to localize with; expected the same"),
+        ({"head": "segnet"}, "is a model to classify with, .* one to segment with; expected the same"),
+        (None, "is given twice"),
+    ],
+)
+def test_models_that_cannot_be_fused_are_refused_in_a_line(
+    *,
+    change: Any,
+    message: str,
+    run: Run,
+    toy_model: Path,
+    class_folders: Path,
+    tmp_path: Path,
+    random_weights: Callable[..., Any],
+) -> None:
+    info, weights = read_model(toy_model)
+    other = tmp_path / "other.safetensors"
+    if callable(change):
+        write_model(other, change(info), weights)
+    elif change:
+        architecture = replace(info.architecture, **change)
+        names = ("cat", "dog", "rocket", "emu")[: architecture.classes]
+        write_model(other, ModelInfo(architecture, names, info.preprocessing), random_weights(architecture))
+    done = run("evaluate", toy_model, class_folders, "--with", other if change else toy_model)
+    assert done.code == 2
+    error, hint = done.err.splitlines()
+    assert re.search(message, error)
+    assert hint.startswith("hint: ")
+
+
+def test_models_of_pixels_are_not_fused(run: Run, segnet_model: Path, class_folders: Path, tmp_path: Path) -> None:
+    shutil.copy(segnet_model, tmp_path / "other.safetensors")
+    done = run("evaluate", segnet_model, class_folders, "--with", tmp_path / "other.safetensors")
+    assert done.code == 2
+    assert "is a model to segment with; expected classifiers or localisers" in done.err.splitlines()[0]
+
+
+def test_models_that_validated_on_different_photos_of_the_folder_are_not_fused(
+    run: Run, toy_model: Path, class_folders: Path, tmp_path: Path
+) -> None:
+    info, weights = read_model(toy_model)
+    for name, seed in (("one", 3), ("other", 4), ("same", 3)):
+        origin = {"data": class_folders.name, "drawn_validation_seed": seed}
+        write_model(tmp_path / f"{name}.safetensors", replace(info, origin=origin), weights)
+    done = run("evaluate", tmp_path / "one.safetensors", class_folders, "--with", tmp_path / "other.safetensors")
+    assert done.code == 2
+    assert re.search(r"one.safetensors drew .* by seed 3, .*other.safetensors by 4", done.err.splitlines()[0])
+    done = run("evaluate", tmp_path / "one.safetensors", class_folders, "--with", tmp_path / "same.safetensors")
+    assert done.code == 0
+    assert "(seed 3)" in " ".join(done.out.split())
 
 
 @pytest.mark.parametrize("arguments", [(), ("--threads", "1")])

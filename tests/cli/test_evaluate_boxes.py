@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from verydeep.data.datasets import open_validation
 from verydeep.evaluate.localization import evaluate_localization
 from verydeep.evaluate.localization_report import LocalizationReport
+from verydeep.evaluate.results import model_label
+from verydeep.image import crop_box
+from verydeep.nouns import Preprocessing
 from verydeep.runtime import open_model
 from verydeep.weights import read_model, write_model
 
@@ -108,6 +112,40 @@ def test_rows_of_results_are_class_and_box_and_the_box_alone(
     assert box["value"] == f"{report.given_class.value:.4f}"
     assert box["protocol"].startswith("the box, its class told, on things: centre crop")
     assert both["architecture"] == "toy-bn-gap-0.5x-box"
+
+
+def test_fused_models_average_classes_and_boxes(
+    run: Run, make_model: Callable[..., Path], data: Path, tmp_path: Path, say: Callable[..., Path]
+) -> None:
+    """Boxes of the whole crop, and of its middle: their mean, for they match well enough to be merged."""
+    one = say(make_model("red", "blue", box=(0.5, 0.5, 1, 1)), "one", 0.9, 0.1)
+    other = say(make_model("red", "blue", box=(0.5, 0.5, 0.8, 0.6)), "other", 0.3, 0.7)
+    arguments = (one, data, "--with", other, *REFERENCE, "--json", "--append", tmp_path / "results.csv")
+    found = json.loads(run("evaluate", *arguments).out)
+    photos = photos_of(data)
+    for path, photo in zip(photos.paths, found["photos"], strict=True):
+        first, second = photo["predictions"]
+        assert (first["label"], second["label"]) == ("red", "blue")
+        assert (first["probability"], second["probability"]) == pytest.approx((0.6, 0.4), abs=1e-6)
+        with Image.open(path) as image:
+            left, top, right, bottom = crop_box(image.size[::-1], Preprocessing(resize=36, crop=32))
+        width, height = right - left, bottom - top
+        expected = [left + 0.05 * width, top + 0.1 * height, right - 0.05 * width, bottom - 0.1 * height]
+        assert list(first["box"].values()) == pytest.approx(expected, abs=0.0051)  # told to hundredths
+    assert [entry["model"] for entry in (found, *found["fused_with"])] == [str(one), str(other)]
+    assert "the box of each class, 2 models fused, float32" in found["protocol"]["description"]
+    with (tmp_path / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["model"] for row in rows] == [f"{model_label(one)} + {model_label(other)}"] * 2
+
+
+def test_localisers_of_other_classes_are_refused_in_a_line(
+    run: Run, model: Path, make_model: Callable[..., Path], data: Path
+) -> None:
+    for classes, told in ((("red", "green", "blue"), "knows 'nowhere' where"), (("red", "blue"), "knows 3 classes")):
+        done = run("evaluate", model, data, "--with", make_model(*classes))
+        assert done.code == 2
+        assert told in done.err.splitlines()[0]
 
 
 def test_photos_without_a_box_are_counted_and_in_no_figure(run: Run, model: Path, data: Path, tmp_path: Path) -> None:

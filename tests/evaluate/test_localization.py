@@ -241,7 +241,7 @@ def test_what_cannot_be_evaluated_is_refused_in_a_sentence(
         (lambda: evaluate_localization([model], boxed, "dense", scales=(40, 31)), "at least 32"),
         (lambda: evaluate_localization([classifier], boxed), "gives no boxes"),
         (lambda: evaluate_localization([], boxed), "no model"),
-        (lambda: evaluate_localization([model, other], boxed), "different classes"),
+        (lambda: evaluate_localization([model, other], boxed), "knows 'rocket' where .* knows 'horse'"),
     ):
         with pytest.raises(UsageError, match=names):
             wrong()

@@ -12,9 +12,9 @@ import pytest
 from verydeep.architecture import Architecture
 from verydeep.data.datasets import Dataset, open_folder
 from verydeep.errors import ArchitectureError, DatasetError, NonFiniteError, UsageError
-from verydeep.evaluate import PROTOCOLS, Report, evaluate
+from verydeep.evaluate import PROTOCOLS, Report, evaluate, evaluate_fused
 from verydeep.image import preprocess, read_image
-from verydeep.nouns import Preprocessing
+from verydeep.nouns import Calibration, Preprocessing
 from verydeep.outputs import softmax
 from verydeep.predict import Predictor
 from verydeep.runtime import OpenedModel, open_model
@@ -104,6 +104,59 @@ def test_dense_with_an_fc_head_is_torchs_network_with_its_layers_as_convolutions
             assert maps.shape[2:] == ((image.shape[1] - 32) // 4 + 1, (image.shape[2] - 32) // 4 + 1)
             expected = maps.mean(dim=(2, 3)).softmax(dim=1).mean(dim=0)
             assert report.posteriors[i] == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+def test_fused_models_say_the_mean_of_their_posteriors(
+    toy_model: Path, class_folders: Path, say: Callable[..., Path]
+) -> None:
+    paths = (say(toy_model, "one", 0.5, 0.45, 0.05), say(toy_model, "other", 0.05, 0.45, 0.5, resize=40))
+    one, other = (open_model(path, engine="reference") for path in paths)
+    done: list[int] = []
+    report = evaluate_fused([one, other], open_folder(class_folders), batch_size=12, on_progress=done.append)
+    assert report.posteriors == pytest.approx(np.tile([0.275, 0.45, 0.275], (24, 1)), abs=1e-6)
+    assert report.confusion.argmax(axis=1).tolist() == [1, 1, 1]  # which neither says
+    assert report.top1.successes == 8
+    assert report.loss == pytest.approx(-(2 * np.log(0.275) + np.log(0.45)) / 3, abs=1e-6)
+    assert done == [6, 12, 18, 24]
+    assert report.protocol == (
+        "centre crop 32 of shorter side 36, bilinear, one crop and "
+        "centre crop 32 of shorter side 40, bilinear, one crop, 2 models fused"
+    )
+    assert (report.logits, report.calibration) == (None, Calibration())
+
+
+def test_each_of_fused_models_is_what_it_is_alone(model: OpenedModel, toy_model: Path, class_folders: Path) -> None:
+    photos = open_folder(class_folders)
+    other = open_model(toy_model, engine="reference")
+    alone = [evaluate(each.engine, each.info, photos, "dense") for each in (model, other)]
+    report = evaluate_fused([model, other], photos, "dense", conditions="float32")
+    assert report.posteriors == pytest.approx(sum(each.posteriors for each in alone) / 2)
+    assert report.protocol == f"{alone[0].protocol}, 2 models fused, float32"
+    assert same_figures(evaluate_fused([model], photos, "dense"), alone[0])
+
+
+def test_of_fused_models_a_photo_that_one_cannot_read_is_in_no_figure(
+    model: OpenedModel, toy_model: Path, class_folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = open_model(toy_model, engine="reference")
+    photos = open_folder(class_folders)
+    whole = evaluate_fused([model, other], photos)
+    gone = Path(str(photos.paths[3]))
+    evaluated = []
+
+    def evaluate_then_lose(*arguments: object, **settings: object) -> Report:
+        evaluated.append(evaluate(*arguments, **settings))  # type: ignore[arg-type]
+        gone.write_bytes(b"no photo")
+        return evaluated[-1]
+
+    monkeypatch.setattr("verydeep.evaluate.protocols.evaluate", evaluate_then_lose)
+    report = evaluate_fused([model, other], photos)
+    assert [each.n for each in evaluated] == [24, 23]
+    assert [failure.path for failure in report.failures] == [str(gone)]
+    kept = [position for position in range(24) if position != 3]
+    assert report.posteriors.tolist() == whole.posteriors[kept].tolist()
+    assert report.labels.tolist() == whole.labels[kept].tolist()
+    assert report.paths == tuple(photos.paths[position] for position in kept)
 
 
 def test_dense_with_an_fc_head_needs_the_dense_view(fc_model: Path, class_folders: Path) -> None:

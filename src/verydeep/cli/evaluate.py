@@ -1,6 +1,6 @@
 """`verydeep evaluate MODEL DATA`: how accurate a model is, on what terms, and where it errs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog="Examples: `verydeep evaluate imagenette photos/val`, "
-    "`verydeep evaluate trained/flowers-modern flowers --json`."
+    "`verydeep evaluate trained/flowers-modern flowers --json`, `verydeep evaluate one flowers --with other`."
 )
 @click.argument("model")
 @click.argument("data")
+@click.option("--with", "others", multiple=True, metavar="MODEL", help="Fuse it with MODEL's; may be repeated.")
 @annotation_options
 @click.option("--protocol", default="center", help="center: what predict does; dense: the paper's.  [center]")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, with the answer for each photo.")
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 def evaluate(
     model: str,
     data: str,
+    others: tuple[str, ...],
     wanted: str | None,
     root: Path | None,
     protocol: str,
@@ -53,12 +55,13 @@ def evaluate(
     validation, test), or the annotations name some, those are taken; where training drew some from DATA, those; else
     all. Classes are matched by name. An embedding model is measured by how many photos are most like one of their own
     class, of any classes; one with boxes by how many it names and finds, with an IoU over 0.5.
+    --with measures what several models say together: the mean of their posteriors, their boxes merged.
     Photos that cannot be read are told at the end, with exit code 3, and are in no figure.
     """
     from verydeep.cli.failures import tell_failures  # --help does without all of these
     from verydeep.cli.progress import progress
     from verydeep.data.datasets import open_validation
-    from verydeep.evaluate.protocols import protocol_named
+    from verydeep.evaluate.protocols import check_fusable, protocol_named
     from verydeep.evaluate.results import append_result, check_results
     from verydeep.runtime import find_model, open_model
     from verydeep.weights import read_info
@@ -66,8 +69,9 @@ def evaluate(
     is_dense = protocol_named(protocol).is_dense
     if append:
         check_results(append)  # an hour of evaluation should not end in a file that cannot be added to
-    info = read_info(find_model(model))
-    task = info.architecture.task
+    infos = [(path, read_info(path)) for path in map(find_model, (model, *others))]
+    check_fusable(infos)
+    task = infos[0][1].architecture.task
     if task == "segment":
         from verydeep.cli.evaluate_segments import check_protocol
 
@@ -77,14 +81,10 @@ def evaluate(
             "the protocol dense is for classifiers; an embedding model is evaluated by center.", "Leave it out."
         )
     dataset, which = open_validation(
-        data, _drawn_seed(info, data), wanted, root, lambda line: click.echo(line, err=True), task=task
+        data, _drawn_seed(infos, data), wanted, root, lambda line: click.echo(line, err=True), task=task
     )
-    opened = open_model(
-        model,
-        **options,
-        is_dense=is_dense,
-        photos=len(dataset),
-    )
+    photos = len(dataset)
+    opened = [open_model(name, **options, is_dense=is_dense, photos=photos) for name in (model, *others)]
     precision = options["precision"]
     with progress("evaluated", len(dataset)) as show:
         report = _measure(
@@ -100,29 +100,29 @@ def evaluate(
         for row in _results(report, opened, data, precision, batch_size):
             append_result(append, row)
     if as_json:
-        settings = {"engine": opened.engine_name, "device": opened.engine.device, "precision": precision}
-        _print_json(_subject(opened, data) | settings | {"batch_size": batch_size} | report.to_dict())
+        _print_json(_subject(opened, data, precision) | {"batch_size": batch_size} | report.to_dict())
     else:
-        _print_tables(report, f"{opened.path} ({opened.info.architecture.name})", data)
+        _print_tables(report, _joined(f"{one.path} ({one.info.architecture.name})" for one in opened), data)
     tell_failures(report.failures, len(report.paths) + len(report.failures), " and are in no figure")
     return DataError.exit_code if report.failures else 0
 
 
-def _measure(opened: "OpenedModel", photos: "Dataset", protocol: str, **settings: Any) -> "AnyReport":
-    """By the measure of what the model answers. settings: of `evaluate`."""
-    from verydeep.evaluate import evaluate as evaluate_classes
+def _measure(opened: "Sequence[OpenedModel]", photos: "Dataset", protocol: str, **settings: Any) -> "AnyReport":
+    """By the measure of what the models answer. settings: of `evaluate_fused`."""
+    from verydeep.evaluate import evaluate_fused
     from verydeep.evaluate.embedding_report import evaluate_embedding
     from verydeep.evaluate.localization import evaluate_localization
     from verydeep.evaluate.segmentation_report import evaluate_segmentation
 
-    task = opened.info.architecture.task
+    first = opened[0]
+    task = first.info.architecture.task
     if task == "embed":
-        return evaluate_embedding(opened.engine, opened.info, photos, **settings)
+        return evaluate_embedding(first.engine, first.info, photos, **settings)
     if task == "segment":
-        return evaluate_segmentation(opened.engine, opened.info, photos, **settings)
+        return evaluate_segmentation(first.engine, first.info, photos, **settings)
     if task == "localize":
-        return evaluate_localization([opened], photos, protocol, **settings)
-    return evaluate_classes(opened.engine, opened.info, photos, protocol, **settings)
+        return evaluate_localization(opened, photos, protocol, **settings)
+    return evaluate_fused(opened, photos, protocol, **settings)
 
 
 def _print_tables(report: "AnyReport", model: str, data: str) -> None:
@@ -143,26 +143,45 @@ def _print_tables(report: "AnyReport", model: str, data: str) -> None:
         print_embedding_report(report, model, data)
 
 
-def _conditions(opened: "OpenedModel", precision: str) -> str:
-    device = opened.engine.device
-    return f"{precision}, engine {opened.engine_name}" + (f" on {device}" if device != "cpu" else "")
+def _conditions(opened: "Sequence[OpenedModel]", precision: str) -> str:
+    engines, devices = _joined(one.engine_name for one in opened), _joined(one.engine.device for one in opened)
+    return f"{precision}, engine {engines}" + (f" on {devices}" if devices != "cpu" else "")
 
 
-def _subject(opened: "OpenedModel", data: str) -> dict[str, Any]:
-    """What was evaluated, and on what."""
-    architecture = opened.info.architecture
-    return {
-        "model": str(opened.path),
-        "architecture": {"name": architecture.name} | architecture.to_dict(),
-        "data": data,
-    }
+def _joined(names: Iterable[str]) -> str:
+    """Of several models, as tables and rows of results have them: "one + other", or "one" where all have the same."""
+    return " + ".join(dict.fromkeys(filter(None, names)))
 
 
-def _drawn_seed(info: "ModelInfo", data: str) -> int | None:
-    """The seed with which training drew its validation photos from this very folder; None where it did not."""
-    seed = info.origin.get("drawn_validation_seed")
-    is_the_same = info.origin.get("data") == Path(data).resolve().name
-    return seed if is_the_same and isinstance(seed, int) else None
+def _subject(opened: "Sequence[OpenedModel]", data: str, precision: str) -> dict[str, Any]:
+    """What was evaluated, on what, and what computed it."""
+    first, *others = [
+        {"model": str(one.path), "architecture": {"name": one.info.architecture.name} | one.info.architecture.to_dict()}
+        for one in opened
+    ]
+    engines, devices = _joined(one.engine_name for one in opened), _joined(one.engine.device for one in opened)
+    computed = {"engine": engines, "device": devices, "precision": precision}
+    return first | {"fused_with": others, "data": data} | computed
+
+
+def _drawn_seed(models: "Sequence[tuple[Path, ModelInfo]]", data: str) -> int | None:
+    """The seed with which training drew its validation photos from this very folder; None where it did not.
+
+    Raises UsageError where several models drew different ones.
+    """
+    seeds: dict[int, Path] = {}
+    for path, info in models:
+        seed = info.origin.get("drawn_validation_seed")
+        if info.origin.get("data") == Path(data).resolve().name and isinstance(seed, int):
+            seeds.setdefault(seed, path)
+    if len(seeds) > 1:
+        (seed, one), (other_seed, other) = list(seeds.items())[:2]
+        raise UsageError(
+            f"{one} drew the photos to validate on by seed {seed}, {other} by {other_seed}; expected the same: "
+            "what one is asked about, the other has learnt.",
+            "Give photos that neither was trained on.",
+        )
+    return next(iter(seeds), None)
 
 
 def _print_json(fields: dict[str, Any]) -> None:
@@ -199,19 +218,20 @@ def _headlines(report: "AnyReport") -> list[tuple[str, float, tuple[float, float
 
 
 def _results(
-    report: "AnyReport", opened: "OpenedModel", data: str, precision: str, batch_size: int
+    report: "AnyReport", opened: "Sequence[OpenedModel]", data: str, precision: str, batch_size: int
 ) -> Iterator["Result"]:
     from verydeep.evaluate.results import model_label, result_row
     from verydeep.weights.files import model_path
 
     for figure, value, (low, high) in _headlines(report):
         yield result_row(
-            model=model_label(model_path(opened.path)),
-            architecture=opened.info.architecture.name,
-            engine=opened.engine_name,
+            model=_joined(model_label(model_path(one.path)) for one in opened),
+            architecture=_joined(one.info.architecture.name for one in opened),
+            engine=_joined(one.engine_name for one in opened),
             dtype=precision,
-            threads=opened.engine.threads,
-            gpu=opened.engine.device_name,
+            threads=max(one.engine.threads for one in opened),
+            gpu=_joined(one.engine.device_name for one in opened),
+            packages=["torch"] * any(one.engine_name == "torch" for one in opened),
             batch=batch_size,
             protocol=f"{figure} on {_data_name(data)}: {report.protocol}",
             n=report.n,

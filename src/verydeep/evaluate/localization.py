@@ -15,6 +15,7 @@ from verydeep.data.datasets import Dataset
 from verydeep.data.picture_targets import BoxTargets
 from verydeep.errors import DatasetError, ImageError, NonFiniteError, UsageError
 from verydeep.evaluate.localization_report import TOP, LocalizationReport
+from verydeep.evaluate.protocols import check_same_classes, fused_protocol
 from verydeep.image.decode import name_of
 from verydeep.image.preprocess import crop_box
 from verydeep.image.stream import batches, stream
@@ -85,17 +86,20 @@ def evaluate_localization(
             return center_finder(model.engine, model.info, batch_size=batch_size, threads=threads)
         return dense_finder(model.engine, model.info, model.weights, scales, batch_size=batch_size, threads=threads)
 
-    info = models[0].info
     report = localize(
         [finder(model) for model in models],
         dataset,
-        info.classes,
+        models[0].info.classes,
         classifiers=[finder(classifier)] if classifier else [],
         on_progress=on_progress,
     )
-    sizes = ", ".join(map(str, scales or (info.preprocessing.resize,)))
-    text = BOX_PROTOCOLS[protocol].format(crop=info.preprocessing.crop, resize=info.preprocessing.resize, scales=sizes)
+    text = fused_protocol([_described(protocol, model.info.preprocessing, scales) for model in models])
     return replace(report, protocol=", ".join(filter(None, (text, conditions))), protocol_name=protocol)
+
+
+def _described(protocol: str, preprocessing: Preprocessing, scales: Sequence[int]) -> str:
+    sizes = ", ".join(map(str, scales or (preprocessing.resize,)))
+    return BOX_PROTOCOLS[protocol].format(crop=preprocessing.crop, resize=preprocessing.resize, scales=sizes)
 
 
 def localize(
@@ -298,12 +302,8 @@ def _check_models(models: Sequence[OpenedModel], classifier: OpenedModel | None)
                 f"the model {model.path} ({model.info.architecture.name}) gives no boxes.",
                 "Train one with boxes=single or boxes=class.",
             )
-    for model in [*models, *([classifier] if classifier else [])]:
-        if model.info.classes != models[0].info.classes:
-            raise UsageError(
-                f"the models {models[0].path} and {model.path} have different classes.",
-                "Fuse models that were trained on the same ones.",
-            )
+    for other in [*models[1:], *([classifier] if classifier else [])]:
+        check_same_classes(models[0].path, models[0].info, other.path, other.info)
 
 
 def _boxed(dataset: Dataset) -> tuple[Dataset, tuple[np.ndarray, ...]]:
