@@ -102,6 +102,22 @@ def test_options_change_the_architecture(describe_json: DescribeJson) -> None:
     assert Architecture.from_dict(fields) == expected
 
 
+@pytest.mark.parametrize(
+    ("options", "name", "last"),
+    [
+        (["--boxes", "single"], "A-box", 1004),
+        (["--boxes", "class", "--head", "gap", "--classes", "3"], "A-gap-boxes", 15),
+        (["--head", "embedding", "--dimensions", "64"], "A-embedding", 64),
+    ],
+)
+def test_heads_of_boxes_and_of_embeddings_are_described(
+    options: list[str], name: str, last: int, describe_json: DescribeJson
+) -> None:
+    fields = describe_json("A", *options)
+    assert fields["architecture"]["name"] == name
+    assert fields["layers"][-1]["output_shape"] == [last, 1, 1]
+
+
 @pytest.mark.parametrize(("image", "size"), [("384", [384, 384]), ("256x320", [256, 320]), ("256X320", [256, 320])])
 def test_a_dense_head_takes_another_image(describe_json: DescribeJson, image: str, size: list[int]) -> None:
     fields = describe_json("D", "--head", "conv", "--image", image)
@@ -266,6 +282,9 @@ def test_a_picture_is_written_beside_the_table(describe: Describe, tmp_path: Pat
         ([], 2, "CONFIGURATION|MODEL", "--help"),
         (["D", "--head", "average"], 2, "'average'", "--help"),
         (["D", "--classes", "0"], 2, "classes is 0", "such a number"),
+        (["D", "--boxes", "two"], 2, "'two'", "--help"),
+        (["D", "--boxes", "single", "--head", "segnet"], 2, "the head segnet gives no boxes", "fc or gap"),
+        (["D", "--dimensions", "64"], 2, "goes with the head embedding; got fc", "--head embedding"),
         (["D", "--classes", "many"], 2, "'many'", "--help"),
         (["D", "--size", "16"], 2, "16 is too small", "32 pixels"),
         (["D", "--width", "-1"], 2, "width is -1", "0.5"),

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from verydeep.accounting.memory import PRECISIONS
-from verydeep.architecture import CONFIGURATIONS, HEADS, Architecture
+from verydeep.architecture import CONFIGURATIONS, HEADS, Architecture, Boxes
 from verydeep.errors import ModelFileError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -46,11 +46,13 @@ class ModelFile:
 @click.argument("network", metavar="CONFIGURATION|MODEL")
 @click.option("--head", type=click.Choice(list(HEADS)), help="What stands on the backbone.  [fc]")
 @click.option("--classes", type=int, metavar="N", help="How many classes.  [1000]")
+@click.option("--boxes", type=click.Choice(get_args(Boxes)), help="Beside the scores of the classes.  [none]")
+@click.option("--dimensions", type=int, metavar="N", help="Of the embedding head.  [128]")
 @click.option("--size", type=int, metavar="PIXELS", help="Side of the training crop, which fixes fc6.  [224]")
 @click.option("--channels", type=int, metavar="N", help="Channels of the image.  [3]")
 @click.option("--width", type=float, metavar="FACTOR", help="Multiplies every layer's channels.  [1]")
 @click.option("--batch-norm", is_flag=True, help="Batch norm after every convolution of the backbone.")
-@click.option("--image", metavar="HEIGHTxWIDTH", help="The image, where the head is gap or conv.  [the crop]")
+@click.option("--image", metavar="HEIGHTxWIDTH", help="The image, where the head is not fc.  [the crop]")
 @click.option("--batch", type=int, metavar="N", default=1, help="Images at once.  [1]")
 @click.option("--precision", type=click.Choice(list(PRECISIONS)), default="float32", help="Of the values.  [float32]")
 @click.option("--ema", is_flag=True, help="Count a moving average of the weights in training's memory.")
@@ -64,6 +66,8 @@ def describe(
     *,
     head: str | None,
     classes: int | None,
+    boxes: str | None,
+    dimensions: int | None,
     size: int | None,
     channels: int | None,
     width: float | None,
@@ -86,9 +90,15 @@ def describe(
     from verydeep.accounting.summary import summarize  # --help does without
     from verydeep.accounting.why3x3 import compare_stacks
 
+    if dimensions is not None and head != "embedding":
+        raise UsageError(
+            f"--dimensions goes with the head embedding; got {head or 'fc'}.", "Add --head embedding, or leave it out."
+        )
     options = {
         "head": head,
         "classes": classes,
+        "boxes": boxes,
+        "dimensions": dimensions,
         "input_size": size,
         "input_channels": channels,
         "width": width,
