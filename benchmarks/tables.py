@@ -191,8 +191,8 @@ def threads(row: Row) -> str:
 
 
 def model(row: Row) -> str:
-    """Its name, without the sum of its file."""
-    return row["model"].partition(" sha256:")[0]
+    """Its name, without the sum of its file; of fused models all names: "one + other"."""
+    return re.sub(r" sha256:\w+", "", row["model"])
 
 
 def engine(row: Row) -> str:

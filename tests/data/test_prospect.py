@@ -101,6 +101,14 @@ def test_outlines_are_for_segmentation_and_their_boxes_for_localisation(clean: A
     assert found.trainings[0].reason == "12 photos have masks or outlines"
 
 
+def test_outlines_of_several_classes_are_for_segmentation_and_nothing_is_missed(clean: AnnotatedSet) -> None:
+    sky = polygon("sky", (40, 1), (59, 1), (50, 30))
+    found = told(clean, lambda one: replace(outlined(one), instances=(*outlined(one).instances, sky)))
+    assert recipes(found) == [("segment", "imagenette")]
+    assert found.trainings[0].classes == 4
+    assert not found.refusals
+
+
 def masked(clean: AnnotatedSet, size: tuple[int, int] = (60, 40)) -> AnnotatedSet:
     """A mask of two classes for each photo, and nothing else."""
     pixels = np.zeros(size[::-1], np.uint8)

@@ -211,6 +211,17 @@ def test_figures_of_other_machines_models_and_inputs_stand_in_tables_of_their_ow
     ]
 
 
+def test_a_figure_of_fused_models_takes_the_place_of_none_of_theirs():
+    rows = [
+        row("torch", "top-1", "1", model="one sha256:0a"),
+        row("torch", "top-1", "2", model="other sha256:0b"),
+        row("torch", "top-1", "3", model="one sha256:0a + other sha256:0b"),
+        row("torch", "top-1", "4", model="one sha256:0a + other sha256:0c"),  # a file was replaced
+    ]
+    kept = tables.latest(rows)
+    assert [(tables.model(one), one["value"]) for one in kept] == [("one", "1"), ("other", "2"), ("one + other", "4")]
+
+
 def test_of_a_recipes_figures_those_of_its_network_and_size_now_count():
     rows = [
         row("torch", "training step of recipe modern", "9", size="160 pixels"),

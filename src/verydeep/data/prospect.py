@@ -87,7 +87,7 @@ def _wanted(survey: Survey) -> set[Task]:
     wanted: set[Task] = set()
     if any(one.has_mask for one in photos):
         wanted.add("segment")
-    if any(one.instances for one in photos):
+    if any(instance.shape is None for one in photos for instance in one.instances):
         wanted.add("localize")
     if not wanted or any(one.labels for one in photos):
         wanted.add("classify")
