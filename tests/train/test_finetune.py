@@ -302,7 +302,7 @@ def test_a_balanced_step_is_that_of_a_loss_weighted_by_class(photos, small_recip
     assert state.class_weights.tolist() == pytest.approx((len(splits.training) / (2 * counts)).tolist())
     images, labels = torch.randn(6, 3, 16, 16), torch.tensor([0, 1, 0, 0, 1, 0])
     targets = torch.nn.functional.one_hot(labels, 2).float()
-    loss_of = partial(task_named("classify").loss, recipe=recipe, class_weights=state.class_weights)
+    loss_of = partial(task_named("classify").loss, recipe=recipe, class_weights=state.class_weights, proxies=None)
     loss, logits = loop._backward(state.network, (images, targets), 1.0, "float32", loss_of)
     each = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
     assert float(loss) == pytest.approx(float((each * state.class_weights[labels]).mean()), rel=1e-5)

@@ -239,8 +239,8 @@ def test_the_loss_adds_classes_and_boxes_photo_by_photo(boxes: str, recipe: Reci
     found = [answers[i, start : start + 4].tolist() for i, start in enumerate(first)]
     placed = [cost(found[i], taught[i].tolist(), "l1") for i in (0, 2, 3)]
     expected = (sum(named) + 3.0 * sum(placed)) / 4
-    assert TASK.loss(answers, targets, chosen, weights).item() == pytest.approx(float(expected), abs=1e-5)
-    alone = TASK.loss(answers, targets, chosen.with_fields({"learns_classes": False}), weights).item()
+    assert TASK.loss(answers, targets, chosen, weights, None).item() == pytest.approx(float(expected), abs=1e-5)
+    alone = TASK.loss(answers, targets, chosen.with_fields({"learns_classes": False}), weights, None).item()
     assert alone == pytest.approx(3.0 * sum(placed) / 4, abs=1e-5)
 
 
@@ -248,7 +248,7 @@ def test_photos_without_a_box_teach_the_class_alone(recipe: Recipe) -> None:
     architecture = recipe.architecture(3)
     answers = torch.randn(4, architecture.scores, generator=torch.Generator().manual_seed(0)).requires_grad_()
     targets = TASK.targets(torch.tensor([0, 2, 1, 2]), torch.zeros(4, 4), architecture)
-    TASK.loss(answers, targets, recipe, None).backward()
+    TASK.loss(answers, targets, recipe, None, None).backward()
     assert answers.grad is not None
     assert answers.grad[:, :3].abs().min() > 0
     assert not answers.grad[:, 3:].any()

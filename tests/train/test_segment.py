@@ -265,12 +265,12 @@ def test_the_loss_is_the_mean_over_the_pixels_that_count(answers: torch.Tensor, 
     targets = torch.randint(3, (2, 5, 7), generator=torch.Generator().manual_seed(2))
     targets[:, :2] = IGNORED
     expected = F.cross_entropy(answers.permute(0, 2, 3, 1)[targets != IGNORED], targets[targets != IGNORED])
-    torch.testing.assert_close(TASK.loss(answers, targets, recipe, None), expected)
+    torch.testing.assert_close(TASK.loss(answers, targets, recipe, None, None), expected)
     changed = torch.where((targets == IGNORED)[:, None], answers + 100, answers)
-    torch.testing.assert_close(TASK.loss(changed, targets, recipe, None), expected)
+    torch.testing.assert_close(TASK.loss(changed, targets, recipe, None, None), expected)
     weights = torch.tensor([1.0, 0.0, 2.5])
     weighted = F.cross_entropy(answers, targets, weight=weights, ignore_index=IGNORED)
-    torch.testing.assert_close(TASK.loss(answers, targets, recipe, weights), weighted)
+    torch.testing.assert_close(TASK.loss(answers, targets, recipe, weights, None), weighted)
 
 
 @pytest.mark.parametrize("weights", [None, torch.tensor([0.0, 1.0, 1.0])], ids=["ignored", "weightless"])
@@ -279,7 +279,7 @@ def test_a_batch_in_which_no_pixel_counts_teaches_nothing(
 ) -> None:
     targets = torch.full((2, 5, 7), IGNORED if weights is None else 0)
     answers.requires_grad_()
-    loss = TASK.loss(answers, targets, recipe, weights)
+    loss = TASK.loss(answers, targets, recipe, weights, None)
     loss.backward()
     assert loss == 0
     assert answers.grad is not None

@@ -29,19 +29,19 @@ def model_card(
     lines = [
         f"# {info.architecture.name} for {len(info.classes)} classes",
         "",
-        f"Classes: {', '.join(_text(name) for name in info.classes)}.",
+        f"Classes: {', '.join(cell(name) for name in info.classes)}.",
         "",
         "| | |",
         "|---|---|",
         f"| validation | {report.headline} |",
         f"| parameters | {totals.parameters:,} |",
         f"| multiply-adds a photo (at {crop} pixels) | {totals.macs:,} |",
-        f"| trained on | {origin['photos']:,} photos of {_text(origin['data'])}, at {recipe.sizes_in_words} |",
-        *[f"| fine-tuned from | {_text(text)} |" for text in begun_from(origin)],
+        f"| trained on | {origin['photos']:,} photos of {cell(origin['data'])}, at {recipe.sizes_in_words} |",
+        *[f"| fine-tuned from | {cell(text)} |" for text in begun_from(origin)],
         f"| training time | {metrics[-1]['seconds'] / 60:.0f} minutes, {len(metrics)} epochs |" if metrics else "",
-        f"| command | `{_text(origin['command'])}` |",
-        f"| made by | {origin['program']} on {origin['date']}, {origin['precision']} on {_text(origin['machine'])} |",
-        *[f"| {name} | {_text(origin[name])} |" for name in ("source", "licence") if name in origin],
+        f"| command | `{cell(origin['command'])}` |",
+        f"| made by | {origin['program']} on {origin['date']}, {origin['precision']} on {cell(origin['machine'])} |",
+        *[f"| {name} | {cell(origin[name])} |" for name in ("source", "licence") if name in origin],
         "",
         *details,
         "",
@@ -70,7 +70,7 @@ def begun_from(origin: Mapping[str, Any]) -> list[str]:
     return told
 
 
-def _text(text: str) -> str:
+def cell(text: str) -> str:
     """A name from outside, which may not break the table."""
     return printable(text).replace("|", "\\|")
 

@@ -43,9 +43,8 @@ def validate(
     architecture = recipe.architecture(len(photos.classes))
     engine = TorchEngine(architecture, weights, device=device)
     info = ModelInfo(architecture, photos.classes, recipe.preprocessing)
-    validation: Validation = task_named(architecture.task).validate(
-        engine, info, photos, conditions="float32, engine torch", inputs=inputs, on_progress=on_progress
-    )
+    task = task_named(architecture.task)
+    validation: Validation = task.validate(engine, info, photos, inputs=inputs, on_progress=on_progress)
     return validation
 
 

@@ -538,7 +538,6 @@ def _validate_features(session: Session, tail: Tail) -> Validation:
         FeatureEngine(tail),
         info,
         session.splits.validation,
-        conditions="float32, engine torch",
         inputs=session.kept_features,
         on_progress=lambda _: session.watchdog.alive(),
     )

@@ -5,9 +5,9 @@ Every text from outside passes `text`.
 
 import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from verydeep.errors import printable
+from verydeep.errors import ImageError, printable
 from verydeep.evaluate.report import Proportion
 from verydeep.train.card import share
 
@@ -41,3 +41,13 @@ def bar(proportion: Proportion) -> str:
 def counted(proportion: Proportion) -> str:
     percent = f"{proportion.value:.0%} " if proportion.value is not None else ""
     return f"{percent}<small>{share(proportion)}</small>"
+
+
+def figure(picture: Callable[[], str], told: str, name: str) -> str:
+    """A photo with what is told of it. picture: makes the HTML of the photo, or raises ImageError where it has gone."""
+    try:
+        shown = picture()
+    except ImageError as error:
+        shown = f'<div class="gone">The photo can no longer be shown. {text(error.message)}</div>'
+    small = f'<small title="{text(name)}">{text(name)}</small>'
+    return f"<figure>{shown}<figcaption>{told}{small}</figcaption></figure>"

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from torch import Tensor
 
@@ -14,7 +14,9 @@ from verydeep.nouns import Calibration, Engine, Failure
 from verydeep.train.recipe import Recipe
 from verydeep.weights import ModelInfo
 
-Rows = Sequence[Mapping[str, float]]
+Rows: TypeAlias = Sequence[Mapping[str, float]]
+OnProgress: TypeAlias = Callable[[int], None]
+CONDITIONS = "float32, engine torch"  # of every validation in training
 FILES: dict[TaskName, str] = {"classify": "classify", "localize": "localize", "segment": "segment", "embed": "embed"}
 
 
@@ -76,12 +78,7 @@ class Task(Protocol[V]):
         """What the loss compares the answers with. labels: (n,). taught: `Batch.targets`."""
 
     def loss(
-        self,
-        answers: Tensor,
-        targets: Tensor,
-        recipe: Recipe,
-        class_weights: Tensor | None,
-        proxies: Tensor | None = None,
+        self, answers: Tensor, targets: Tensor, recipe: Recipe, class_weights: Tensor | None, proxies: Tensor | None
     ) -> Tensor:
         """A scalar, the mean over the pictures. answers: of the network, float32. targets: of `targets`.
 
@@ -92,14 +89,7 @@ class Task(Protocol[V]):
         """What each class counts in the loss; None where all count alike."""
 
     def validate(
-        self,
-        engine: Engine,
-        info: ModelInfo,
-        photos: Dataset,
-        *,
-        conditions: str,
-        inputs: Inputs | None,
-        on_progress: Callable[[int], None],
+        self, engine: Engine, info: ModelInfo, photos: Dataset, *, inputs: Inputs | None, on_progress: OnProgress
     ) -> V:
         """What `verydeep evaluate` would say."""
 

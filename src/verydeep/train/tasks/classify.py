@@ -1,6 +1,6 @@
 """The class of a photo: cross-entropy, top-1, a calibrated confidence."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch.nn.functional as F  # noqa: N812, torch's own custom
@@ -8,14 +8,13 @@ from torch import Tensor
 
 from verydeep.architecture import Architecture
 from verydeep.data.datasets import Dataset
-from verydeep.errors import printable
 from verydeep.evaluate import Report, calibrate, evaluate
 from verydeep.evaluate.protocols import Inputs
 from verydeep.nouns import Engine
 from verydeep.outputs.classify import posteriors
-from verydeep.train.card import confidence, share
+from verydeep.train.card import cell, confidence, share
 from verydeep.train.recipe import Recipe
-from verydeep.train.tasks import Rows, classify_page
+from verydeep.train.tasks import CONDITIONS, OnProgress, Rows, classify_page
 from verydeep.train.verdict import loss_floor, verdict
 from verydeep.weights import ModelInfo
 
@@ -33,12 +32,7 @@ class Classify:
         return F.one_hot(labels, architecture.classes).float()
 
     def loss(
-        self,
-        answers: Tensor,
-        targets: Tensor,
-        recipe: Recipe,
-        class_weights: Tensor | None,
-        proxies: Tensor | None = None,
+        self, answers: Tensor, targets: Tensor, recipe: Recipe, class_weights: Tensor | None, proxies: Tensor | None
     ) -> Tensor:
         if class_weights is None:
             return F.cross_entropy(answers, targets, label_smoothing=recipe.label_smoothing)
@@ -50,16 +44,9 @@ class Classify:
         return balanced_weights(photos.counts()) if recipe.class_weights == "balanced" else None
 
     def validate(
-        self,
-        engine: Engine,
-        info: ModelInfo,
-        photos: Dataset,
-        *,
-        conditions: str,
-        inputs: Inputs | None,
-        on_progress: Callable[[int], None],
+        self, engine: Engine, info: ModelInfo, photos: Dataset, *, inputs: Inputs | None, on_progress: OnProgress
     ) -> Report:
-        return evaluate(engine, info, photos, conditions=conditions, inputs=inputs, on_progress=on_progress)
+        return evaluate(engine, info, photos, conditions=CONDITIONS, inputs=inputs, on_progress=on_progress)
 
     def calibrated(self, validation: Report) -> Report:
         assert validation.logits is not None  # the centre protocol looks at each photo once
@@ -73,10 +60,7 @@ class Classify:
             "",
             "| class | recognised | of photos said to be it, right |",
             "|---|---|---|",
-            *[
-                f"| {_cell(row.label)} | {share(row.recall)} | {share(row.precision)} |"
-                for row in validation.class_rows
-            ],
+            *[f"| {cell(row.label)} | {share(row.recall)} | {share(row.precision)} |" for row in validation.class_rows],
             "",
             "## How sure it is",
             "",
@@ -97,10 +81,6 @@ def balanced_weights(counts: Sequence[int]) -> list[float]:
     """What each class's photos count in the loss, so that all classes count alike; over the photos the mean is 1."""
     present = sum(count > 0 for count in counts)
     return [sum(counts) / (present * count) if count else 0.0 for count in counts]
-
-
-def _cell(label: str) -> str:
-    return printable(label).replace("|", "\\|")
 
 
 TASK = Classify()

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.errors import ImageError
 from verydeep.evaluate import Report
 from verydeep.evaluate.report import ClassRow
 from verydeep.image.decode import name_of
 from verydeep.train.card import confidence
 from verydeep.train.figures import reliability_figure
 from verydeep.train.gallery import MOST_PHOTOS, mistaken, surest_right, surest_wrong, thumbnail
-from verydeep.train.page import bar, counted, table, text
+from verydeep.train.page import bar, counted, figure, table, text
 from verydeep.weights import ModelInfo
 
 LARGEST_MATRIX = 20  # classes: a larger one fits on no screen
@@ -117,16 +116,12 @@ def _photo(info: ModelInfo, report: Report, position: int) -> str:
         if said == true
         else f'{text(true)}: <span class="wrong">{text(said)}</span> {sure}'
     )
-    name = text("/".join(Path(name_of(path)).parts[-2:]))
-    try:
-        picture = f'<img alt="{text(true)}" src="{thumbnail(path, info.preprocessing)}">'
-    except ImageError as error:
-        picture = f'<div class="gone">The photo can no longer be shown. {text(error.message)}</div>'
-    return f'<figure>{picture}<figcaption>{told}<small title="{name}">{name}</small></figcaption></figure>'
+    name = "/".join(Path(name_of(path)).parts[-2:])
+    return figure(lambda: f'<img alt="{text(true)}" src="{thumbnail(path, info.preprocessing)}">', told, name)
 
 
 def _calibration(info: ModelInfo, report: Report) -> Iterable[str]:
-    figure = reliability_figure(report.posteriors, report.labels, info.calibration.reject_below)
+    reliability = reliability_figure(report.posteriors, report.labels, info.calibration.reject_below)
     # The sentences on a calibrated model say it already.
     error = f" Expected calibration error: {report.calibration_error:.3f} (n = {report.n:,})."
     measured = "" if info.calibration.photos else error
@@ -135,5 +130,5 @@ def _calibration(info: ModelInfo, report: Report) -> Iterable[str]:
     yield (
         '<p class="faint">Each point: the photos of one of 15 intervals of confidence, with its 95 % interval. On the '
         "dashed line, a model that is 80 % sure is right in 80 of 100 cases; below it the model is too sure, above it "
-        f"too modest.{measured}</p></div><figure>{figure}</figure></div>"
+        f"too modest.{measured}</p></div><figure>{reliability}</figure></div>"
     )

@@ -4,20 +4,19 @@ Validation looks for each photo's class among the others, whatever the loss: pro
 loss over the pairs of a batch depends on the batch.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from torch import Tensor
 
 from verydeep.architecture import Architecture
 from verydeep.data.datasets import Dataset
-from verydeep.errors import printable
 from verydeep.evaluate.embedding_report import EmbeddingReport, evaluate_embedding
 from verydeep.evaluate.protocols import Inputs
 from verydeep.nouns import Engine
-from verydeep.train.card import share
+from verydeep.train.card import cell, share
 from verydeep.train.losses import FAR_ENOUGH, MARGIN, contrastive_loss, proxy_loss, triplet_loss
 from verydeep.train.recipe import Recipe
-from verydeep.train.tasks import Rows, embed_page
+from verydeep.train.tasks import CONDITIONS, OnProgress, Rows, embed_page
 from verydeep.train.tasks.trend import trend
 from verydeep.weights import ModelInfo
 
@@ -35,12 +34,7 @@ class Embed:
         return labels
 
     def loss(
-        self,
-        answers: Tensor,
-        targets: Tensor,
-        recipe: Recipe,
-        class_weights: Tensor | None,
-        proxies: Tensor | None = None,
+        self, answers: Tensor, targets: Tensor, recipe: Recipe, class_weights: Tensor | None, proxies: Tensor | None
     ) -> Tensor:
         """That of the recipe's `embedding_loss`. answers: (n, d), of length 1."""
         if recipe.embedding_loss == "triplet":
@@ -54,16 +48,9 @@ class Embed:
         return None
 
     def validate(
-        self,
-        engine: Engine,
-        info: ModelInfo,
-        photos: Dataset,
-        *,
-        conditions: str,
-        inputs: Inputs | None,
-        on_progress: Callable[[int], None],
+        self, engine: Engine, info: ModelInfo, photos: Dataset, *, inputs: Inputs | None, on_progress: OnProgress
     ) -> EmbeddingReport:
-        return evaluate_embedding(engine, info, photos, conditions=conditions, inputs=inputs, on_progress=on_progress)
+        return evaluate_embedding(engine, info, photos, conditions=CONDITIONS, inputs=inputs, on_progress=on_progress)
 
     def calibrated(self, validation: EmbeddingReport) -> EmbeddingReport:
         return validation
@@ -82,7 +69,7 @@ class Embed:
             "",
             "| class | most like one of it |",
             "|---|---|",
-            *[f"| {_cell(label)} | {share(recall)} |" for label, recall in validation.class_rows],
+            *[f"| {cell(label)} | {share(recall)} |" for label, recall in validation.class_rows],
         ]
 
     def verdict(self, metrics: Rows, validation: EmbeddingReport, recipe: Recipe, *, is_fine_tuned: bool) -> list[str]:
@@ -99,10 +86,6 @@ class Embed:
 
     def sections(self, info: ModelInfo, validation: EmbeddingReport) -> Iterable[str]:
         return embed_page.sections(info, validation)
-
-
-def _cell(label: str) -> str:
-    return printable(label).replace("|", "\\|")
 
 
 TASK = Embed()

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.errors import ImageError, printable
+from verydeep.errors import printable
 from verydeep.evaluate.embedding_report import SHOWN, EmbeddingReport
 from verydeep.image.decode import name_of
 from verydeep.train.gallery import thumbnail
 from verydeep.train.losses import MARGIN
-from verydeep.train.page import bar, table, text
+from verydeep.train.page import bar, figure, table, text
 from verydeep.train.recipe import Recipe
 from verydeep.train.tasks import Rows
 from verydeep.weights import ModelInfo
@@ -146,9 +146,5 @@ def _row(info: ModelInfo, report: EmbeddingReport, position: int) -> Iterator[st
 
 def _photo(info: ModelInfo, report: EmbeddingReport, position: int, told: str) -> str:
     path = report.paths[position]
-    name = text("/".join(Path(name_of(path)).parts[-2:]))
-    try:
-        picture = f'<img alt="" src="{thumbnail(path, info.preprocessing)}">'
-    except ImageError as error:
-        picture = f'<div class="gone">The photo can no longer be shown. {text(error.message)}</div>'
-    return f'<figure>{picture}<figcaption>{told}<small title="{name}">{name}</small></figcaption></figure>'
+    name = "/".join(Path(name_of(path)).parts[-2:])
+    return figure(lambda: f'<img alt="" src="{thumbnail(path, info.preprocessing)}">', told, name)

@@ -3,7 +3,7 @@
 A picture that shows nothing of the object's box teaches its class alone.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from verydeep.evaluate.protocols import Inputs
 from verydeep.nouns import Engine
 from verydeep.train.card import share
 from verydeep.train.recipe import Recipe
-from verydeep.train.tasks import Rows, localize_page
+from verydeep.train.tasks import CONDITIONS, OnProgress, Rows, localize_page
 from verydeep.train.tasks.classify import balanced_weights
 from verydeep.train.tasks.trend import trend
 from verydeep.weights import ModelInfo
@@ -42,12 +42,7 @@ class Localize:
         return torch.cat([F.one_hot(labels, architecture.classes).float(), taught], dim=1)
 
     def loss(
-        self,
-        answers: Tensor,
-        targets: Tensor,
-        recipe: Recipe,
-        class_weights: Tensor | None,
-        proxies: Tensor | None = None,
+        self, answers: Tensor, targets: Tensor, recipe: Recipe, class_weights: Tensor | None, proxies: Tensor | None
     ) -> Tensor:
         """`box_weight` times that of the boxes, and that of the classes unless `learns_classes` is false."""
         classes = targets.shape[1] - 4
@@ -66,14 +61,7 @@ class Localize:
         return balanced_weights(photos.counts()) if recipe.class_weights == "balanced" else None
 
     def validate(
-        self,
-        engine: Engine,
-        info: ModelInfo,
-        photos: Dataset,
-        *,
-        conditions: str,
-        inputs: Inputs | None,
-        on_progress: Callable[[int], None],
+        self, engine: Engine, info: ModelInfo, photos: Dataset, *, inputs: Inputs | None, on_progress: OnProgress
     ) -> LocalizationReport:
         """inputs: lack the photos' sizes, which boxes need."""
         size = info.preprocessing
@@ -82,7 +70,7 @@ class Localize:
             [center_finder(engine, info)],
             photos,
             info.classes,
-            protocol=f"{protocol}, {conditions}",
+            protocol=f"{protocol}, {CONDITIONS}",
             on_progress=on_progress,
         )
 

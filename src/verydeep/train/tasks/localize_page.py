@@ -4,14 +4,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from verydeep.errors import ImageError
 from verydeep.evaluate.localization_report import OVERLAP, LocalizationReport
 from verydeep.evaluate.report import Proportion
 from verydeep.image import read_image
 from verydeep.image.decode import name_of
 from verydeep.image.draw import data_uri
 from verydeep.image.draw_objects import Drawn, draw_objects
-from verydeep.train.page import bar, table, text
+from verydeep.train.page import bar, figure, table, text
 
 SHOWN = 8  # photos of the best boxes, and as many of the worst
 BINS = 10  # of the IoU, in the table of how far boxes fit
@@ -75,18 +74,18 @@ def _bins(ious: np.ndarray) -> Iterable[Sequence[str]]:
 
 
 def _photo(report: LocalizationReport, position: int) -> str:
-    path, own = report.paths[position], report.classes[report.labels[position]]
+    own = report.classes[report.labels[position]]
     said = report.classes[report.top_classes[position, 0]]
-    try:
-        image = read_image(path)
-        drawn = [Drawn("true", tuple(edges)) for edges in report.true_boxes[position].tolist()]
-        drawn.append(Drawn("model", tuple(report.own_boxes[position].tolist())))
-        scale = min(1.0, _SIDE / max(image.shape[:2]))
-        picture = draw_objects(image, drawn, {"true": _TRUE, "model": _SAID}, scale)
-        shown = f'<img alt="{text(own)}" style="aspect-ratio:auto" src="{data_uri(picture, "JPEG", quality=_QUALITY)}">'
-    except ImageError as error:
-        shown = f'<div class="gone">The photo can no longer be shown. {text(error.message)}</div>'
     kind = "right" if said == own else "wrong"
     told = f'{text(own)}: <span class="{kind}">{text(said)}</span>, IoU {report.own_ious[position]:.2f}'
-    name = text(name_of(path).rpartition("/")[2])
-    return f'<figure>{shown}<figcaption>{told}<small title="{name}">{name}</small></figcaption></figure>'
+    name = name_of(report.paths[position]).rpartition("/")[2]
+    return figure(lambda: _drawn(report, position, own), told, name)
+
+
+def _drawn(report: LocalizationReport, position: int, label: str) -> str:
+    image = read_image(report.paths[position])
+    boxes = [Drawn("true", tuple(edges)) for edges in report.true_boxes[position].tolist()]
+    boxes.append(Drawn("model", tuple(report.own_boxes[position].tolist())))
+    scale = min(1.0, _SIDE / max(image.shape[:2]))
+    picture = draw_objects(image, boxes, {"true": _TRUE, "model": _SAID}, scale)
+    return f'<img alt="{text(label)}" style="aspect-ratio:auto" src="{data_uri(picture, "JPEG", quality=_QUALITY)}">'

@@ -1,6 +1,6 @@
 """The class of each pixel: cross-entropy over pixels, mean IoU. SegNet: Badrinarayanan et al. (2015)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F  # noqa: N812, torch's own custom
@@ -11,12 +11,12 @@ from verydeep.data.balance import median_frequency_weights
 from verydeep.data.datasets import Dataset
 from verydeep.data.picture_targets import MaskTargets
 from verydeep.data.targets import IGNORED
-from verydeep.errors import printable
 from verydeep.evaluate.protocols import Inputs
 from verydeep.evaluate.segmentation_report import SegmentationReport, evaluate_segmentation
 from verydeep.nouns import Engine
+from verydeep.train.card import cell
 from verydeep.train.recipe import Recipe
-from verydeep.train.tasks import Rows, segment_page
+from verydeep.train.tasks import CONDITIONS, OnProgress, Rows, segment_page
 from verydeep.train.tasks.trend import trend
 from verydeep.weights import ModelInfo
 
@@ -34,12 +34,7 @@ class Segment:
         return taught.long()
 
     def loss(
-        self,
-        answers: Tensor,
-        targets: Tensor,
-        recipe: Recipe,
-        class_weights: Tensor | None,
-        proxies: Tensor | None = None,
+        self, answers: Tensor, targets: Tensor, recipe: Recipe, class_weights: Tensor | None, proxies: Tensor | None
     ) -> Tensor:
         """The mean over the pixels that count, each as much as its class weighs; 0 where none does."""
         each = F.cross_entropy(answers, targets, weight=class_weights, ignore_index=IGNORED, reduction="none")
@@ -57,17 +52,10 @@ class Segment:
         return weights
 
     def validate(
-        self,
-        engine: Engine,
-        info: ModelInfo,
-        photos: Dataset,
-        *,
-        conditions: str,
-        inputs: Inputs | None,
-        on_progress: Callable[[int], None],
+        self, engine: Engine, info: ModelInfo, photos: Dataset, *, inputs: Inputs | None, on_progress: OnProgress
     ) -> SegmentationReport:
         """inputs: of central crops, which are of no use here."""
-        return evaluate_segmentation(engine, info, photos, conditions=conditions, on_progress=on_progress)
+        return evaluate_segmentation(engine, info, photos, conditions=CONDITIONS, on_progress=on_progress)
 
     def calibrated(self, validation: SegmentationReport) -> SegmentationReport:
         return validation
@@ -80,7 +68,7 @@ class Segment:
             "",
             "| class | pixels that are found | IoU | boundary F1 |",
             "|---|---|---|---|",
-            *[f"| {_cell(label)} | {' | '.join(map(segment_page.share, figures))} |" for label, *figures in rows],
+            *[f"| {cell(label)} | {' | '.join(map(segment_page.share, figures))} |" for label, *figures in rows],
             f"| all, on average | {' | '.join(map(segment_page.share, _averages(validation)))} |",
             "",
             f"Of all pixels {scores.global_accuracy:.1%} have the right class.",
@@ -101,10 +89,6 @@ class Segment:
 def _averages(validation: SegmentationReport) -> tuple[float, float, float]:
     scores = validation.scores
     return scores.class_average, scores.mean_iou, scores.boundary_f1
-
-
-def _cell(label: str) -> str:
-    return printable(label).replace("|", "\\|")
 
 
 TASK = Segment()

@@ -7,13 +7,13 @@ import numpy as np
 from PIL import Image
 
 from verydeep.data.targets import IGNORED
-from verydeep.errors import ImageError, printable
+from verydeep.errors import printable
 from verydeep.evaluate.segmentation_report import SegmentationReport, Shown
 from verydeep.image import read_image
 from verydeep.image.decode import name_of
 from verydeep.image.draw import Colour, data_uri
 from verydeep.image.draw_objects import Drawn, class_colours, draw_objects
-from verydeep.train.page import table, text
+from verydeep.train.page import figure, table, text
 from verydeep.train.recipe import Recipe
 
 MOST_PAIRS = 10  # of classes that are taken for one another
@@ -107,14 +107,12 @@ def _key(label: str, colour: Colour) -> str:
 
 
 def _photo(one: Shown, classes: tuple[str, ...], colours: Mapping[str, Colour]) -> str:
-    try:
+    def pictures() -> str:
         image = read_image(one.path)
-        pictures = [_drawn(image, mask, classes, colours) for mask in (one.predicted, one.true)]
-        shown = "".join(f'<img alt="" src="{data_uri(picture, "JPEG", quality=_QUALITY)}">' for picture in pictures)
-    except ImageError as error:
-        shown = f'<div class="gone">The photo can no longer be shown. {text(error.message)}</div>'
-    name = text(name_of(one.path).rpartition("/")[2])
-    return f"<figure>{shown}<figcaption>mean IoU {share(one.mean_iou)}<small>{name}</small></figcaption></figure>"
+        drawn = [_drawn(image, mask, classes, colours) for mask in (one.predicted, one.true)]
+        return "".join(f'<img alt="" src="{data_uri(picture, "JPEG", quality=_QUALITY)}">' for picture in drawn)
+
+    return figure(pictures, f"mean IoU {share(one.mean_iou)}", name_of(one.path).rpartition("/")[2])
 
 
 def _drawn(image: np.ndarray, mask: np.ndarray, classes: tuple[str, ...], colours: Mapping[str, Colour]) -> Image.Image:
