@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["soak"]
 REPOSITORY = Path(__file__).parents[1]
+_AT_32 = Preprocessing(resize=36, crop=32)
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # in other processes, too: threads that find no core wait for each other
 
@@ -107,11 +108,16 @@ def random_weights() -> Callable[..., dict[str, np.ndarray]]:
 @pytest.fixture(scope="session")
 def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file of three classes that opens in milliseconds; its answers are random, but never change."""
-    architecture = Architecture("toy", head="gap", classes=3, input_size=32, batch_norm=True)
-    info = ModelInfo(architecture, ("cat", "dog", "rocket"), Preprocessing(resize=36, crop=32))
-    path = tmp_path_factory.mktemp("models") / "toy.safetensors"
-    write_model(path, info, _random_weights(architecture))
-    return path
+    return _make_toy(tmp_path_factory.mktemp("models") / "toy.safetensors", batch_norm=True)
+
+
+@pytest.fixture(scope="session")
+def make_toy() -> Callable[..., Path]:
+    """A function (path, classes=("cat", "dog", "rocket"), preprocessing=..., **fields) -> that path, a model file.
+
+    Its answers are random, but never change. fields: of its Architecture.
+    """
+    return _make_toy
 
 
 @pytest.fixture(scope="session")
@@ -193,11 +199,8 @@ def make_boxed_photos() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def segnet_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file of three classes of pixels that opens in milliseconds; its answers are random, but never change."""
-    architecture = Architecture("toy", head="segnet", classes=3, input_size=32, batch_norm=True)
-    info = ModelInfo(architecture, ("sky", "road", "car"), Preprocessing(resize=36, crop=32))
     path = tmp_path_factory.mktemp("models") / "segnet.safetensors"
-    write_model(path, info, _random_weights(architecture))
-    return path
+    return _make_toy(path, ("sky", "road", "car"), head="segnet", batch_norm=True)
 
 
 @pytest.fixture
@@ -222,6 +225,18 @@ def start(photos: Path, small_recipe: "Recipe") -> Callable[..., "Run"]:
         return create_run(folder, small_recipe.with_fields(fields), photos, command, {})
 
     return start_run
+
+
+def _make_toy(
+    path: Path,
+    classes: Sequence[str] = ("cat", "dog", "rocket"),
+    preprocessing: Preprocessing = _AT_32,
+    **fields: Any,
+) -> Path:
+    settings = {"configuration": "toy", "head": "gap", "input_size": 32} | fields
+    architecture = Architecture(classes=len(classes), **settings)
+    write_model(path, ModelInfo(architecture, tuple(classes), preprocessing), _random_weights(architecture))
+    return path
 
 
 def _make_localizer(path: Path, box: Sequence[float] | None = (0.5, 0.5, 1, 1), **fields: Any) -> Path:

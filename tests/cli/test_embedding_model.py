@@ -9,21 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verydeep.architecture import Architecture
-from verydeep.nouns import Preprocessing
 from verydeep.predict import Embedder
-from verydeep.weights import ModelInfo, write_model
 
 Run = Callable[..., Any]
 REFERENCE = ("--engine", "reference")
 
 
 @pytest.fixture
-def model(random_weights: Callable[..., dict[str, np.ndarray]], tmp_path: Path) -> Path:
-    architecture = Architecture("toy", "embedding", 2, 32, dimensions=6)
-    info = ModelInfo(architecture, ("here", "there"), Preprocessing(resize=36, crop=32))
-    write_model(tmp_path / "embedding.safetensors", info, random_weights(architecture))
-    return tmp_path / "embedding.safetensors"
+def model(make_toy: Callable[..., Path], tmp_path: Path) -> Path:
+    return make_toy(tmp_path / "embedding.safetensors", ("here", "there"), head="embedding", dimensions=6)
 
 
 def test_evaluate_says_how_well_photos_find_their_class(run: Run, model: Path, class_folders: Path) -> None:

@@ -427,15 +427,9 @@ def test_the_command_needs_no_torch(opinionated_model: Path, class_folders: Path
 
 @pytest.mark.slow
 def test_a_set_of_real_photos_is_read_whole(
-    run: Run, shared_data: Path, tmp_path: Path, random_weights: Callable[..., Any]
+    run: Run, shared_data: Path, tmp_path: Path, make_toy: Callable[..., Path]
 ) -> None:
-    from verydeep.architecture import Architecture
-    from verydeep.nouns import Preprocessing
-    from verydeep.weights import ModelInfo, write_model
-
-    architecture = Architecture("toy", head="gap", classes=2, input_size=32)
-    info = ModelInfo(architecture, ("bees", "ants"), Preprocessing(resize=36, crop=32))
-    write_model(tmp_path / "model.safetensors", info, random_weights(architecture))
+    make_toy(tmp_path / "model.safetensors", ("bees", "ants"))
     done = run("evaluate", tmp_path, shared_data / "hymenoptera", "--engine", "reference", "--json")
     printed = json.loads(done.out)
     assert done.code == 0

@@ -8,15 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from verydeep.architecture import Architecture
 from verydeep.data.datasets import open_validation
 from verydeep.evaluate.segmentation_report import SegmentationReport, evaluate_segmentation
 from verydeep.nouns import Preprocessing
 from verydeep.runtime import open_model
-from verydeep.weights import ModelInfo, write_model
 
 Run = Callable[..., Any]
 REFERENCE = ("--engine", "reference")
@@ -28,16 +25,12 @@ def data(make_masked_photos: Callable[..., Path], tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture(scope="module")
-def make_model(
-    random_weights: Callable[..., dict[str, np.ndarray]], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., Path]:
+def make_model(make_toy: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """A function (classes) -> a model file of pixels."""
 
     def make(*classes: str) -> Path:
-        architecture = Architecture("toy", "segnet", len(classes), 16, batch_norm=True)
         path = tmp_path_factory.mktemp("models") / "pixels.safetensors"
-        write_model(path, ModelInfo(architecture, classes, Preprocessing(20, 16)), random_weights(architecture))
-        return path
+        return make_toy(path, classes, Preprocessing(20, 16), head="segnet", input_size=16, batch_norm=True)
 
     return make
 

@@ -9,16 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from verydeep.architecture import Architecture
 from verydeep.data.datasets import Dataset, open_folder
 from verydeep.errors import ArchitectureError, DatasetError, NonFiniteError, UsageError
 from verydeep.evaluate import PROTOCOLS, Report, evaluate, evaluate_fused
 from verydeep.image import preprocess, read_image
-from verydeep.nouns import Calibration, Preprocessing
+from verydeep.nouns import Calibration
 from verydeep.outputs import softmax
 from verydeep.predict import Predictor
 from verydeep.runtime import OpenedModel, open_model
-from verydeep.weights import ModelInfo, write_model
 
 CLASSES = ("cat", "dog", "rocket")
 RandomWeights = Callable[..., dict[str, np.ndarray]]
@@ -30,12 +28,9 @@ def model(opinionated_model: Path) -> OpenedModel:
 
 
 @pytest.fixture
-def fc_model(tmp_path: Path, random_weights: RandomWeights) -> Path:
+def fc_model(tmp_path: Path, make_toy: Callable[..., Path]) -> Path:
     """A model file of a toy with the paper's head: fc6 takes a map of 8 x 8."""
-    architecture = Architecture("toy", head="fc", classes=3, input_size=32, width=0.25)
-    info = ModelInfo(architecture, CLASSES, Preprocessing(resize=36, crop=32))
-    write_model(tmp_path / "fc.safetensors", info, random_weights(architecture))
-    return tmp_path / "fc.safetensors"
+    return make_toy(tmp_path / "fc.safetensors", CLASSES, head="fc", width=0.25)
 
 
 def same_figures(one: Report, other: Report) -> bool:

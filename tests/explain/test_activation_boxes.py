@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from verydeep.architecture import Architecture
 from verydeep.data.datasets import Dataset
 from verydeep.data.picture_targets import BoxTargets
 from verydeep.evaluate.localization import localize
@@ -19,7 +18,6 @@ from verydeep.image import read_image
 from verydeep.nouns import Preprocessing
 from verydeep.predict import Predictor
 from verydeep.runtime import open_model
-from verydeep.weights import ModelInfo, write_model
 
 
 def largest_part(inside: np.ndarray) -> tuple[int, list[int]]:
@@ -69,14 +67,11 @@ def test_a_map_without_contrast_is_the_whole_picture(heat: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("head", ["gap", "fc"])
-def test_the_box_of_a_class_is_that_of_its_grad_cam(
-    head: str, tmp_path: Path, random_weights: Callable[..., dict[str, np.ndarray]]
-) -> None:
-    architecture = Architecture("B", head, classes=3, width=0.125, input_size=64)  # type: ignore[arg-type]
-    info = ModelInfo(architecture, ("cat", "dog", "rocket"), Preprocessing(72, 64))
-    write_model(tmp_path / "model.safetensors", info, random_weights(architecture))
+def test_the_box_of_a_class_is_that_of_its_grad_cam(head: str, tmp_path: Path, make_toy: Callable[..., Path]) -> None:
+    fields = {"configuration": "B", "head": head, "width": 0.125, "input_size": 64}
+    model = make_toy(tmp_path / "model.safetensors", preprocessing=Preprocessing(72, 64), **fields)
     photo = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
-    predictor = Predictor(tmp_path / "model.safetensors", engine="reference", boxes=True)
+    predictor = Predictor(model, engine="reference", boxes=True)
     for score in predictor.predict(photo).scores:
         told = explain(predictor.model, photo, "gradcam", label=score.label)
         left, top, right, bottom = hot_box(told.map.heat)

@@ -8,17 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from verydeep.architecture import Architecture
 from verydeep.errors import UsageError
 from verydeep.explain import METHODS, Settings, explain
 from verydeep.explain.backward import Target, record, signal_at
 from verydeep.explain.explanation import subject_of, where
 from verydeep.explain.gradcam import gradcam
 from verydeep.image import preprocess
-from verydeep.nouns import Calibration, Preprocessing, Weights
+from verydeep.nouns import Calibration
 from verydeep.predict import Predictor
 from verydeep.runtime import OpenedModel, open_model
-from verydeep.weights import ModelInfo, write_model
 
 QUICK = Settings(steps=4, window=12, stride=8)
 
@@ -89,12 +87,10 @@ def test_a_unit_is_felt_in_its_receptive_field_only(model: OpenedModel, photo: n
 
 @pytest.mark.parametrize("head", ["fc", "gap"])
 def test_the_whole_photo_is_explained_by_the_dense_view(
-    head: str, tmp_path: Path, photo: np.ndarray, random_weights: Callable[..., Weights]
+    head: str, tmp_path: Path, photo: np.ndarray, make_toy: Callable[..., Path]
 ) -> None:
-    architecture = Architecture("toy", head, classes=2, input_size=32, width=0.5)
-    info = ModelInfo(architecture, ("a", "b"), Preprocessing(resize=36, crop=32))
-    write_model(tmp_path / "model.safetensors", info, random_weights(architecture))
-    model = open_model(tmp_path / "model.safetensors", engine="reference", is_dense=True)
+    path = make_toy(tmp_path / "model.safetensors", ("a", "b"), head=head, width=0.5)
+    model = open_model(path, engine="reference", is_dense=True)
     for method in METHODS:
         found = explain(model, photo, method, is_dense=True, settings=QUICK)
         assert found.map.heat.shape == (36, 54)

@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from verydeep.architecture import Architecture
 from verydeep.errors import ImageError, UsageError, VerydeepError
 from verydeep.image import preprocess, read_image
-from verydeep.nouns import Preprocessing, Weights
 from verydeep.predict import Embedder
 from verydeep.predict.embedder import most_alike
-from verydeep.weights import ModelInfo, read_model, write_model
+from verydeep.weights import read_model, write_model
 
 
 @pytest.fixture(scope="module")
@@ -27,24 +25,12 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-@pytest.fixture(scope="module")
-def make_model(tmp_path_factory: pytest.TempPathFactory, random_weights: Callable[..., Weights]) -> Callable[..., Path]:
-    """A function (head) -> a model file of the toy network with that head."""
-
-    def make(head: str) -> Path:
-        architecture = Architecture("toy", head, classes=2, input_size=32, width=0.5, dimensions=6)
-        path = tmp_path_factory.mktemp("models") / "model.safetensors"
-        write_model(path, ModelInfo(architecture, ("a", "b"), Preprocessing(36, 32)), random_weights(architecture))
-        return path
-
-    return make
-
-
 @pytest.mark.parametrize(("head", "output"), [("fc", "relu7"), ("gap", "gap"), ("embedding", "logits")])
 def test_an_embedding_is_the_direction_of_what_that_layer_makes_of_the_photo(
-    head: str, output: str, make_model: Callable[..., Path], paths: list[Path]
+    head: str, output: str, make_toy: Callable[..., Path], paths: list[Path], tmp_path: Path
 ) -> None:
-    embedder = Embedder(make_model(head), engine="reference")
+    model = make_toy(tmp_path / "model.safetensors", head=head, width=0.5, dimensions=6)
+    embedder = Embedder(model, engine="reference")
     assert embedder.output == output
     found = list(embedder.embed_many(paths, batch_size=2))
     for path, vector in zip(paths, found, strict=True):
@@ -68,9 +54,9 @@ def test_paths_bytes_arrays_and_generators_will_do(toy_model: Path, paths: list[
         embedder.embed_many(str(paths[0]))
 
 
-def test_a_model_of_pixels_is_refused(make_model: Callable[..., Path]) -> None:
+def test_a_model_of_pixels_is_refused(segnet_model: Path) -> None:
     with pytest.raises(UsageError, match="answers for each pixel"):
-        Embedder(make_model("segnet"), engine="reference")
+        Embedder(segnet_model, engine="reference")
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from verydeep.architecture import Architecture
 from verydeep.errors import ImageError, UsageError, VerydeepError
 from verydeep.image.preprocess import preprocess
 from verydeep.image.stream import load
@@ -141,13 +140,10 @@ def test_a_network_that_overflows_is_an_error_not_a_prediction(toy_model: Path, 
         Predictor(tmp_path / "huge.safetensors", engine="reference").predict(photo(0))
 
 
-def test_a_grey_network_takes_colour_photos(
-    tmp_path: Path, random_weights: Callable[..., dict[str, np.ndarray]]
-) -> None:
-    architecture = Architecture("toy", "gap", classes=2, input_size=32, input_channels=1)
-    info = ModelInfo(architecture, ("a", "b"), Preprocessing(36, 32, mean=(0.5,), std=(0.25,)))
-    write_model(tmp_path / "grey.safetensors", info, random_weights(architecture))
-    assert len(Predictor(tmp_path / "grey.safetensors", engine="reference").predict(photo(0)).scores) == 2
+def test_a_grey_network_takes_colour_photos(tmp_path: Path, make_toy: Callable[..., Path]) -> None:
+    grey = Preprocessing(36, 32, mean=(0.5,), std=(0.25,))
+    model = make_toy(tmp_path / "grey.safetensors", preprocessing=grey, input_channels=1)
+    assert len(Predictor(model, engine="reference").predict(photo(0)).scores) == 3
 
 
 def test_threads_share_a_predictor(predictor: Predictor) -> None:

@@ -17,7 +17,6 @@ from verydeep.errors import DeviceError, MissingExtraError, ModelFileError
 from verydeep.nouns import Preprocessing
 from verydeep.runtime import open as opening
 from verydeep.runtime import open_model
-from verydeep.weights import ModelInfo, write_model
 
 RandomWeights = Callable[..., dict[str, np.ndarray]]
 
@@ -178,12 +177,12 @@ def test_asking_for_a_missing_torch_names_the_extra(toy_model: Path) -> None:
 
 @pytest.mark.parametrize("engine", ["reference", "torch", "native"])
 def test_the_dense_view_of_an_fc_model_equals_it_at_its_own_size(
-    engine: str, tmp_path: Path, random_weights: RandomWeights
+    engine: str, tmp_path: Path, make_toy: Callable[..., Path]
 ) -> None:
     pytest.importorskip({"torch": "torch", "native": "verydeep.runtime._native"}.get(engine, "numpy"))
-    architecture = Architecture("toy", "fc", classes=2, input_size=16, width=0.25)
-    path = tmp_path / "fc.safetensors"
-    write_model(path, ModelInfo(architecture, ("a", "b"), Preprocessing(16, 16)), random_weights(architecture))
+    path = make_toy(
+        tmp_path / "fc.safetensors", ("a", "b"), Preprocessing(16, 16), head="fc", input_size=16, width=0.25
+    )
     crop, dense = (open_model(path, engine=engine, is_dense=is_dense).engine for is_dense in (False, True))
     assert dense.run(photos(16))["logits"][..., 0, 0] == pytest.approx(crop.run(photos(16))["logits"], abs=1e-5)
     # fc6 is a 4 x 4 window on the map of 8 x 8 that two pools leave of 32 x 32 pixels

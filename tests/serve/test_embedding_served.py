@@ -10,18 +10,13 @@ import numpy as np
 import pytest
 from serving import Server, end, start
 
-from verydeep.architecture import Architecture
-from verydeep.nouns import Preprocessing
 from verydeep.predict import Embedder
-from verydeep.weights import ModelInfo, write_model
 
 
 @pytest.fixture(scope="module")
-def model(random_weights: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    architecture = Architecture("toy", "embedding", 2, 32, dimensions=6)
+def model(make_toy: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "toy.safetensors"
-    write_model(path, ModelInfo(architecture, ("here", "there"), Preprocessing(36, 32)), random_weights(architecture))
-    return path
+    return make_toy(path, ("here", "there"), head="embedding", dimensions=6)
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,6 @@ from payloads import WATCHED, Payload, payloads
 from PIL import Image, PngImagePlugin
 from serving import Server, end, make_photo, start
 
-from verydeep.architecture import Architecture
-from verydeep.nouns import Preprocessing
-from verydeep.weights import ModelInfo, write_model
-
 pytestmark = IN_BROWSER
 GOAL = "300 XSS payloads in file names, EXIF, labels, errors -> 0 executed in a headless browser"
 FAULTS = ["", "innerHTML", "innerHTML, no CSP"]
@@ -142,15 +138,12 @@ def is_noticed(watch: Watch, fault: str) -> bool:
 
 
 @pytest.fixture
-def labelled(tmp_path: Path, random_weights: Any) -> Iterator[Callable[..., Server]]:
+def labelled(tmp_path: Path, make_toy: Callable[..., Path]) -> Iterator[Callable[..., Server]]:
     """A function (labels, fault) -> a server of a model whose classes are called so."""
     running: list[Server] = []
 
     def start_another(labels: "list[str]", fault: str = "") -> Server:
-        architecture = Architecture("toy", head="gap", classes=len(labels), input_size=32, batch_norm=True)
-        path = tmp_path / "labelled.safetensors"
-        info = ModelInfo(architecture, tuple(labels), Preprocessing(resize=36, crop=32))
-        write_model(path, info, random_weights(architecture))
+        path = make_toy(tmp_path / "labelled.safetensors", labels, batch_norm=True)
         running.append(start(path, tmp_path, fault="no CSP" if "no CSP" in fault else ""))
         return running[-1]
 

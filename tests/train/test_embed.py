@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.numpy import load_file
+from trainings import CPU, Listen, Stop, arrays, end_of, go, splits_of
 
-from verydeep.architecture import Architecture
 from verydeep.data.class_batches import ClassBatches
-from verydeep.data.datasets import open_splits
 from verydeep.data.loader import Shuffled
 from verydeep.errors import DatasetError, RecipeError
 from verydeep.evaluate.embedding_report import EmbeddingReport, evaluate_embedding
@@ -23,11 +21,10 @@ from verydeep.nouns import Preprocessing
 from verydeep.predict import Embedder
 from verydeep.recipes import load_recipe
 from verydeep.runtime import open_model
-from verydeep.train import finish, memory
+from verydeep.train import memory
 from verydeep.train.checkpoint import Progress, state_files
 from verydeep.train.display import Display
 from verydeep.train.find_rate import find_rate
-from verydeep.train.interrupt import Stopped
 from verydeep.train.loop import begin, train
 from verydeep.train.losses import PROXIES, make_proxies
 from verydeep.train.optimize import rate_factors
@@ -38,22 +35,10 @@ from verydeep.train.report import render_report
 from verydeep.train.run import Run, create_run, open_run
 from verydeep.train.start import begin_from, describe_start, open_start
 from verydeep.train.tasks import embed_page
-from verydeep.weights import ModelInfo, read_model, write_model
+from verydeep.weights import ModelInfo, read_model
 
-CPU = torch.device("cpu")
 EMBED = {"head": "embedding", "dimensions": 6, "cutmix": 0.0, "save_as": "float32", "batch_size": 12}
 LOSSES = ("triplet", "contrastive", "softmax")
-
-
-class Listen(Display):
-    """Remembers what it is told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.heard: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.heard.append(message)
 
 
 @pytest.fixture(scope="module")
@@ -82,29 +67,10 @@ def trained(data: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture
-def model(random_weights: Callable[..., Any], tmp_path: Path) -> Path:
+def model(make_toy: Callable[..., Path], tmp_path: Path) -> Path:
     """A classifier of other things."""
-    architecture = Architecture("toy", "gap", 2, 16, batch_norm=True)
-    info = ModelInfo(architecture, ("cat", "dog"), Preprocessing(18, 16))
-    write_model(tmp_path / "base.safetensors", info, random_weights(architecture))
-    return tmp_path / "base.safetensors"
-
-
-@pytest.fixture
-def _no_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its curves take longer than the training."""
-    monkeypatch.setattr(finish, "write_report", lambda *arguments, **named: None)
-
-
-def go(run: Run, display: Display | None = None) -> EmbeddingReport:
-    assert run.data is not None
-    report = train(run, open_splits(run.data, run.recipe.seed, task="embed"), display or Display(), "cpu")
-    assert isinstance(report, EmbeddingReport)
-    return report
-
-
-def arrays(path: Path) -> dict[str, bytes]:
-    return {name: array.tobytes() for name, array in load_file(path).items()}
+    path = tmp_path / "base.safetensors"
+    return make_toy(path, preprocessing=Preprocessing(18, 16), input_size=16, batch_norm=True)
 
 
 # What comes of it
@@ -133,8 +99,7 @@ def test_evaluation_of_the_model_is_the_validation_of_its_training(trained: tupl
     run, report = trained
     for engine in ("torch", "reference"):
         opened = open_model(run.folder, engine=engine)
-        assert run.data is not None
-        again = evaluate_embedding(opened.engine, opened.info, open_splits(run.data, run.recipe.seed).validation)
+        again = evaluate_embedding(opened.engine, opened.info, splits_of(run.data, run.recipe).validation)
         assert again.paths == report.paths
         np.testing.assert_allclose(again.vectors, report.vectors, atol=1e-5)
         assert again.loss == pytest.approx(report.loss, abs=1e-4)
@@ -189,7 +154,6 @@ def test_a_collapse_and_weak_classes_are_told(recipe: Recipe) -> None:
 # Going on
 
 
-@pytest.mark.usefixtures("_no_page")
 @pytest.mark.parametrize(
     "case", [*[(loss, mode) for loss in LOSSES for mode in ("all", "head")], ("softmax", "early")], ids="-".join
 )
@@ -205,23 +169,16 @@ def test_a_resumed_run_ends_with_the_same_state_as_an_uninterrupted_one(
         fields |= {"early_stopping": 3, "ema_decay": 0.0}
     chosen = begin_from(recipe, info, fields) if mode == "head" else recipe.with_fields(fields)
 
-    class Stop(Display):
-        def step(self, epoch: int, step: int, steps: int, loss: float, photos: int) -> None:
-            if (epoch, step) == (1, 1):
-                raise Stopped
-
     whole, broken = (
         create_run(tmp_path / name, chosen, data, ("test",), {}, start=start if mode == "head" else None)
         for name in ("whole", "broken")
     )
     go(whole)
     with pytest.raises(KeyboardInterrupt):
-        go(broken, Stop())
+        go(broken, Stop(in_step=(1, 1)))
     go(open_run(broken.folder))
-    states = [arrays(state_files(run.folder)[0]) for run in (whole, broken)]
-    assert states[0] == states[1]
-    assert arrays(whole.folder / "model.safetensors") == arrays(broken.folder / "model.safetensors")
-    kept = {name for name in states[0] if name.endswith(PROXIES)}
+    assert end_of(whole) == end_of(broken)
+    kept = {name for name in arrays(state_files(whole.folder)[0]) if name.endswith(PROXIES)}
     expected = {f"network.{PROXIES}", f"momentum.{PROXIES}"}
     expected |= {f"best.{PROXIES}"} if mode == "early" else {f"average.{PROXIES}"}
     assert kept == (expected if loss == "softmax" else set())
@@ -230,12 +187,12 @@ def test_a_resumed_run_ends_with_the_same_state_as_an_uninterrupted_one(
 
 def test_proxies_learn_with_the_head_and_begin_where_the_seed_says(data: Path, recipe: Recipe) -> None:
     softmax = recipe.with_fields({"embedding_loss": "softmax", "layer_decay": 0.5})
-    state = begin(softmax, open_splits(data), CPU)
+    state = begin(softmax, splits_of(data, recipe), CPU)
     assert state.proxies is not None
     assert torch.equal(state.proxies, make_proxies(3, 6, softmax.seed))
     assert any(state.proxies is one for group in state.optimizer.param_groups for one in group["params"])
     assert rate_factors(state.network, 0.5)[PROXIES] == 1
-    assert begin(recipe, open_splits(data), CPU).proxies is None
+    assert begin(recipe, splits_of(data, recipe), CPU).proxies is None
 
 
 # Batches
@@ -270,7 +227,7 @@ def test_all_photos_of_a_batch_are_compared_however_little_memory_there_is(
 
 
 def test_a_plan_and_a_search_of_the_learning_rate_are_of_these_batches(data: Path, recipe: Recipe) -> None:
-    splits = open_splits(data)
+    splits = splits_of(data, recipe)
     plan = measure(recipe, splits, begin(recipe, splits, CPU), None)
     assert plan.micro_batch == 12
     assert plan.total_seconds > 0
@@ -289,7 +246,6 @@ def test_from_a_classifier_all_but_the_head_is_taken_over(data: Path, recipe: Re
     assert told.endswith(": fc8 is new: the head embedding instead of gap")
 
 
-@pytest.mark.usefixtures("_no_page")
 def test_from_an_embedding_the_head_is_kept_whatever_the_classes(
     trained: tuple[Run, EmbeddingReport], photos: Path, tmp_path: Path
 ) -> None:
@@ -332,7 +288,7 @@ def test_softmax_takes_parts_of_a_batch(recipe: Recipe) -> None:
 def test_a_validation_in_which_nothing_can_be_found_is_told_before_the_training(
     data: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
-    splits = open_splits(data)
+    splits = splits_of(data, recipe)
     alone = replace(splits, validation=splits.validation.take([0, 3, 6]))
     assert len(set(alone.validation.labels)) == 3
     run = create_run(tmp_path / "run", recipe, data, ("test",), {})

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from trainings import CPU, Listen, Stop, arrays, end_of, go
 
 from verydeep.architecture import Architecture
 from verydeep.data.datasets import Dataset, open_splits
@@ -26,7 +27,7 @@ from verydeep.train.finish import validate
 from verydeep.train.freezing import depth_of_layers, features_layer, freeze
 from verydeep.train.interrupt import Stopped
 from verydeep.train.learning_curve import LearningCurve
-from verydeep.train.loop import begin, train
+from verydeep.train.loop import begin
 from verydeep.train.optimize import make_optimizer, rate_factors
 from verydeep.train.recipe import Recipe, Stage
 from verydeep.train.run import Run, create_run, open_run
@@ -35,7 +36,6 @@ from verydeep.train.tasks import task_named
 from verydeep.train.tasks.classify import balanced_weights
 from verydeep.weights import ModelInfo, read_model, write_model
 
-CPU = torch.device("cpu")
 MODES = {
     "head": {"trained": "head"},
     "head, of each epoch's pictures": {"trained": "head", "views": 0},
@@ -71,25 +71,6 @@ def tune(photos, small_recipe, model) -> Callable[..., Run]:
         return create_run(folder, recipe, data, ("test",), {}, start=start)
 
     return tune_model
-
-
-class Listen(Display):
-    """Remembers what it is told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.heard: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.heard.append(message)
-
-
-def go(run: Run, display: Display | None = None):
-    return train(run, open_splits(run.data, run.recipe.seed), display or Display(), "cpu")
-
-
-def arrays(path: Path) -> dict[str, bytes]:
-    return {name: array.tobytes() for name, array in load_file(path).items()}
 
 
 # What is taken over
@@ -177,12 +158,12 @@ def test_pictures_of_another_size_are_predicted_in_proportion_where_the_head_tak
     assert begin_from(Recipe(), fixed, {"input_size": 24, "head": "gap"}).input_size == 24
 
 
-def test_a_model_for_grey_photos_is_refused(random_weights, tmp_path):
-    architecture = Architecture("toy", "gap", 2, 16, input_channels=1)
-    info = ModelInfo(architecture, ("a", "b"), Preprocessing(18, 16, (0.5,), (0.5,)))
-    write_model(tmp_path / "grey.safetensors", info, random_weights(architecture))
+def test_a_model_for_grey_photos_is_refused(make_toy, tmp_path):
+    grey = make_toy(
+        tmp_path / "grey.safetensors", preprocessing=Preprocessing(36, 32, (0.5,), (0.5,)), input_channels=1
+    )
     with pytest.raises(ModelFileError, match=r"takes pictures of 1 channel; training has colour photos"):
-        open_start(tmp_path / "grey.safetensors")
+        open_start(grey)
 
 
 # What learns
@@ -440,37 +421,22 @@ def test_features_of_other_photos_labels_or_settings_are_others(tune, photos, tm
 def test_a_resumed_run_ends_with_the_same_state_as_an_uninterrupted_one(mode, tune, tmp_path):
     fields = MODES[mode]
     go(whole := tune(tmp_path / "whole", **fields))
-    moments = ["in mid-epoch", "after the epoch", *(["while features are made"] if fields.get("views") != 0 else [])]
-    broken = {moment: tune(tmp_path / moment, **fields, checkpoint_minutes=0) for moment in moments}
+    stops = {"in mid-epoch": Stop(in_step=(1, 3)), "after the epoch": Stop(after_epoch=1)}
+    if fields.get("views") != 0:
+        stops["while features are made"] = StopAmongFeatures()
+    broken = {moment: tune(tmp_path / moment, **fields, checkpoint_minutes=0) for moment in stops}
     for moment, run in broken.items():
         with pytest.raises(KeyboardInterrupt):
-            go(run, StopAt(moment))
+            go(run, stops[moment])
     (tmp_path / "base.safetensors").unlink()  # the state has it all
-    epochs = [(row["epoch"], row["loss"], row["validation_loss"]) for row in whole.metrics()]
     for moment, run in broken.items():
         go(open_run(run.folder))
-        assert arrays(state_files(whole.folder)[0]) == arrays(state_files(run.folder)[0]), moment
-        assert arrays(whole.folder / "model.safetensors") == arrays(run.folder / "model.safetensors"), moment
-        assert [(row["epoch"], row["loss"], row["validation_loss"]) for row in run.metrics()] == epochs, moment
+        assert end_of(whole) == end_of(run), moment
 
 
-class StopAt(Display):
-    """Ends a run at a moment of its second epoch, or before its first one."""
-
-    def __init__(self, moment: str) -> None:
-        super().__init__()
-        self.moment = moment
-
-    def step(self, epoch, step, steps, loss, photos):
-        if (epoch, step, self.moment) == (1, 3, "in mid-epoch"):
-            raise Stopped
-
-    def epoch(self, row):
-        if (row["epoch"], self.moment) == (1, "after the epoch"):
-            raise Stopped
-
+class StopAmongFeatures(Display):
     def reading(self, done, total, what="photos"):
-        if (what, done, self.moment) == ("computing the features", 9, "while features are made"):
+        if (what, done) == ("computing the features", 9):
             raise Stopped
 
 
@@ -482,13 +448,8 @@ def test_the_papers_head_learns_from_the_features_below_fc6_and_goes_on(tune, ra
     go(runs[0], display)
     assert "epochs 1 to 3: fc6 to fc8 learn, from the features (pool2) of 3 pictures of each photo" in display.heard
 
-    class Stop(Display):
-        def step(self, epoch, step, steps, loss, photos):
-            if (epoch, step) == (1, 2):
-                raise Stopped
-
     with pytest.raises(KeyboardInterrupt):
-        go(runs[1], Stop())
+        go(runs[1], Stop(in_step=(1, 2)))
     go(open_run(runs[1].folder))
     assert arrays(runs[0].folder / "model.safetensors") == arrays(runs[1].folder / "model.safetensors")
 

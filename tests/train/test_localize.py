@@ -4,17 +4,14 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812, torch's own custom
 from PIL import Image
-from safetensors.numpy import load_file
+from trainings import CPU, MOMENTS, break_off, end_of, go, splits_of
 
-from verydeep.architecture import Architecture
-from verydeep.data.datasets import Splits, open_splits
 from verydeep.errors import DatasetError
 from verydeep.evaluate.localization import evaluate_localization
 from verydeep.evaluate.localization_report import LocalizationReport
@@ -23,19 +20,14 @@ from verydeep.network.initialize import initialize
 from verydeep.nouns import Preprocessing
 from verydeep.outputs.boxes import edges, iou
 from verydeep.runtime import open_model
-from verydeep.train import finish, loop
-from verydeep.train.checkpoint import save_state, state_files
-from verydeep.train.display import Display
-from verydeep.train.interrupt import Stopped
-from verydeep.train.loop import begin, train
+from verydeep.train.loop import begin
 from verydeep.train.recipe import Recipe
 from verydeep.train.report import render_report
 from verydeep.train.run import Run, create_run, open_run
 from verydeep.train.start import begin_from, describe_start, new_layers, open_start
 from verydeep.train.tasks.localize import TASK, box_costs
-from verydeep.weights import ModelInfo, read_model, write_model
+from verydeep.weights import ModelInfo, read_model
 
-CPU = torch.device("cpu")
 LOCALIZE = {
     "head": "fc",
     "boxes": "single",
@@ -56,12 +48,6 @@ LOCALIZE = {
 LOSSES = ["euclidean", "l1", "giou"]
 
 
-@pytest.fixture(autouse=True)
-def _no_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its curves take longer than the training. `trained`, which is made before, has one."""
-    monkeypatch.setattr(finish, "write_report", lambda *arguments, **named: None)
-
-
 @pytest.fixture(scope="module")
 def data(make_boxed_photos: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_boxed_photos(tmp_path_factory.mktemp("boxed") / "things")
@@ -76,21 +62,6 @@ def recipe(small_recipe: Recipe) -> Recipe:
 def trained(data: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, LocalizationReport]:
     run = create_run(tmp_path_factory.mktemp("runs") / "run", recipe.with_fields({"epochs": 10}), data, ("test",), {})
     return run, go(run)
-
-
-def go(run: Run, display: Display | None = None) -> LocalizationReport:
-    report = train(run, splits_of(run.data, run.recipe), display or Display(), "cpu")
-    assert isinstance(report, LocalizationReport)
-    return report
-
-
-def splits_of(data: Path | None, recipe: Recipe) -> Splits:
-    assert data is not None
-    return open_splits(data, recipe.seed, task=recipe.task)
-
-
-def arrays(path: Path) -> dict[str, bytes]:
-    return {name: array.tobytes() for name, array in load_file(path).items()}
 
 
 # What comes of it
@@ -275,57 +246,40 @@ def whole(data: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) 
     return run
 
 
-@pytest.mark.parametrize("moment", ["in mid-epoch", "before the state is saved"])
-def test_a_resumed_run_ends_with_the_same_weights(
-    moment: str, whole: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("moment", MOMENTS[1:3])
+def test_a_resumed_run_ends_with_the_same_weights(moment: str, whole: Run, data: Path, tmp_path: Path) -> None:
     broken = create_run(tmp_path / "broken", whole.recipe, data, ("test",), {})
-
-    class Stop(Display):
-        def step(self, epoch: int, step: int, steps: int, loss: float, photos: int) -> None:
-            if (epoch, step, moment) == (1, 3, "in mid-epoch"):
-                raise Stopped
-
-    def save(folder: Path, state: Any) -> None:
-        if (state.progress.epoch, moment) == (1, "before the state is saved"):
-            raise KeyboardInterrupt
-        save_state(folder, state)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop, "save_state", save)
-        with pytest.raises(KeyboardInterrupt):
-            go(broken, Stop())
-    assert not (broken.folder / "model.safetensors").exists()
+    break_off(broken, moment)
     go(open_run(broken.folder))
-    assert arrays(state_files(whole.folder)[0]) == arrays(state_files(broken.folder)[0])
-    assert arrays(whole.folder / "model.safetensors") == arrays(broken.folder / "model.safetensors")
-    assert [row["loss"] for row in whole.metrics()] == [row["loss"] for row in broken.metrics()]
+    assert end_of(whole) == end_of(broken)
 
 
 # From a model
 
 
-def write_start(path: Path, classes: tuple[str, ...], weights_of: Callable[..., Any], **fields: Any) -> Path:
-    settings = {"head": "fc", "classes": len(classes), "input_size": 32, "width": 0.125, "batch_norm": True} | fields
-    architecture = Architecture("toy", **settings)
-    write_model(path, ModelInfo(architecture, classes, Preprocessing(32, 32)), weights_of(architecture))
-    return path
+@pytest.fixture
+def make_start(make_toy: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """A function (*classes, **fields) -> a model of photos of this size. fields: of its Architecture."""
+    fields = {"head": "fc", "width": 0.125, "batch_norm": True}
+    return lambda *classes, **more: make_toy(
+        tmp_path / "start.safetensors", classes, Preprocessing(32, 32), **fields, **more
+    )
 
 
 @pytest.mark.parametrize("boxes", ["single", "class"])
 @pytest.mark.parametrize("order", ["same", "other"])
-def test_from_a_classifier_the_scores_of_its_classes_are_kept(  # noqa: PLR0917, two cases and what they need
-    boxes: str, order: str, data: Path, recipe: Recipe, random_weights: Callable[..., Any], tmp_path: Path
+def test_from_a_classifier_the_scores_of_its_classes_are_kept(
+    boxes: str, order: str, data: Path, recipe: Recipe, make_start: Callable[..., Path]
 ) -> None:
     classes = ("blue", "red") if order == "same" else ("red", "blue")
-    start, info = open_start(write_start(tmp_path / "colours.safetensors", classes, random_weights))
+    start, info = open_start(make_start(*classes))
     chosen = begin_from(recipe, info, {"boxes": boxes, "dropout": 0.0})
     splits = splits_of(data, recipe)
     names = splits.training.classes
     architecture = chosen.architecture(2)
     assert new_layers(start, architecture, names) == ("fc8",)
     assert "the boxes that fc8 gives are new, its scores of the classes" in describe_start(start, architecture, names)
-    weights = read_model(tmp_path / "colours.safetensors")[1]
+    weights = read_model(start.path)[1]
     begun = {name: array.numpy() for name, array in begin(chosen, splits, CPU, start).network.state_dict().items()}
     for name, array in weights.items():
         if not name.startswith("fc8"):
@@ -337,9 +291,9 @@ def test_from_a_classifier_the_scores_of_its_classes_are_kept(  # noqa: PLR0917,
 
 @pytest.mark.parametrize("boxes", ["single", "class"])
 def test_from_a_localizer_of_the_same_classes_all_rows_find_their_class(
-    boxes: str, data: Path, recipe: Recipe, random_weights: Callable[..., Any], tmp_path: Path
+    boxes: str, data: Path, recipe: Recipe, make_start: Callable[..., Path]
 ) -> None:
-    path = write_start(tmp_path / "things.safetensors", ("red", "blue"), random_weights, boxes=boxes)
+    path = make_start("red", "blue", boxes=boxes)
     start, info = open_start(path)
     chosen = begin_from(recipe, info, {"boxes": boxes})
     splits = splits_of(data, recipe)
@@ -352,9 +306,9 @@ def test_from_a_localizer_of_the_same_classes_all_rows_find_their_class(
 
 
 def test_from_single_boxes_to_those_of_classes_the_scores_are_kept(
-    data: Path, recipe: Recipe, random_weights: Callable[..., Any], tmp_path: Path
+    data: Path, recipe: Recipe, make_start: Callable[..., Path]
 ) -> None:
-    path = write_start(tmp_path / "things.safetensors", ("red", "blue"), random_weights, boxes="single")
+    path = make_start("red", "blue", boxes="single")
     start, info = open_start(path)
     begun = begin(begin_from(recipe, info, {"boxes": "class"}), splits_of(data, recipe), CPU, start).network
     old = read_model(path)[1]["fc8.bias"]
@@ -362,15 +316,15 @@ def test_from_single_boxes_to_those_of_classes_the_scores_are_kept(
 
 
 def test_boxes_alone_leave_the_scores_of_the_classes(
-    data: Path, recipe: Recipe, random_weights: Callable[..., Any], tmp_path: Path
+    data: Path, recipe: Recipe, make_start: Callable[..., Path], tmp_path: Path
 ) -> None:
     """As in the paper, from a classifier, by the Euclidean loss; where its layers below stay, so do its answers."""
-    start, info = open_start(write_start(tmp_path / "colours.safetensors", ("blue", "red"), random_weights))
+    start, info = open_start(make_start("blue", "red"))
     fields = {"learns_classes": False, "box_loss": "euclidean", "epochs": 2, "weight_decay": 0.0, "learning_rate": 1e-4}
     chosen = begin_from(recipe, info, fields)
     run = create_run(tmp_path / "run", chosen, data, ("test",), {}, start=start)
     go(run)
-    before, after = read_model(tmp_path / "colours.safetensors")[1], read_model(run.folder)[1]
+    before, after = read_model(start.path)[1], read_model(run.folder)[1]
     for part in ("fc8.weight", "fc8.bias"):
         np.testing.assert_array_equal(after[part][:2], before[part])
     assert not np.array_equal(after["fc7.weight"], before["fc7.weight"])

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from trainings import MOMENTS, Stop, arrays, break_off, end_of, go
 
 from verydeep import files
 from verydeep.data.datasets import open_splits
@@ -40,10 +41,6 @@ from verydeep.train.loop import _prepare, begin, learn_batch, train
 from verydeep.train.run import Run, create_run, open_run
 
 GOLDEN = Path(__file__).parent / "golden_traces.json"
-
-
-def go(run: Run):
-    return train(run, open_splits(run.data, run.recipe.seed), Display(), "cpu")
 
 
 @pytest.mark.whole_report
@@ -109,9 +106,6 @@ def test_a_run_whose_pictures_grow_says_so_and_validates_each_epoch_at_its_own_s
     assert "| trained on | 48 photos of photos, at 8 to 16 pixels |" in card
 
 
-MOMENTS = ("after the epoch", "in mid-epoch", "before the state is saved", "in validation")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
@@ -124,42 +118,9 @@ def test_a_resumed_run_ends_with_the_same_state_as_an_uninterrupted_one(fields, 
     go(whole := start(tmp_path / "whole", **fields))
     for moment in MOMENTS:
         broken = start(tmp_path / moment, **fields, checkpoint_minutes=0)
-        stop_at(moment, broken)
-        assert not (broken.folder / "model.safetensors").exists()
+        break_off(broken, moment, epoch=2)
         go(open_run(broken.folder))
-        assert arrays(state_files(whole.folder)[0]) == arrays(state_files(broken.folder)[0]), moment
-        assert arrays(whole.folder / "model.safetensors") == arrays(broken.folder / "model.safetensors"), moment
-        epochs = [[(row["epoch"], row["loss"]) for row in run.metrics()] for run in (whole, broken)]
-        assert epochs[0] == epochs[1], moment
-
-
-def stop_at(moment: str, run: Run) -> None:
-    """Trains until that moment, of MOMENTS."""
-
-    class Stop(Display):
-        def step(self, epoch, step, steps, loss, photos):
-            if (epoch, step, moment) == (1, 3, "in mid-epoch"):
-                raise Stopped
-
-        def epoch(self, row):
-            if (row["epoch"], moment) == (2, "after the epoch"):
-                raise Stopped
-
-    def save(run, state):
-        if (state.progress.epoch, moment) == (2, "before the state is saved"):
-            raise KeyboardInterrupt
-        save_state(run, state)
-
-    def validate_or_stop(*arguments, **named):
-        if moment == "in validation":
-            raise Stopped
-        return finish.validate(*arguments, **named)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(loop, "save_state", save)
-        patched.setattr(loop, "validate", validate_or_stop)
-        with pytest.raises(KeyboardInterrupt):
-            train(run, open_splits(run.data), Stop(), "cpu")
+        assert end_of(whole) == end_of(broken), moment
 
 
 def test_a_step_that_is_stopped_half_way_leaves_the_state_as_it_was(photos, tmp_path, small_recipe, monkeypatch):
@@ -403,18 +364,13 @@ def test_a_state_from_before_processor_and_device_were_kept_is_gone_on_with(star
 def test_a_run_that_goes_on_in_mid_epoch_says_so_and_counts_the_time_left_from_there(start, photos, tmp_path):
     run = start(tmp_path / "run", checkpoint_minutes=0)
 
-    class Stop(Display):
-        def step(self, epoch, step, steps, loss, photos):
-            if (epoch, step) == (1, 3):
-                raise Stopped
-
     class Listen(Display):
         def start(self, title, costs, epochs_done, metric):
             begun.append(epochs_done)
 
     begun = []
     with pytest.raises(Stopped):
-        train(run, open_splits(photos), Stop(), "cpu")
+        go(run, Stop(in_step=(1, 3)))
     train(open_run(run.folder), open_splits(photos), Listen(), "cpu")
     assert begun == [1 + 4 / 6]  # four of the six steps
 
@@ -511,10 +467,6 @@ def test_a_run_that_rolls_back_for_ever_stops(start, photos, tmp_path, monkeypat
     state = begin(run.recipe, open_splits(photos), torch.device("cpu"))
     load_state(run.folder, state, open_splits(photos))
     assert state.progress.rollbacks == 3
-
-
-def arrays(path: Path) -> dict[str, bytes]:
-    return {name: array.tobytes() for name, array in load_file(path).items()}
 
 
 @pytest.mark.parametrize("name", ["cutmix", "mixup"])

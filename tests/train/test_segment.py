@@ -7,19 +7,16 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812, torch's own custom
 from PIL import Image
-from safetensors.numpy import load_file
+from trainings import CPU, MOMENTS, Listen, break_off, end_of, go, splits_of
 
-from verydeep.architecture import Architecture
 from verydeep.data.annotations import BACKGROUND
 from verydeep.data.balance import median_frequency_weights
-from verydeep.data.datasets import open_splits
 from verydeep.data.targets import IGNORED
 from verydeep.errors import DatasetError, RecipeError, UsageError
 from verydeep.evaluate.segmentation import SegmentationScores
@@ -27,40 +24,18 @@ from verydeep.evaluate.segmentation_report import SegmentationReport, Shown, eva
 from verydeep.nouns import Preprocessing
 from verydeep.recipes import load_recipe
 from verydeep.runtime import open_model
-from verydeep.train import finish, loop
-from verydeep.train.checkpoint import save_state, state_files
-from verydeep.train.display import Display
 from verydeep.train.find_rate import find_rate
 from verydeep.train.folds import check_folds
-from verydeep.train.interrupt import Stopped
-from verydeep.train.loop import begin, train
+from verydeep.train.loop import begin
 from verydeep.train.plan import measure
 from verydeep.train.recipe import Recipe
 from verydeep.train.report import render_report
 from verydeep.train.run import Run, create_run, open_run
 from verydeep.train.start import begin_from, open_start
 from verydeep.train.tasks.segment import TASK
-from verydeep.weights import ModelInfo, read_model, write_model
+from verydeep.weights import ModelInfo, read_model
 
-CPU = torch.device("cpu")
 SEGMENT = {"head": "segnet", "cutmix": 0.0, "label_smoothing": 0.0, "class_weights": "balanced", "save_as": "float32"}
-
-
-class Listen(Display):
-    """Remembers what it is told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.heard: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.heard.append(message)
-
-
-@pytest.fixture(autouse=True)
-def _no_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its curves take longer than the training. `trained`, which is made before, has one."""
-    monkeypatch.setattr(finish, "write_report", lambda *arguments, **named: None)
 
 
 @pytest.fixture(scope="module")
@@ -77,21 +52,6 @@ def recipe(small_recipe: Recipe) -> Recipe:
 def trained(data: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, SegmentationReport]:
     run = create_run(tmp_path_factory.mktemp("runs") / "run", recipe.with_fields({"epochs": 7}), data, ("test",), {})
     return run, go(run)
-
-
-def go(run: Run, display: Display | None = None) -> SegmentationReport:
-    report = train(run, splits_of(run.data, run.recipe), display or Display(), "cpu")
-    assert isinstance(report, SegmentationReport)
-    return report
-
-
-def splits_of(data: Path | None, recipe: Recipe) -> Any:
-    assert data is not None
-    return open_splits(data, recipe.seed, task=recipe.task)
-
-
-def arrays(path: Path) -> dict[str, bytes]:
-    return {name: array.tobytes() for name, array in load_file(path).items()}
 
 
 # What comes of it
@@ -175,49 +135,22 @@ def whole(data: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) 
     return run
 
 
-@pytest.mark.parametrize("moment", ["in mid-epoch", "before the state is saved", "in validation"])
-def test_a_resumed_run_ends_with_the_same_weights(
-    moment: str, whole: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("moment", MOMENTS[1:])
+def test_a_resumed_run_ends_with_the_same_weights(moment: str, whole: Run, data: Path, tmp_path: Path) -> None:
     broken = create_run(tmp_path / "broken", whole.recipe, data, ("test",), {})
-
-    class Stop(Display):
-        def step(self, epoch: int, step: int, steps: int, loss: float, photos: int) -> None:
-            if (epoch, step, moment) == (1, 1, "in mid-epoch"):
-                raise Stopped
-
-    def save(folder: Path, state: Any) -> None:
-        if (state.progress.epoch, moment) == (1, "before the state is saved"):
-            raise KeyboardInterrupt
-        save_state(folder, state)
-
-    def validate_or_stop(*arguments: Any, **named: Any) -> Any:
-        if moment == "in validation":
-            raise Stopped
-        return finish.validate(*arguments, **named)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop, "save_state", save)
-        patched.setattr(loop, "validate", validate_or_stop)
-        with pytest.raises(KeyboardInterrupt):
-            go(broken, Stop())
-    assert not (broken.folder / "model.safetensors").exists()
+    break_off(broken, moment)
     go(open_run(broken.folder))
-    assert arrays(state_files(whole.folder)[0]) == arrays(state_files(broken.folder)[0])
-    assert arrays(whole.folder / "model.safetensors") == arrays(broken.folder / "model.safetensors")
-    assert [row["loss"] for row in whole.metrics()] == [row["loss"] for row in broken.metrics()]
+    assert end_of(whole) == end_of(broken)
 
 
 # From a classifier
 
 
 @pytest.fixture(scope="module")
-def classifier(random_weights: Callable[..., dict[str, np.ndarray]], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    architecture = Architecture("toy", "gap", 3, 16, batch_norm=True)
-    info = ModelInfo(architecture, ("cat", "dog", "cow"), Preprocessing(20, 16, mean=(0.5, 0.4, 0.3)))
+def classifier(make_toy: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    preprocessing = Preprocessing(20, 16, mean=(0.5, 0.4, 0.3))
     path = tmp_path_factory.mktemp("models") / "pets.safetensors"
-    write_model(path, info, random_weights(architecture))
-    return path
+    return make_toy(path, preprocessing=preprocessing, input_size=16, batch_norm=True)
 
 
 @pytest.mark.parametrize("trained_layers", ["all", "head"])

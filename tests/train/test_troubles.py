@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.numpy import load_file
+import trainings
+from trainings import Listen, arrays
 
 from verydeep.data import loader
 from verydeep.data.datasets import open_splits
 from verydeep.errors import DatasetError, InterruptedRun, NonFiniteError, StorageError, TrainingError
 from verydeep.train import checkpoint, loop
 from verydeep.train.checkpoint import load_state
-from verydeep.train.display import Display
 from verydeep.train.guards import checked_loss
 from verydeep.train.loop import begin, train
 from verydeep.train.run import Run, open_run
@@ -30,27 +30,16 @@ pytestmark = pytest.mark.slow  # whole trainings or pages, more than test-fast h
 AT = 5  # the step at which the trouble begins
 
 
-class Heard(Display):
-    """Keeps what is told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.notes: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
-
-
 @pytest.fixture
 def start(start):
     """That of all tests, with a state saved after each step."""
     return partial(start, learning_rate=0.05, cutmix=0.0, checkpoint_minutes=0)
 
 
-def go(run: Run) -> Heard:
-    heard = Heard()
-    train(run, open_splits(run.data, run.recipe.seed), heard, "cpu")
-    return heard
+def go(run: Run) -> Listen:
+    display = Listen()
+    trainings.go(run, display)
+    return display
 
 
 def saved_steps(run: Run) -> int:
@@ -177,13 +166,13 @@ def test_a_network_that_learns_nothing_is_told_once_and_a_healthy_one_never(star
     # Weights that are all but zero let no signal through.
     stuck = {"configuration": "E", "input_size": 32, "test_resize": 32, "test_crop": 32, "width": 1 / 32}
     stuck |= {"batch_norm": False, "initialization": "paper", "initial_std": 1e-4, "train_scales": (32, 40)}
-    heard = go(start(tmp_path / "stuck", **stuck, epochs=60, label_smoothing=0.0, checkpoint_minutes=10))
-    told = [note for note in heard.notes if "may be stuck" in note]
+    display = go(start(tmp_path / "stuck", **stuck, epochs=60, label_smoothing=0.0, checkpoint_minutes=10))
+    told = [note for note in display.heard if "may be stuck" in note]
     assert len(told) == 1
     assert "0.693" in told[0]  # ln 2
     assert "batch_norm=true" in told[0]
-    heard = go(start(tmp_path / "healthy", epochs=60, label_smoothing=0.0, checkpoint_minutes=10))
-    assert not any("may be stuck" in note for note in heard.notes)
+    display = go(start(tmp_path / "healthy", epochs=60, label_smoothing=0.0, checkpoint_minutes=10))
+    assert not any("may be stuck" in note for note in display.heard)
 
 
 @pytest.mark.parametrize("cache_gib", [0.0, 4.0])
@@ -193,15 +182,15 @@ def test_a_corrupt_photo_is_told_once_also_after_a_restart(cache_gib, start, pho
         path.write_bytes(b"damaged")
     run = start(tmp_path / "run", epochs=2, cache_gib=cache_gib)
 
-    class Stop(Heard):
+    class Stop(Listen):
         def epoch(self, row):
             raise KeyboardInterrupt
 
     stopped = Stop()
     with pytest.raises(KeyboardInterrupt):
         train(run, splits, stopped, "cpu")
-    heard = go(open_run(run.folder))
-    told = [note for note in stopped.notes + heard.notes if note.startswith("left out: ")]
+    display = go(open_run(run.folder))
+    told = [note for note in stopped.heard + display.heard if note.startswith("left out: ")]
     assert len(told) == len(set(told)) == 2
     assert {str(path) for path in splits.training.paths[:2]} == {note.split()[2] for note in told}
 
@@ -223,13 +212,13 @@ def test_photos_that_vanish_while_they_are_trained_on_are_left_out(start, photos
     run = start(tmp_path / "run", cache_gib=0.0)
     gone = open_splits(photos).training.paths[7]
 
-    class Remove(Heard):
+    class Remove(Listen):
         def epoch(self, row):
             gone.unlink(missing_ok=True)
 
-    heard = Remove()
-    train(run, open_splits(photos), heard, "cpu")
-    assert [note for note in heard.notes if note.startswith("left out: ")] == [
+    display = Remove()
+    train(run, open_splits(photos), display, "cpu")
+    assert [note for note in display.heard if note.startswith("left out: ")] == [
         f"left out: {gone} cannot be read: No such file or directory. Check path and permissions."
     ]
     assert len(run.metrics()) == 3
@@ -359,8 +348,8 @@ def test_a_loss_that_jumps_is_told_with_its_step(start, tmp_path, monkeypatch):
         return learn(state, *arguments, **named)
 
     monkeypatch.setattr(loop, "learn_batch", throw_and_learn)
-    heard = go(start(tmp_path / "run", epochs=45, learning_rate=0.001, checkpoint_minutes=10))
-    told = [note for note in heard.notes if "the loss has jumped" in note]
+    display = go(start(tmp_path / "run", epochs=45, learning_rate=0.001, checkpoint_minutes=10))
+    told = [note for note in display.heard if "the loss has jumped" in note]
     assert len(told) == 1
     assert 241 <= int(told[0].split("at step ")[1].split(":")[0]) <= 250
     assert "--set learning_rate=0.00025" in told[0]
@@ -395,7 +384,7 @@ def test_a_disk_that_is_full_when_a_file_is_written_is_told_with_its_name_and_co
 def resumed_arrays(run: Run) -> dict[str, bytes]:
     """Every number of the state at the end, to which the run is gone on with."""
     go(open_run(run.folder))
-    return {name: array.tobytes() for name, array in load_file(checkpoint.state_files(run.folder)[0]).items()}
+    return arrays(checkpoint.state_files(run.folder)[0])
 
 
 def arrays_of_an_undisturbed_run(start: Callable[..., Run], folder: Path, **fields: object) -> dict[str, bytes]:
