@@ -15,7 +15,7 @@ from PIL import Image
 from verydeep.architecture import Architecture
 from verydeep.cli.main import main
 from verydeep.image import preprocess, read_image
-from verydeep.nouns import Calibration, Preprocessing
+from verydeep.nouns import Calibration, Fit, Preprocessing
 from verydeep.runtime.reference import ReferenceEngine
 from verydeep.train import figures
 from verydeep.weights import ModelInfo, read_model, write_model
@@ -145,6 +145,19 @@ def say(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return made
+
+
+@pytest.fixture
+def refitted(tmp_path: Path) -> Callable[[Path, Fit], Path]:
+    """A function (model, fit) -> a file of that model whose photos become squares by this fit."""
+
+    def rewrite(model: Path, fit: Fit) -> Path:
+        info, weights = read_model(model)
+        path = tmp_path / f"{fit}.safetensors"
+        write_model(path, replace(info, preprocessing=replace(info.preprocessing, fit=fit)), weights)
+        return path
+
+    return rewrite
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, get_args, runtime_checkable
 
 from verydeep.errors import UsageError, printable
 
@@ -47,18 +47,33 @@ class Engine(Protocol):
         """
 
 
+Fit: TypeAlias = Literal["crop", "letterbox", "squash"]
+"""How an oblong photo becomes a square: its centre is cut out, it is filled up, or it loses its proportions."""
+FITS: tuple[Fit, ...] = get_args(Fit)
+
+
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a photo becomes the input of a network: resize, crop, normalise. It travels in the model file."""
+    """How a photo becomes the input of a network: made square, normalised. It travels in the model file."""
 
-    resize: int  # pixels, the shorter side before the crop (the paper's Q)
-    crop: int  # pixels, the side of the square in the centre
+    resize: int  # pixels, the shorter side before a crop (the paper's Q), and where a network sees the photo whole
+    crop: int  # pixels, the side of the square
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)  # of RGB in [0, 1]; the ImageNet training set's
     std: tuple[float, ...] = (0.229, 0.224, 0.225)  # one value, (0.5,), for a network that takes grey
+    fit: Fit = "crop"
 
     @property
     def channels(self) -> int:
         return len(self.mean)
+
+    @property
+    def in_words(self) -> str:
+        """How a photo becomes a square, as protocols tell it."""
+        if self.fit == "letterbox":
+            return f"whole photo, longer side {self.crop}, filled up to a square, bilinear"
+        if self.fit == "squash":
+            return f"whole photo squashed to {self.crop} x {self.crop}, bilinear"
+        return f"centre crop {self.crop} of shorter side {self.resize}, bilinear, one crop"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

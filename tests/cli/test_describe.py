@@ -194,7 +194,7 @@ def test_the_table_of_a_model_says_where_it_comes_from_and_how_good_it_is(descri
     size = told_model.stat().st_size / 1e6
     assert f"model file {size:.2f} MB; " in out
     assert "image 48x48x3" in out
-    assert "shorter side to 50 pixels, centre crop of 48" in out
+    assert "photos centre crop 48 of shorter side 50, bilinear, one crop; less the mean 0.485" in out
     assert "logits divided by 1.25; under 40.0% probably none of the classes; fitted on 300 photos" in out
     assert "command verydeep train animals" in out
     assert "top-1 75.0% (95 % interval 69.8% to 79.6%, n = 300): centre crop 48 of shorter side 50" in out

@@ -18,6 +18,7 @@ from verydeep.data.augment import (
     augment,
     picture_numbers,
     random_generator,
+    view_of,
 )
 from verydeep.data.mix import cutmix, mixup
 
@@ -204,6 +205,55 @@ def test_areas_and_aspects_of_the_crop_cover_their_ranges():
     assert stats.kstest(np.log(aspects), stats.uniform(-np.log(4 / 3), 2 * np.log(4 / 3)).cdf).pvalue > 0.01
     places = boxes[:, 0] / (300 - width)
     assert stats.kstest(places, stats.uniform(0, 1).cdf).pvalue > 0.01
+
+
+@pytest.mark.parametrize("shape", [(180, 270), (270, 180), (90, 90), (1, 500), (500, 3)])
+@pytest.mark.parametrize("settings", [{"areas": (0.1, 1.0)}, {"scales": (32, 90)}, {}])
+def test_a_letterboxs_crop_shows_all_of_a_side_of_the_photo_or_nothing_beside_it(shape, settings):
+    height, width = shape
+    spec = Augmentation(32, fit="letterbox", fill=(1, 2, 3), **settings)
+    photo = np.full((height, width, 3), 200, np.uint8)
+    for row in numbers(60):
+        view = view_of(width, height, spec, row)
+        for start, end, length in ((view.left, view.right, width), (view.top, view.bottom, height)):
+            is_whole, is_within = start <= 0 and end >= 1, start >= 0 and end <= 1
+            assert is_whole or is_within
+            assert (end - start) * length <= max(shape) + 1e-9
+        picture = augment(photo, spec, row)
+        is_photo = (picture == 200).all(axis=2)
+        assert (picture[~is_photo] == (1, 2, 3)).all()
+        shown = [max(1, 32 / (end - start)) for start, end in ((view.top, view.bottom), (view.left, view.right))]
+        expected = [min(32.0, side) for side in shown]
+        assert (is_photo.any(axis=1).sum(), is_photo.any(axis=0).sum()) == pytest.approx(expected, abs=1.001)
+
+
+@pytest.mark.parametrize("shape", [(180, 270), (120, 360), (90, 90)])
+def test_the_proportions_of_a_squashed_photos_crop_vary_about_the_photos(shape):
+    height, width = shape
+    spec = Augmentation(32, areas=(0.2, 0.5), fit="squash")
+    views = [view_of(width, height, spec, row) for row in numbers(2000)]
+    across, down = (
+        np.array([end - start for start, end in edges])
+        for edges in ([(v.left, v.right) for v in views], [(v.top, v.bottom) for v in views])
+    )
+    spread = stats.uniform(-np.log(4 / 3), 2 * np.log(4 / 3))  # so small that none is cut at the border
+    assert stats.kstest(np.log(across / down), spread.cdf).pvalue > 0.01
+    assert stats.kstest(across * down, stats.uniform(0.2, 0.3).cdf).pvalue > 0.01
+
+
+@pytest.mark.parametrize("shape", [(180, 270), (120, 360), (90, 90)])
+def test_a_squashed_photo_has_both_its_sides_scaled_alike(shape):
+    height, width = shape
+    whole = Image.fromarray(PHOTO).crop((0, 0, width, height))
+    photo = np.asarray(whole)
+    assert np.array_equal(
+        augment(photo, Augmentation(32, fit="squash", flip=False), numbers(1)[0]),
+        whole.resize((32, 32), Image.Resampling.BILINEAR),
+    )
+    for row in numbers(50):
+        view = view_of(width, height, Augmentation(32, scales=(40, 80), fit="squash"), row)
+        sides = view.right - view.left, view.bottom - view.top
+        assert sides == pytest.approx([32 / (40 + int(row[0] * 41))] * 2)
 
 
 def test_the_colour_shift_moves_all_pixels_along_the_papers_directions():

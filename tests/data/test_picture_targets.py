@@ -23,6 +23,11 @@ CROPS = [
     Augmentation(32, scales=(40, 70)),
     Augmentation(60, scales=(60, 60), flip=False),  # whole pixels
     Augmentation(48, scales=(48, 60), border=0.2),
+    Augmentation(32, areas=(0.3, 1.0), fit="letterbox"),
+    Augmentation(32, scales=(32, 60), fit="letterbox"),
+    Augmentation(32, fit="letterbox"),
+    Augmentation(32, areas=(0.3, 1.0), fit="squash"),
+    Augmentation(32, scales=(32, 60), fit="squash"),
 ]
 
 
@@ -45,7 +50,7 @@ def bright_box(pixels: np.ndarray) -> np.ndarray:
     return np.concatenate([(low + high) / 2, high - low]) / len(pixels)
 
 
-@pytest.mark.parametrize("augmentation", CROPS, ids=["areas", "scales", "pixels", "border"])
+@pytest.mark.parametrize("augmentation", CROPS, ids=lambda crop: f"{crop.fit}-{crop.areas}-{crop.scales}-{crop.border}")
 def test_the_box_is_where_the_picture_shows_the_object(augmentation: Augmentation) -> None:
     photo, seen_mirrored = picture(), 0
     for numbers in picture_numbers(0, 0, range(40)):

@@ -1,5 +1,6 @@
 """What layers see: the maps are the engine's, and a receptive field holds all that its unit responds to."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from verydeep.explain.activations import activations, peaks
 from verydeep.explain.sheets import patch
 from verydeep.image import preprocess
 from verydeep.image.draw import TRACK
+from verydeep.nouns import Fit
 from verydeep.runtime import OpenedModel, open_model
 
 
@@ -42,6 +44,23 @@ def test_what_lies_outside_a_units_square_does_not_change_it(model: OpenedModel,
         other = np.zeros_like(photo)
         inside = np.s_[max(0, top) : bottom, max(0, left) : right]
         other[inside] = photo[inside]
+        maps = activations(model, other, "relu2_1").maps
+        assert np.abs(maps[channel] - found.values[channel]).min() < 1e-5
+
+
+def test_a_unit_of_a_letterbox_has_its_square_in_the_photo(
+    toy_model: Path, refitted: Callable[[Path, Fit], Path], photo: np.ndarray
+) -> None:
+    model = open_model(refitted(toy_model, "letterbox"), engine="reference")
+    wide = photo[:20, :32]  # which fills 20 of 32 rows, as it is
+    found = peaks(model, wide, "relu2_1")
+    assert found.boxes[:, 1].min() >= -6 - 5
+    for channel in range(4):
+        left, top, right, bottom = (int(edge) for edge in found.boxes[channel])
+        assert (right - left, bottom - top) == (10, 10)
+        other = np.zeros_like(wide)
+        inside = np.s_[max(0, top) : max(0, bottom), max(0, left) : right]
+        other[inside] = wide[inside]
         maps = activations(model, other, "relu2_1").maps
         assert np.abs(maps[channel] - found.values[channel]).min() < 1e-5
 

@@ -14,6 +14,9 @@ from verydeep.explain.drawing import to_png, to_svg
 from verydeep.explain.explanation import Explanation
 from verydeep.explain.page import Page
 from verydeep.explain.picture import PANEL, coloured, cut_out, draw, panel, title
+from verydeep.image import crop_box, fill_colour, fit
+from verydeep.image.draw import TRACK
+from verydeep.nouns import FITS, Fit, Preprocessing
 from verydeep.runtime import OpenedModel, open_model
 
 QUICK = Settings(steps=2, window=12, stride=12)
@@ -45,6 +48,24 @@ def test_every_method_has_a_panel_as_large_as_what_the_network_saw(method: str, 
     drawn = panel(seen, found)
     assert drawn.size == seen.size == (PANEL, PANEL)
     assert len(np.unique(np.asarray(drawn))) > 20
+
+
+@pytest.mark.parametrize("fit_name", FITS)
+@pytest.mark.parametrize("shape", [(60, 90), (90, 40)])
+def test_what_the_network_saw_is_what_fit_makes_and_grey_beyond_the_photo(
+    shape: tuple[int, int], fit_name: Fit
+) -> None:
+    photo = np.asarray(Image.fromarray(make_photo(4, 5)).resize(shape[::-1], Image.Resampling.BICUBIC))
+    preprocessing = Preprocessing(36, 32, fit=fit_name)
+    square = fit(photo, preprocessing).astype(int)
+    seen = np.asarray(
+        cut_out(photo, crop_box(photo.shape, preprocessing), (32, 32)).resize((32, 32), Image.Resampling.BOX), int
+    )
+    is_filled = (square == fill_colour(preprocessing)).all(axis=2)
+    is_grey = np.abs(seen - TRACK).max(axis=2) <= 2
+    assert is_filled.any() == (fit_name == "letterbox")
+    assert (is_grey != is_filled).sum() <= 2 * 32  # the rows beside the photo
+    assert np.abs(seen - square)[~is_filled].mean() < 4
 
 
 def hot_at(place: tuple[slice, slice], found: Explanation) -> Explanation:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from verydeep.errors import ImageError, UsageError
-from verydeep.image import crop_box, denormalize, fit, normalize, preprocess
-from verydeep.nouns import Preprocessing
+from verydeep.image import crop_box, denormalize, fill_colour, fit, normalize, preprocess
+from verydeep.nouns import FITS, Preprocessing
 
 GREY = {"mean": (0.5,), "std": (0.25,)}
 
@@ -110,6 +110,7 @@ def test_preprocess_is_fit_and_then_normalize():
         Preprocessing(10, 10, mean=(0.5, 0.5), std=(1.0, 1.0)),
         Preprocessing(10, 10, mean=(0.5,)),
         Preprocessing(10, 10, std=(0.2, 0.0, 0.2)),
+        Preprocessing(10, 10, fit="stretch"),
     ],
 )
 def test_a_preprocessing_that_cannot_be_is_refused(preprocessing):
@@ -138,6 +139,60 @@ def test_the_crop_box_is_what_fit_keeps(height, width, resize, data):
     middle = ((top + bottom) / 2 / height, (left + right) / 2 / width)
     assert np.allclose(kept / 255, middle, atol=0.01 + 1 / min(height, width))
     assert (right - left) / crop == pytest.approx(min(height, width) / resize, rel=0.1)
+
+
+@pytest.mark.parametrize("shape", [(90, 60), (60, 90), (64, 64), (500, 31), (1, 30_000), (30_000, 2)])
+def test_a_letterbox_is_the_whole_picture_resized_in_a_square_of_the_mean(shape):
+    preprocessing = Preprocessing(72, 64, fit="letterbox")
+    height, width = (max(1, round(64 * side / max(shape))) for side in shape)
+    expected = Image.new("RGB", (64, 64), (124, 116, 104))
+    inner = Image.fromarray(noise(*shape)).resize((width, height), Image.Resampling.BILINEAR)
+    expected.paste(inner, (round((64 - width) / 2), round((64 - height) / 2)))
+    assert np.array_equal(fit(noise(*shape), preprocessing), expected)
+
+
+@pytest.mark.parametrize("shape", [(90, 60), (60, 90), (64, 64), (1, 30_000)])
+def test_a_squashed_picture_is_the_whole_one_with_both_sides_resized(shape):
+    expected = Image.fromarray(noise(*shape)).resize((64, 64), Image.Resampling.BILINEAR)
+    assert np.array_equal(fit(noise(*shape), Preprocessing(72, 64, fit="squash")), expected)
+
+
+@pytest.mark.parametrize("fields", [{}, GREY, {"mean": (-3.0, 0.5, 7.0)}])
+def test_what_a_letterbox_is_filled_up_with_is_zero_but_for_the_rounding_to_8_bits(fields):
+    preprocessing = Preprocessing(32, 32, fit="letterbox", **fields)
+    above = preprocess(noise(10, 40), preprocessing)[:, :8]
+    means = np.clip(preprocessing.mean, 0, 1)
+    limit = 0.5 / 255 / min(preprocessing.std) + np.abs(means - preprocessing.mean).max() / min(preprocessing.std)
+    assert np.abs(above).max() <= limit * 1.0001
+    assert max(fill_colour(preprocessing)) <= 255
+
+
+@pytest.mark.parametrize("fit_name", FITS)
+def test_a_dense_view_is_the_same_whatever_the_fit(fit_name):
+    image, whole = noise(60, 90), Preprocessing(36, 32)
+    assert np.array_equal(fit(image, Preprocessing(36, 32, fit=fit_name), is_dense=True), fit(image, whole, True))
+    assert crop_box(image.shape, Preprocessing(36, 32, fit=fit_name), is_dense=True) == (0, 0, 90, 60)
+
+
+@pytest.mark.parametrize("fit_name", FITS)
+@settings(max_examples=60, deadline=None)
+@given(st.integers(20, 300), st.integers(20, 300), st.integers(20, 150), st.data())
+def test_every_pixel_of_the_square_is_where_the_crop_box_says(fit_name, height, width, resize, data):
+    """Each pixel of the ramps is its place in the picture, in 255ths of it; what is filled up is black."""
+    crop = data.draw(st.integers(10, resize))
+    rows, columns = np.mgrid[0.5:height, 0.5:width]
+    ramps = np.stack([255 * rows / height, 255 * columns / width, 0 * rows + 255], axis=2).round().astype(np.uint8)
+    preprocessing = Preprocessing(resize, crop, mean=(0.0, 0.0, 0.0), fit=fit_name)
+    left, top, right, bottom = crop_box(ramps.shape, preprocessing)
+    square = fit(ramps, preprocessing).astype(float)
+    places = (np.arange(crop) + 0.5) / crop
+    down, across = np.meshgrid(top + (bottom - top) * places, left + (right - left) * places, indexing="ij")
+    pixel = max((right - left), (bottom - top)) / crop  # of the square, in the picture
+    is_within = (down > 0) & (down < height) & (across > 0) & (across < width)
+    assert np.array_equal(square[..., 2] == 255, is_within)
+    is_far = (np.minimum(down, height - down) > pixel) & (np.minimum(across, width - across) > pixel) & is_within
+    found = square[is_far][:, :2] / 255 * (height, width)
+    assert np.abs(found - np.stack([down, across], axis=-1)[is_far]).max(initial=0) <= 1.01 + max(height, width) / 255
 
 
 @pytest.mark.parametrize("fields", [{}, GREY])

@@ -11,7 +11,7 @@ from PIL import Image
 
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.image import crop_box
-from verydeep.nouns import Box, Prediction
+from verydeep.nouns import Box, Fit, Prediction
 from verydeep.predict import Predictor
 from verydeep.runtime import ENGINES
 from verydeep.weights import read_model, write_model
@@ -47,6 +47,20 @@ def test_a_box_is_in_pixels_of_the_photo(make_localizer: MakeLocalizer, tmp_path
         prediction = predictor(path).predict(photo(*shape))
         assert prediction.box == pytest.approx(expected)
         assert all(score.box == prediction.box for score in prediction.scores)  # there is one for all classes
+
+
+@pytest.mark.parametrize("shape", [(48, 80), (80, 48)])
+def test_a_box_is_in_pixels_of_the_photo_whatever_the_fit(
+    shape: tuple[int, int], make_localizer: MakeLocalizer, refitted: Callable[[Path, Fit], Path], tmp_path: Path
+) -> None:
+    """Its middle half lies in a strip that a letterbox fills up, at both of the photo's longer sides."""
+    path = make_localizer(tmp_path / "model.safetensors", (0.5, 0.5, 0.5, 0.9))
+    height, width = shape
+    squashed = predictor(refitted(path, "squash")).predict(photo(*shape)).box
+    assert squashed == pytest.approx((width / 4, height / 20, width * 3 / 4, height * 19 / 20))
+    boxed = predictor(refitted(path, "letterbox")).predict(photo(*shape)).box
+    expected = (20, 0, 60, 48) if width > height else (4, 4, 44, 76)  # of the square of 80 about the photo
+    assert boxed == pytest.approx(expected, abs=2)  # a pixel of the letterbox is 2.5 of these
 
 
 def test_a_box_may_reach_beyond_the_crop_but_not_beyond_the_photo(

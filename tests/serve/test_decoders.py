@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from serving import PATIENCE, make_photo
 from verydeep.errors import ImageError
 from verydeep.image import decode
 from verydeep.image.preprocess import fit
-from verydeep.nouns import Preprocessing
+from verydeep.nouns import FITS, Preprocessing
 from verydeep.serve.decoder import start_of_frame
 from verydeep.serve.decoding import Decoders, Picture
 from verydeep.serve.limits import Limits
@@ -72,13 +72,13 @@ async def of(decoders: Decoders, data: bytes, name: str = "photo 1") -> np.ndarr
 
 
 def test_a_photo_becomes_what_the_program_makes_of_it():
-    photos = [make_photo(number) for number in range(10)]
+    asked = [(make_photo(number), replace(PREPROCESSING, fit=FITS[number % 3])) for number in range(12)]
 
-    async def use(decoders: Decoders) -> list[np.ndarray]:
-        return await asyncio.gather(*(of(decoders, photo) for photo in photos))
+    async def use(decoders: Decoders) -> list[Picture]:
+        return await asyncio.gather(*(decoders.decode(photo, "a photo", how) for photo, how in asked))
 
-    for photo, got in zip(photos, with_decoders(use, program=("-m", "verydeep.serve.decoder")), strict=True):
-        assert np.array_equal(got, fit(decode(photo, ""), PREPROCESSING))
+    for (photo, how), got in zip(asked, with_decoders(use, program=("-m", "verydeep.serve.decoder")), strict=True):
+        assert np.array_equal(got.pixels, fit(decode(photo, ""), how))
 
 
 def outcomes(photos: list[bytes], wanted: dict[int, bytes], number: int, fault: str = "") -> tuple[Counter[str], float]:

@@ -1,5 +1,6 @@
 """The page in Chromium, used as a person would: every control, and what is told when something goes wrong."""
 
+import base64
 import io
 import math
 import re
@@ -7,10 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from browsing import IN_BROWSER, expect, give, wait_for_answer
 from PIL import Image
 from serving import end, start
+
+from verydeep.predict import Predictor
 
 pytestmark = IN_BROWSER
 
@@ -155,6 +159,30 @@ def test_a_photo_keeps_its_shape_and_the_outline_is_its_middle(page, shape):
     assert box["height"] == pytest.approx(box["width"])
     for side, length in (("x", "width"), ("y", "height")):
         assert box[side] + box[length] / 2 == pytest.approx(photo[side] + photo[length] / 2, abs=1)
+
+
+def test_a_photo_that_is_seen_whole_has_no_outline_and_is_shown_filled_up(browser, serve, toy_model, refitted):
+    path = refitted(toy_model, "letterbox")
+    server = serve(model=path)
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"http://127.0.0.1:{server.port}/")
+    page.wait_for_selector(".layer")
+    file = io.BytesIO()
+    Image.new("RGB", (144, 72), (255, 0, 0)).save(file, "PNG")
+    give(page, file.getvalue())
+    wait_for_answer(page)
+    assert page.is_visible("#shown")
+    assert page.is_hidden("#crop-box")
+    expect(page, "#explained").to_contain_text("%")
+    data = page.get_attribute("#seen", "src").partition(",")[2]
+    seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))), int)
+    places = seen[[20, 220, 420], 220]  # of 440 rows
+    assert np.abs(places - [(124, 116, 104), (255, 0, 0), (124, 116, 104)]).max() <= 8  # it is a JPEG
+    answer = server.ask("POST", "/predict", file.getvalue(), {"content-type": "image/png"}).json["photos"][0]
+    expected = Predictor(path, engine="reference").predict(file.getvalue())
+    assert answer["predictions"][0]["probability"] == pytest.approx(expected.probability, abs=1e-5)
+    context.close()
 
 
 def test_the_box_of_the_answer_is_drawn_on_the_photo(browser, serve, make_localizer, tmp_path):

@@ -189,7 +189,7 @@ def answer_with(body: Any) -> Callable[[Any], None]:
 
 def pretend(page: Any, texts: "list[str]") -> None:
     """Answers with JSON in which each text stands wherever one can: a server that has been taken over sends such."""
-    preprocessing = {"resize": 36, "crop": 32}
+    preprocessing = {"resize": 36, "crop": 32, "fit": "crop"}
     models = [
         {"name": text, "classes": texts, "layers_with_map": texts, "preprocessing": preprocessing, "engine": text}
         for text in texts

@@ -158,6 +158,13 @@ def test_pictures_of_another_size_are_predicted_in_proportion_where_the_head_tak
     assert begin_from(Recipe(), fixed, {"input_size": 24, "head": "gap"}).input_size == 24
 
 
+def test_the_fit_is_the_models_where_the_run_learns_the_same_task_and_nothing_else_is_set(model, refitted):
+    info = open_start(refitted(model, "letterbox"))[1]
+    assert begin_from(Recipe(), info, {}).fit == "letterbox"
+    assert begin_from(Recipe(), info, {"fit": "squash"}).fit == "squash"
+    assert begin_from(Recipe(cutmix=0.0), info, {"boxes": "single"}).fit == "crop"
+
+
 def test_a_model_for_grey_photos_is_refused(make_toy, tmp_path):
     grey = make_toy(
         tmp_path / "grey.safetensors", preprocessing=Preprocessing(36, 32, (0.5,), (0.5,)), input_channels=1

@@ -60,9 +60,14 @@ def test_a_run_learns_and_writes_model_card_recipe_and_measurements(start, tmp_p
     assert info.origin["validation"]["n"] == 12
 
 
-def test_training_evaluation_and_prediction_agree_to_the_last_photo(start, photos, tmp_path):
-    run = start(tmp_path / "run", epochs=1, learning_rate=0.01)
+@pytest.mark.parametrize(
+    ("fit", "words"), [("crop", "centre"), ("letterbox", "filled up"), ("squash", "squashed to 16")]
+)
+def test_training_evaluation_and_prediction_agree_to_the_last_photo(fit, words, start, photos, tmp_path):
+    run = start(tmp_path / "run", epochs=1, learning_rate=0.01, fit=fit)
     report = go(run)
+    assert words in (run.folder / "README.md").read_text()
+    assert open_model(run.folder, engine="reference").info.preprocessing.fit == fit
     validation = open_splits(photos, run.recipe.seed).validation
     for engine in ("torch", "reference"):
         opened = open_model(run.folder, engine=engine)

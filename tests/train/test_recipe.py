@@ -33,6 +33,7 @@ def test_the_paper_recipe_has_the_papers_settings():
         ("train_areas=none", None),
         ("train_areas=0.5,1", (0.5, 1.0)),
         ("configuration=B", "B"),
+        ("fit=letterbox", "letterbox"),
         ("precision=float32", "float32"),
         ("pixel_std=1,1,1", (1.0, 1.0, 1.0)),
     ],
@@ -57,6 +58,7 @@ def test_a_field_is_set_from_text_by_its_type(text, value):
         ("train_scales", "128,256", "two ways of the same"),
         ("train_border", "0.1", "train_border goes with train_scales only.* Set it to 0"),
         ("train_border", "0.6", "train_border is 0.6; expected 0 to 0.5"),
+        ("fit", "stretch", "fit=stretch is not crop or letterbox or squash"),
         ("speed", "fast", "no field speed"),
         ("test_crop", "500", "test_crop is 500"),
         ("first_size", "80", "first_size is 80; expected a multiple of 32"),
@@ -78,6 +80,18 @@ def test_pictures_that_grow_need_the_cosine():
 def test_two_ways_to_change_colours_are_refused():
     with pytest.raises(RecipeError, match="both change colours.* Set one of them to 0 or false"):
         load_recipe("paper").with_settings({"trivial_augment": "yes"})
+
+
+def test_a_letterbox_has_no_border_beside():
+    with pytest.raises(RecipeError, match="both add to a photo's sides.* Set train_border=0"):
+        Recipe(train_scales=(128, 160), train_border=0.1, fit="letterbox")
+
+
+def test_the_fit_goes_to_validation_and_to_training():
+    recipe = load_recipe("modern").with_settings({"fit": "letterbox"})
+    assert recipe.preprocessing.fit == recipe.augmentation.fit == recipe.view_augmentation.fit == "letterbox"
+    assert recipe.augmentation.fill == (124, 116, 104)
+    assert recipe.at(96).preprocessing.fit == "letterbox"
 
 
 @pytest.mark.parametrize(

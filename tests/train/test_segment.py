@@ -302,6 +302,12 @@ def test_what_would_part_photos_from_their_masks_is_refused(name: str) -> None:
         load_recipe("segment").with_fields({name: {"trivial_augment": True}.get(name, 0.2)})
 
 
+@pytest.mark.parametrize("fit", ["letterbox", "squash"])
+def test_photos_seen_whole_have_no_other_fit(fit: str) -> None:
+    with pytest.raises(RecipeError, match=rf"fit is {fit}; a network of pixels sees photos whole.* Set fit=crop"):
+        load_recipe("segment").with_fields({"fit": fit})
+
+
 # Formats
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from verydeep.architecture import Architecture
 from verydeep.errors import ModelFileError, StorageError
-from verydeep.nouns import Calibration, Preprocessing
+from verydeep.nouns import Calibration, Fit, Preprocessing
 from verydeep.weights import ModelInfo, map_model, read_info, read_model, write_model
 from verydeep.weights.files import MODEL_FILE
 
@@ -92,7 +92,8 @@ def test_the_header_says_all_that_is_needed_to_predict(model_bytes: bytes) -> No
             "width": 0.25, "batch_norm": True,
         },
         "classes": ["cat", "Größe 猫"],
-        "preprocessing": {"resize": 9, "crop": 8, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+        "preprocessing": {"resize": 9, "crop": 8, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
+                          "fit": "crop"},
         "calibration": {"temperature": 1.25, "reject_below": 0.4, "photos": 40},
         "ranges": {},
         "origin": {"data": "photos", "validation": {"n": 40, "top1": 0.9}},
@@ -226,6 +227,8 @@ def test_a_damaged_byte_in_the_header_gives_a_model_or_that_error(
         (("preprocessing", "mean"), "abc"),
         (("preprocessing", "std"), [0.2, 0.2, 0]),
         (("preprocessing", "std"), [0.2, float("nan"), 0.2]),
+        (("preprocessing", "fit"), "stretch"),
+        (("preprocessing", "fit"), ["crop"]),
         (("calibration",), {"temperature": 1}),
         (("calibration", "temperature"), 0),
         (("calibration", "temperature"), float("nan")),
@@ -258,9 +261,29 @@ def test_a_header_that_is_none_of_ours_is_damaged(text: str, weights: Weights, t
 
 
 def test_a_newer_format_is_refused_with_the_remedy(model_bytes: bytes, weights: Weights, tmp_path: Path) -> None:
-    header = header_of(model_bytes) | {"format_version": 2, "something": "new"}
-    with pytest.raises(ModelFileError, match=r"format version 2; this verydeep reads up to 1.*pip install --upgrade"):
+    header = header_of(model_bytes) | {"format_version": 3, "something": "new"}
+    with pytest.raises(ModelFileError, match=r"format version 3; this verydeep reads up to 2.*pip install --upgrade"):
         read_info(save(tmp_path / "m", weights, header))
+
+
+@pytest.mark.parametrize("fit", ["letterbox", "squash"])
+def test_another_fit_travels_in_a_file_that_older_versions_refuse(fit: Fit, weights: Weights, tmp_path: Path) -> None:
+    """They would read it, and cut the photos."""
+    path = tmp_path / "model.safetensors"
+    info = replace(INFO, preprocessing=replace(INFO.preprocessing, fit=fit))
+    write_model(path, info, weights)
+    assert read_info(path) == info
+    assert header_of(path.read_bytes())["format_version"] == 2
+
+
+def test_a_model_of_pixels_with_another_fit_is_refused(tmp_path: Path, random_weights: Callable[..., Weights]) -> None:
+    """It sees photos whole, in their own proportions."""
+    architecture = Architecture("toy", head="segnet", classes=3, input_size=32)
+    path = tmp_path / "model.safetensors"
+    info = ModelInfo(architecture, tuple("abc"), Preprocessing(36, 32, fit="letterbox"))
+    write_model(path, info, random_weights(architecture))
+    with pytest.raises(ModelFileError, match="damaged header"):
+        read_info(path)
 
 
 @pytest.mark.parametrize(

@@ -210,8 +210,7 @@ def _model_facts(model: "ModelFile") -> list[Fact]:
         ("classes", printable(", ".join(info.classes))),
         (
             "photos",
-            f"shorter side to {preprocessing.resize} pixels, centre crop of {preprocessing.crop}, "
-            f"less the mean {mean}, divided by {std}",
+            f"{preprocessing.in_words}; less the mean {mean}, divided by {std}",
         ),
         ("confidence", calibrated if calibration.photos else "not calibrated"),
         *((printable(name), printable(_origin(value))) for name, value in info.origin.items()),

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from verydeep.data.edits import trivial_augment
+from verydeep.nouns import Fit
 
 # The eigenvalues and eigenvectors of the covariance of RGB over ImageNet's training set, for pixels in [0, 1]: the
 # directions in which light changes colour (Krizhevsky et al. 2012, section 4.1; the paper, section 3.1).
@@ -27,7 +28,12 @@ COLOR_EIGENVECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a photo in training."""
+    """What may happen to a photo in training.
+
+    With fit="letterbox" `scales` and `areas` are of the filled-up square in place of the photo: along each of its sides
+    the photo is shown as far as the crop reaches, and whole, somewhere, where the crop is longer than it. With
+    fit="squash" the crops are as oblong as the photo, give or take what `areas` does, and lose that in the picture.
+    """
 
     crop: int  # pixels, the side of the picture
     scales: tuple[int, int] | None = None  # the shorter side in pixels before the crop, uniform (the paper's S)
@@ -36,6 +42,8 @@ class Augmentation:
     flip: bool = True  # left and right, for half of the pictures
     color_shift: float = 0.0  # the standard deviation of the paper's alpha; 0.1 in the paper
     trivial_augment: bool = False  # instead: one random edit
+    fit: Fit = "crop"  # as photos to predict become squares
+    fill: tuple[int, int, int] = (0, 0, 0)  # RGB, of what a letterbox's crop shows beside the photo
 
     @property
     def reading_side(self) -> int:
@@ -88,7 +96,7 @@ def augment(
     if margin := augmentation.margin(width, height):
         photo = photo[_mirrored(height, margin)[:, None], _mirrored(width, margin)]
     out = np.empty((crop, crop, 3), np.uint8) if out is None else out
-    pixels = _cut(photo, _box(width, height, augmentation, numbers), crop)
+    pixels = _cut(photo, _box(width, height, augmentation, numbers), crop, augmentation.fill)
     is_mirrored = _is_mirrored(augmentation, numbers)
     if is_mirrored:
         pixels = pixels[:, ::-1]
@@ -118,7 +126,11 @@ class View:
 
 
 def view_of(width: int, height: int, augmentation: Augmentation, numbers: Sequence[float]) -> View:
-    """What `augment` shows of a photo of that size with the same numbers. With a border, edges may lie in it."""
+    """What `augment` shows of a photo of that size with the same numbers.
+
+    Edges may lie beyond the photo, in its border or in what a letterbox is filled up with; the picture then has the
+    photo's own edges at whole pixels, up to half a pixel from here.
+    """
     left, top, right, bottom = _box(width, height, augmentation, numbers)
     margin = augmentation.margin(width, height)
     return View(
@@ -145,12 +157,19 @@ def _is_mirrored(augmentation: Augmentation, numbers: Sequence[float]) -> bool:
 def _scale_box(width: int, height: int, augmentation: Augmentation, numbers: Sequence[float]) -> Box:
     """The crop from the photo resized so that its shorter side is uniform in `scales`, in the photo's own pixels.
 
-    With a border, in the pixels of the photo with its border.
+    The longer side for a letterbox, and each side for a squashed photo. With a border, in the pixels of the photo with
+    its border.
     """
     crop, shorter, margin = augmentation.crop, min(width, height), augmentation.margin(width, height)
     width, height = width + 2 * margin, height + 2 * margin
     smallest, largest = augmentation.scales or (crop, crop)
     scale = smallest + int(numbers[0] * (largest - smallest + 1))
+    if augmentation.fit == "letterbox":
+        side = crop / scale * max(width, height)
+        return _place(width, height, side, side, numbers)
+    if augmentation.fit == "squash":
+        across, down = width - 2 * margin, height - 2 * margin
+        return _place(width, height, crop / scale * across, crop / scale * down, numbers)
     if scale == shorter:
         left, top = int(numbers[2] * (width - crop + 1)), int(numbers[3] * (height - crop + 1))
         return (left, top, left + crop, top + crop)
@@ -162,16 +181,27 @@ def _area_box(width: int, height: int, augmentation: Augmentation, numbers: Sequ
     """A crop of a random share of the area and an aspect of 3/4 to 4/3 (Szegedy et al. 2014, section 6).
 
     A box that is wider or higher than the photo is cut to it, so large shares are rarer than small ones on long photos.
+    The area is that of the filled-up square for a letterbox; the aspect of a squashed photo is that of its picture.
     """
     smallest, largest = augmentation.areas or (1.0, 1.0)
-    area = (smallest + numbers[0] * (largest - smallest)) * width * height
+    widest, highest = (max(width, height),) * 2 if augmentation.fit == "letterbox" else (width, height)
+    area = (smallest + numbers[0] * (largest - smallest)) * widest * highest
     aspect = (4 / 3) ** (2 * numbers[1] - 1)  # uniform in its logarithm
-    return _place(width, height, min(width, math.sqrt(area * aspect)), min(height, math.sqrt(area / aspect)), numbers)
+    aspect *= width / height if augmentation.fit == "squash" else 1
+    box = min(widest, math.sqrt(area * aspect)), min(highest, math.sqrt(area / aspect))
+    return _place(width, height, *box, numbers)
 
 
 def _place(width: int, height: int, box_width: float, box_height: float, numbers: Sequence[float]) -> Box:
+    """The box somewhere within the photo, or about it where it is the longer one."""
     left, top = numbers[2] * (width - box_width), numbers[3] * (height - box_height)
-    return (left, top, min(width, left + box_width), min(height, top + box_height))
+    right, bottom = left + box_width, top + box_height
+    return (
+        left,
+        top,
+        right if box_width > width else min(width, right),  # rounding may lead over the edge
+        bottom if box_height > height else min(height, bottom),
+    )
 
 
 def _mirrored(length: int, border: int) -> np.ndarray:
@@ -181,17 +211,38 @@ def _mirrored(length: int, border: int) -> np.ndarray:
     return mirrored
 
 
-def _cut(photo: np.ndarray, box: Box, crop: int) -> np.ndarray:
-    """The box of the photo as crop x crop pixels."""
+def _cut(photo: np.ndarray, box: Box, crop: int, fill: tuple[int, int, int] = (0, 0, 0)) -> np.ndarray:
+    """The box of the photo as crop x crop pixels, of the colour `fill` where it reaches beyond the photo."""
     left, top, right, bottom = box
+    height, width = photo.shape[:2]
+    if left < 0 or top < 0 or right > width or bottom > height:
+        columns, rows = _shown(left, right, width, crop), _shown(top, bottom, height, crop)
+        picture = np.empty((crop, crop, 3), np.uint8)
+        picture[...] = fill
+        inside = (max(0, left), max(0, top), min(width, right), min(height, bottom))
+        picture[rows, columns] = _resampled(photo, inside, columns.stop - columns.start, rows.stop - rows.start)
+        return picture
     if right - left == bottom - top == crop and left == int(left) and top == int(top):
         return photo[int(top) : int(bottom), int(left) : int(right)]
+    return _resampled(photo, box, crop, crop)
+
+
+def _shown(start: float, end: float, length: int, crop: int) -> slice:
+    """The pixels of a picture, one at least, that show a photo of this length, of the box from `start` to `end`."""
+    scale = crop / (end - start)
+    first = min(crop - 1, round(max(0.0, -start) * scale))
+    return slice(first, max(first + 1, round((min(length, end) - start) * scale)))
+
+
+def _resampled(photo: np.ndarray, box: Box, across: int, down: int) -> np.ndarray:
+    """The box of the photo, which is within it, as (down, across) pixels."""
+    left, top, right, bottom = box
     # Pillow copies what it is given: hand it no more than the pixels that its filter reaches from the box.
-    reach_x, reach_y = math.ceil(max(1, (right - left) / crop)), math.ceil(max(1, (bottom - top) / crop))
+    reach_x, reach_y = math.ceil(max(1, (right - left) / across)), math.ceil(max(1, (bottom - top) / down))
     x, y = max(0, int(left) - reach_x), max(0, int(top) - reach_y)
     part = photo[y : math.ceil(bottom) + reach_y, x : math.ceil(right) + reach_x]
     box = (left - x, top - y, min(part.shape[1], right - x), min(part.shape[0], bottom - y))
-    return np.asarray(Image.fromarray(part).resize((crop, crop), Image.Resampling.BILINEAR, box=box))
+    return np.asarray(Image.fromarray(part).resize((across, down), Image.Resampling.BILINEAR, box=box))
 
 
 _NORMAL = NormalDist()

@@ -18,7 +18,7 @@ from verydeep.nouns import Calibration, Engine, Failure, StoredPhoto
 from verydeep.outputs.embeddings import embedding_output, embeddings
 from verydeep.weights.files import ModelInfo
 
-PROTOCOL = "centre crop {crop} of shorter side {resize}, bilinear, one crop; each photo asks all others, by cosine"
+PROTOCOL = "{fit}; each photo asks all others, by cosine"
 SHOWN = 4  # photos most like each one that are kept to be looked at
 
 
@@ -161,7 +161,7 @@ def evaluate_embedding(
     if not read:
         raise DatasetError(f"none of the {len(dataset)} photos can be read: {failures[0].reason}", "Check the folder.")
     vectors, labels = np.concatenate(rows), np.array(dataset.labels, np.int64)[read]
-    protocol = PROTOCOL.format(resize=info.preprocessing.resize, crop=info.preprocessing.crop)
+    protocol = PROTOCOL.format(fit=info.preprocessing.in_words)
     return EmbeddingReport(
         protocol=", ".join(filter(None, (protocol, conditions))),
         classes=dataset.classes,

@@ -26,7 +26,7 @@ from verydeep.runtime import OpenedModel
 from verydeep.weights.files import ModelInfo
 
 BOX_PROTOCOLS = {
-    "center": "centre crop {crop} of shorter side {resize}, bilinear, one crop; the box of each class",
+    "center": "{fit}; the box of each class",
     "dense": "whole photo at shorter side {scales}, bilinear, dense view, class scores averaged over the map and the "
     "sizes; the boxes of all windows merged greedily, rated by the class scores of their windows",
 }
@@ -99,7 +99,7 @@ def evaluate_localization(
 
 def _described(protocol: str, preprocessing: Preprocessing, scales: Sequence[int]) -> str:
     sizes = ", ".join(map(str, scales or (preprocessing.resize,)))
-    return BOX_PROTOCOLS[protocol].format(crop=preprocessing.crop, resize=preprocessing.resize, scales=sizes)
+    return BOX_PROTOCOLS[protocol].format(fit=preprocessing.in_words, scales=sizes)
 
 
 def localize(
@@ -174,7 +174,7 @@ def fuse(found: Sequence[Found], classifiers: Sequence[Found] = ()) -> Found:
 
 
 def center_finder(engine: Engine, info: ModelInfo, *, batch_size: int = 32, threads: int | None = None) -> Finder:
-    """What a localiser says of the central crop, as `predict` does. A classifier finds classes, and no box."""
+    """What a localiser says of a photo made square, as `predict` does. A classifier finds classes, and no box."""
 
     def find(paths: Sequence[StoredPhoto]) -> Iterator[Found | ImageError]:
         for one in answers(engine.run, paths, info.preprocessing, batch_size=batch_size, threads=threads):
@@ -247,7 +247,7 @@ def answers(
 
 
 def _found(one: Answer, info: ModelInfo, cropped: Preprocessing | None) -> Found:
-    """What a network's answer means in the photo, of whose crop it is, or of all of it."""
+    """What a network's answer means in the photo, of whose square it is, or of all of it."""
     height, width = one.size
     region = np.array(crop_box(one.size, cropped) if cropped else (0.0, 0.0, width, height))
     seen = windows(one.values["logits"], info.architecture, info.preprocessing.crop, one.shape)

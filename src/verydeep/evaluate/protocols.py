@@ -30,17 +30,17 @@ Inputs: TypeAlias = Callable[[Sequence[StoredPhoto], Preprocessing], Iterator[It
 class Protocol:
     """One way to evaluate."""
 
-    description: str  # {resize} and {crop} stand for the model's, in pixels
+    description: str  # {fit} stands for how the model's photos become squares, {resize} for its pixels
     is_dense: bool = False  # the whole photo through the dense view, its class-score map averaged
     is_flipped: bool = False  # also the mirror image, the posteriors of the two averaged
 
     def describe(self, preprocessing: Preprocessing) -> str:
-        return self.description.format(resize=preprocessing.resize, crop=preprocessing.crop)
+        return self.description.format(fit=preprocessing.in_words, resize=preprocessing.resize)
 
 
 PROTOCOLS: dict[str, Protocol] = {
     # what `predict` does
-    "center": Protocol("centre crop {crop} of shorter side {resize}, bilinear, one crop"),
+    "center": Protocol("{fit}"),
     # Simonyan & Zisserman (2015), section 3.2, at one scale
     "dense": Protocol(
         "whole photo at shorter side {resize}, bilinear, dense view, class scores averaged over the map, "

@@ -17,7 +17,7 @@ class Activations:
 
     layer: str
     maps: np.ndarray  # (channels, h, w)
-    box: tuple[float, float, float, float]  # left, top, right, bottom: what the network saw, in pixels of the photo
+    box: tuple[float, float, float, float]  # what the network saw, in pixels of the photo: see `crop_box`
     image_size: tuple[int, int]  # height and width of what it saw, in its own pixels
 
     @property

@@ -40,7 +40,7 @@ class Explanation:
     prediction: Prediction  # the model's answer, its best class alone
     target: Target | BoxEdge
     score: float  # of the target: the class's logit, the unit's value, or how far the edge of the box reaches
-    box: tuple[float, float, float, float]  # left, top, right, bottom: what the network saw, in pixels of the photo
+    box: tuple[float, float, float, float]  # what the network saw, in pixels of the photo: see `crop_box`
     map: Map
 
     @property

@@ -13,7 +13,7 @@ from verydeep.explain.explanation import Explanation
 from verydeep.explain.methods import METHODS
 from verydeep.explain.segmentation import PixelScore, SegmentExplanation
 from verydeep.explain.similarity import SimilarityExplanation
-from verydeep.image.draw import INK
+from verydeep.image.draw import INK, TRACK
 from verydeep.image.draw_objects import Drawn, class_colours, draw_objects
 
 AnyExplanation: TypeAlias = Explanation | SimilarityExplanation | SegmentExplanation
@@ -150,13 +150,32 @@ def scale() -> Image.Image:
 def cut_out(photo: np.ndarray, box: tuple[float, float, float, float], shape: tuple[int, ...]) -> Image.Image:
     """What the network saw of a photo, from the photo's own pixels, PANEL pixels on its longer side.
 
-    shape: of the network's image, (height, width): the picture is as oblong as that.
+    shape: of the network's image, (height, width): the picture is as oblong as that. Grey is what lies beyond the
+    photo, where a letterbox is filled up.
     """
     height, width = shape
     scale = PANEL / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     way = Image.Resampling.LANCZOS if box[2] - box[0] > size[0] else Image.Resampling.BICUBIC
-    return Image.fromarray(photo).resize(size, way, box=box)
+    return part_of(photo, box, size, way)
+
+
+def part_of(
+    photo: np.ndarray, box: Sequence[float], size: tuple[int, int], way: Image.Resampling = Image.Resampling.BICUBIC
+) -> Image.Image:
+    """A box of a photo, (H, W, 3) uint8 RGB, that may reach over its edges; grey is what lies outside.
+
+    size: width and height of the picture.
+    """
+    left, top, right, bottom = box
+    height, width = photo.shape[:2]
+    inside = (max(0.0, left), max(0.0, top), min(float(width), right), min(float(height), bottom))
+    scales = (size[0] / (right - left), size[1] / (bottom - top)) * 2
+    place = [round((edge - first) * scale) for edge, first, scale in zip(inside, (left, top) * 2, scales, strict=True)]
+    shown = (max(1, place[2] - place[0]), max(1, place[3] - place[1]))
+    picture = Image.new("RGB", size, TRACK)
+    picture.paste(Image.fromarray(photo).resize(shown, way, box=inside), (place[0], place[1]))
+    return picture
 
 
 def panel(seen: Image.Image, explanation: AnyExplanation) -> Image.Image:

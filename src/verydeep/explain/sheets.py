@@ -10,8 +10,8 @@ from PIL import Image
 
 from verydeep.explain.activations import Activations
 from verydeep.explain.drawing import FAINT, GAP, MARGIN, SMALL, TITLE, Drawing, Placed, Text
-from verydeep.explain.picture import coloured, cut_out, full_brightness
-from verydeep.image.draw import PAPER, TRACK, draw_filters
+from verydeep.explain.picture import coloured, cut_out, full_brightness, part_of
+from verydeep.image.draw import PAPER, draw_filters
 
 TILE, TILE_GAP, COLUMNS = 96, 6, 8  # the side of a tile, in pixels
 MOST_MAPS = 48
@@ -61,16 +61,8 @@ def filters_sheet(layer: str, kernels: np.ndarray) -> Drawing:
 
 
 def patch(photo: np.ndarray, box: Sequence[float], side: int = TILE) -> Image.Image:
-    """The part of a photo, (H, W, 3) uint8 RGB, in a box that may reach over its edge; grey is what lies outside."""
-    left, top, right, bottom = box
-    height, width = photo.shape[:2]
-    inside = (max(0.0, left), max(0.0, top), min(float(width), right), min(float(height), bottom))
-    scales = (side / (right - left), side / (bottom - top)) * 2
-    place = [round((edge - first) * scale) for edge, first, scale in zip(inside, (left, top) * 2, scales, strict=True)]
-    size = (max(1, place[2] - place[0]), max(1, place[3] - place[1]))
-    sheet = Image.new("RGB", (side, side), TRACK)
-    sheet.paste(Image.fromarray(photo).resize(size, Image.Resampling.BICUBIC, box=inside), (place[0], place[1]))
-    return sheet
+    """The part of a photo in a box that may reach over its edge, as a tile."""
+    return part_of(photo, box, (side, side))
 
 
 def inversion_sheet(seen: Image.Image, rebuilt: np.ndarray, layer: str, error: float) -> Drawing:

@@ -48,7 +48,7 @@ class SimilarityExplanation:
     layer: str  # gradcam: whose maps; of the others ""
     target: Similarity
     score: float  # the cosine
-    box: tuple[float, float, float, float]  # left, top, right, bottom: what the network saw, in pixels of the photo
+    box: tuple[float, float, float, float]  # what the network saw, in pixels of the photo: see `crop_box`
     map: Map
 
     def to_dict(self) -> dict[str, Any]:

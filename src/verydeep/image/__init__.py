@@ -2,7 +2,7 @@
 
 from verydeep.image.decode import ALL_FORMATS, PHOTO_FORMATS, Limits, decode, read_image
 from verydeep.image.draw import annotate, contact_sheet
-from verydeep.image.preprocess import crop_box, denormalize, fit, normalize, preprocess
+from verydeep.image.preprocess import crop_box, denormalize, fill_colour, fit, normalize, preprocess
 
 __all__ = [
     "ALL_FORMATS",
@@ -13,6 +13,7 @@ __all__ = [
     "crop_box",
     "decode",
     "denormalize",
+    "fill_colour",
     "fit",
     "normalize",
     "preprocess",

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from verydeep.errors import ImageError, UsageError
-from verydeep.nouns import Preprocessing
+from verydeep.nouns import FITS, Preprocessing
 
 MAX_ASPECT = 16  # the longer side over the shorter: 256 x 4,096 pixels after the resize, and no more
 
@@ -22,15 +22,29 @@ def preprocess(image: np.ndarray, preprocessing: Preprocessing, is_dense: bool =
 
 
 def fit(image: np.ndarray, preprocessing: Preprocessing, is_dense: bool = False) -> np.ndarray:
-    """The central square of the picture whose shorter side became `resize` pixels; all of that picture where dense.
+    """The picture as a square of `crop` pixels, as `preprocessing.fit` says; where dense, whole, whatever that says.
+
+    crop       the central square of the picture whose shorter side became `resize` pixels
+    letterbox  the whole picture, its longer side `crop` pixels, in the middle of a square of `fill_colour`
+    squash     the whole picture, both sides `crop` pixels
+    dense      the whole picture, its shorter side `resize` pixels
 
     image: (H, W, 3) uint8 RGB -> (crop, crop, 3), or (h, w, 3) where dense, uint8. The filter is Pillow's bilinear,
-    which averages over all the pixels that shrink into one ("antialiased"); sizes and corners are rounded as
+    which averages over all the pixels that shrink into one ("antialiased"); sizes and corners of a crop are rounded as
     torchvision's Resize and CenterCrop do. A picture longer than 16 times its shorter side is refused where dense,
-    and otherwise loses its ends before the resize, so that 1 x 30,000 pixels do not become 144 x 4,320,000.
+    and loses its ends before a crop, so that 1 x 30,000 pixels do not become 144 x 4,320,000.
     """
     _check(image, preprocessing)
     height, width = image.shape[:2]
+    side = preprocessing.crop
+    if preprocessing.fit == "squash" and not is_dense:
+        return _scaled(image, side, side)
+    if preprocessing.fit == "letterbox" and not is_dense:
+        inner = _inner(height, width, side)
+        top, left = _corner(inner, side)
+        square = np.full((side, side, 3), fill_colour(preprocessing), np.uint8)
+        square[top : top + inner[0], left : left + inner[1]] = _scaled(image, *inner)
+        return square
     if max(height, width) > MAX_ASPECT * min(height, width):
         if is_dense:
             raise ImageError(
@@ -39,32 +53,49 @@ def fit(image: np.ndarray, preprocessing: Preprocessing, is_dense: bool = False)
                 "Use the center crop, or cut the picture into parts.",
             )
         image = _middle(image)
-    resized = _resize(image, preprocessing.resize)
+    resized = _scaled(image, *_resized(image.shape[0], image.shape[1], preprocessing.resize))
     if is_dense:
         return resized
-    top, left = _corner(resized.shape, preprocessing)
-    return resized[top : top + preprocessing.crop, left : left + preprocessing.crop]
+    top, left = _corner(resized.shape, side)
+    return resized[top : top + side, left : left + side]
 
 
 def crop_box(
     shape: tuple[int, ...], preprocessing: Preprocessing, is_dense: bool = False
 ) -> tuple[float, float, float, float]:
-    """What `fit` keeps of a picture of (height, width, ...): left, top, right and bottom in the picture's own pixels.
+    """Where the edges of what `fit` makes lie in a picture of (height, width, ...): left, top, right and bottom.
 
-    They need not be whole numbers. A dense evaluation keeps all.
+    In the picture's own pixels, which need not be whole numbers: whatever is found in the network's square has its
+    place in the picture by these alone. Those of a letterbox lie beyond the picture, where it is filled up.
     """
     height, width = shape[:2]
-    if is_dense:
+    if is_dense or preprocessing.fit == "squash":
         return (0.0, 0.0, float(width), float(height))
+    if preprocessing.fit == "letterbox":
+        inner = _inner(height, width, preprocessing.crop)
+        above, before = _corner(inner, preprocessing.crop)
+        down, across = height / inner[0], width / inner[1]
+        end_x, end_y = preprocessing.crop - before, preprocessing.crop - above
+        return (-before * across, -above * down, end_x * across, end_y * down)
     longest = MAX_ASPECT * min(height, width)
     ends = [max(0, (side - longest) // 2) for side in (height, width)]  # that `_middle` cuts off
     kept = [side - 2 * end for side, end in zip((height, width), ends, strict=True)]
     resized = _resized(kept[0], kept[1], preprocessing.resize)
     scales = [before / after for before, after in zip(kept, resized, strict=True)]
-    corner = _corner(resized, preprocessing)
+    corner = _corner(resized, preprocessing.crop)
     top, left = (end + first * scale for end, first, scale in zip(ends, corner, scales, strict=True))
     right, bottom = left + preprocessing.crop * scales[1], top + preprocessing.crop * scales[0]
     return (left, top, min(right, float(width)), min(bottom, float(height)))  # rounding may lead over the edge
+
+
+def fill_colour(preprocessing: Preprocessing) -> tuple[int, int, int]:
+    """The RGB that a letterbox is filled up with: the mean, which `normalize` makes 0, but for the rounding to 8 bits.
+
+    So it is at most 0.5 / 255 / std from 0, 0.009 with the deviations of ImageNet.
+    """
+    colour = [min(255, max(0, round(255 * mean))) for mean in preprocessing.mean]
+    red, green, blue = colour if len(colour) == 3 else colour * 3
+    return red, green, blue
 
 
 def normalize(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
@@ -95,10 +126,9 @@ def _middle(image: np.ndarray) -> np.ndarray:
     return image[top : image.shape[0] - top, left : image.shape[1] - left]
 
 
-def _resize(image: np.ndarray, shorter: int) -> np.ndarray:
-    if min(image.shape[:2]) == shorter:
+def _scaled(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    if image.shape[:2] == (height, width):
         return image
-    height, width = _resized(image.shape[0], image.shape[1], shorter)
     return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
@@ -106,9 +136,15 @@ def _resized(height: int, width: int, shorter: int) -> tuple[int, int]:
     return shorter * height // min(height, width), shorter * width // min(height, width)
 
 
-def _corner(shape: tuple[int, ...], preprocessing: Preprocessing) -> tuple[int, int]:
-    """Top and left of the central square."""
-    top, left = (round((side - preprocessing.crop) / 2) for side in shape[:2])
+def _inner(height: int, width: int, side: int) -> tuple[int, int]:
+    """Height and width of a picture whose longer side becomes `side` pixels."""
+    longer = max(height, width)
+    return max(1, round(side * height / longer)), max(1, round(side * width / longer))
+
+
+def _corner(shape: tuple[int, ...], side: int) -> tuple[int, int]:
+    """Top and left of the central square in a picture, or of a picture in the middle of that square."""
+    top, left = (round(abs(length - side) / 2) for length in shape[:2])
     return top, left
 
 
@@ -128,5 +164,7 @@ def _check(image: np.ndarray, preprocessing: Preprocessing) -> None:
             f"{len(preprocessing.mean)} means and {len(preprocessing.std)} deviations; expected 3 of each for RGB, "
             "or 1 of each for grey."
         )
+    if preprocessing.fit not in FITS:
+        raise UsageError(f"no fit {preprocessing.fit!r}; there are {', '.join(FITS)}.", "Choose one of these.")
     if min(preprocessing.std) <= 0:
         raise UsageError(f"a standard deviation of {min(preprocessing.std)}; expected numbers above 0.")

@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeAlias
 from verydeep.architecture import Architecture, Boxes, Head, Task
 from verydeep.data.augment import Augmentation
 from verydeep.errors import RecipeError
-from verydeep.nouns import Preprocessing
+from verydeep.image.preprocess import fill_colour
+from verydeep.nouns import Fit, Preprocessing
 
 _GROWING = 2 / 3  # of the epochs: by then pictures that grow have their full size
 Trained: TypeAlias = Literal["all", "last-block", "head"]
@@ -83,6 +84,7 @@ class Recipe:
     trivial_augment: bool = False  # instead: one of fourteen edits of colour or shape, of random strength
     mixup: float = 0.0  # alpha; 0 = off
     cutmix: float = 0.0  # the share of batches
+    fit: Fit = "crop"  # of photos into squares: letterbox fills them up, squash ignores their proportions
     test_resize: int = 146  # pixels, the shorter side of a photo to predict (the paper's Q)
     test_crop: int = 128  # pixels, the square in its centre
     pixel_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # of RGB in [0, 1]: ImageNet's
@@ -164,9 +166,19 @@ class Recipe:
                 "the head conv is the dense view of fc, with the same weights; it is not trained by itself.",
                 "Train with head=fc, or with gap; `verydeep evaluate --protocol dense` takes the dense view.",
             )
+        self._check_fit()
         self._check_task()
         self._check_stages()
         self._check_sizes()
+
+    def _check_fit(self) -> None:
+        """What goes with photos that become squares in another way than by a crop."""
+        if self.fit == "letterbox" and self.train_border:
+            raise RecipeError("train_border and fit=letterbox both add to a photo's sides.", "Set train_border=0.")
+        if self.fit != "crop" and self.task == "segment":
+            raise RecipeError(
+                f"fit is {self.fit}; a network of pixels sees photos whole, in their own proportions.", "Set fit=crop."
+            )
 
     def _check_task(self) -> None:
         """What goes with boxes and masks, which move as the picture does, and with embeddings."""
@@ -266,7 +278,7 @@ class Recipe:
     @property
     def preprocessing(self) -> Preprocessing:
         """How photos are made ready for validation and prediction."""
-        return Preprocessing(self.test_resize, self.test_crop, self.pixel_mean, self.pixel_std)
+        return Preprocessing(self.test_resize, self.test_crop, self.pixel_mean, self.pixel_std, self.fit)
 
     @property
     def augmentation(self) -> Augmentation:
@@ -279,6 +291,8 @@ class Recipe:
             flip=self.flip,
             color_shift=self.color_shift,
             trivial_augment=self.trivial_augment,
+            fit=self.fit,
+            fill=fill_colour(self.preprocessing),
         )
 
     @property

@@ -29,6 +29,7 @@ ADOPTED = (  # the fields of a recipe that a model decides, unless they are set
     "input_size",
     "test_resize",
     "test_crop",
+    "fit",
     "pixel_mean",
     "pixel_std",
 )
@@ -38,6 +39,7 @@ _OF_TASK = (
     "input_size",
     "test_resize",
     "test_crop",
+    "fit",
 )  # adopted where the run is to learn the same task
 _FIXED = ("configuration", "batch_norm", "width")  # of these, what its weights fit alone
 _PASSED_ON = ("data", "source", "licence", "date", "start")  # of a model's origin, to what is made of it
@@ -216,6 +218,7 @@ def _adopted(info: ModelInfo) -> dict[str, Any]:
         "input_size": architecture.input_size,
         "test_resize": preprocessing.resize,
         "test_crop": preprocessing.crop,
+        "fit": preprocessing.fit,
         "pixel_mean": preprocessing.mean,
         "pixel_std": preprocessing.std,
     }

@@ -22,9 +22,9 @@ import safetensors.numpy
 from verydeep.architecture import Architecture
 from verydeep.errors import ModelFileError, VerydeepError
 from verydeep.files import atomic_write, is_folder, sha256_of
-from verydeep.nouns import Calibration, Preprocessing, Weights
+from verydeep.nouns import FITS, Calibration, Preprocessing, Weights
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: photos become squares by another fit than "crop", which older versions would not see
 MODEL_FILE = "model.safetensors"
 _HEADER_LIMIT = 1 << 20  # bytes; ours are under 10 kB, and a parser should not be fed a hundred megabytes of JSON
 _LARGEST_SIDE = 4096  # pixels, the shorter one of a resized photo, whose longer one may have 16 times as many
@@ -71,7 +71,7 @@ def write_model(path: str | Path, info: ModelInfo, weights: Weights, dtype: str 
                 f"{name} holds NaN or infinity as {dtype}; expected numbers.", "Use float32, or train it again."
             )
     header = {
-        "format_version": FORMAT_VERSION,
+        "format_version": 1 if info.preprocessing.fit == "crop" else 2,
         "architecture": info.architecture.to_dict(),
         "classes": list(info.classes),
         "preprocessing": info.preprocessing.to_dict(),
@@ -220,7 +220,10 @@ def _parse_preprocessing(fields: Mapping[str, Any], architecture: Architecture) 
         crop=int(fields["crop"]),
         mean=tuple(float(value) for value in fields["mean"]),
         std=tuple(float(value) for value in fields["std"]),
+        fit=fields.get("fit", "crop"),  # unknown to older versions
     )
+    _checked(preprocessing.fit in FITS, preprocessing)
+    _checked(preprocessing.fit == "crop" or architecture.task != "segment", preprocessing)
     _checked(preprocessing.crop <= preprocessing.resize <= _LARGEST_SIDE, preprocessing)
     _checked(len(preprocessing.mean) == len(preprocessing.std) == architecture.input_channels, preprocessing)
     _checked(all(abs(value) < 1e6 for value in preprocessing.mean), preprocessing)  # NaN is refused, too

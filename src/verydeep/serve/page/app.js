@@ -29,13 +29,14 @@ function take(file) {
   attempt(answer);
 }
 
-/** Gives the photo its room, and outlines the square that the model's preprocessing cuts out. */
+/** Gives the photo its room, and outlines the square that the model's preprocessing cuts out, if it cuts one. */
 function outline() {
   const image = $("shown");
   const { naturalWidth: width, naturalHeight: height } = image;
   $("stage").style.maxWidth = `${(24 * width) / height}rem`; // so it is 24rem high at most
-  $("crop-box").hidden = !model() || model().task === "segment"; // which looks at the whole photo
-  if ($("crop-box").hidden) return;
+  const isCut = model()?.preprocessing.fit === "crop" && model().task !== "segment"; // else all of it is looked at
+  $("crop-box").hidden = !isCut;
+  if (!isCut) return;
   const { resize, crop } = model().preprocessing;
   const side = (Math.min(width, height) * crop * image.clientWidth) / width / resize;
   Object.assign($("crop-box").style, {

@@ -93,8 +93,8 @@ def _photos(info: ModelInfo, report: Report) -> Iterable[str]:
     ]
     yield "<h2>Photos</h2>"
     yield (
-        f'<p class="faint">Validation photos as the network sees them: the middle, at {info.preprocessing.crop} x '
-        f"{info.preprocessing.crop} pixels. Below each: what it is, and what the model says, how sure. "
+        f'<p class="faint">Validation photos as the network sees them: {info.preprocessing.in_words}. Below each: '
+        f"what it is, and what the model says, how sure. "
         f"At most {MOST_PHOTOS} of a kind. This page holds these copies; mind to whom you give it.</p>"
     )
     for title, positions in rows:

@@ -25,7 +25,7 @@ from verydeep.train.tasks.classify import balanced_weights
 from verydeep.train.tasks.trend import trend
 from verydeep.weights import ModelInfo
 
-PROTOCOL = "centre crop {crop} of shorter side {resize}, bilinear, one crop; IoU over {overlap}"
+PROTOCOL = "{fit}; IoU over {overlap}"
 _LEAST = 1e-300  # of a probability whose logarithm is taken
 
 
@@ -64,8 +64,7 @@ class Localize:
         self, engine: Engine, info: ModelInfo, photos: Dataset, *, inputs: Inputs | None, on_progress: OnProgress
     ) -> LocalizationReport:
         """inputs: lack the photos' sizes, which boxes need."""
-        size = info.preprocessing
-        protocol = PROTOCOL.format(crop=size.crop, resize=size.resize, overlap=OVERLAP)
+        protocol = PROTOCOL.format(fit=info.preprocessing.in_words, overlap=OVERLAP)
         return localize(
             [center_finder(engine, info)],
             photos,
