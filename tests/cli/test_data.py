@@ -230,6 +230,22 @@ def test_a_sheet_is_a_jpeg_or_png_and_may_be_left_out(run: Run, folders: Path, t
     assert not list(tmp_path.glob("*sheet*"))
 
 
+def test_photos_as_squares_are_told_and_drawn(run: Run, folders: Path, tmp_path: Path) -> None:
+    done = run("data", "stats", folders, "--fits", "squares.png", "--photos", 3)
+    text = " ".join(done.out.split())
+    assert "as squares crop: 49% cut away; letterbox: 33% filled up; squash: 1.5 times as narrow or flat" in text
+    assert "suggested fit=crop: half of the photos are at most 1.5 times as long as wide" in text
+    assert done.err.splitlines()[-1] == "wrote squares.png"
+    assert not list(tmp_path.glob("*sheet*"))
+    with Image.open(tmp_path / "squares.png") as sheet:
+        assert sheet.height > 3 * 224
+    fits = json.loads(run("data", "stats", folders, "--json").out)["fits"]
+    assert (fits["suggested"], fits["stretched"]) == ("crop", 1.5)
+    refused = run("data", "stats", folders, "--fits", "squares.gif")
+    assert (refused.code, refused.out) == (2, "")
+    assert "--fits is squares.gif; expected a file .jpg or .png" in refused.err
+
+
 def test_objects_are_in_the_figures(run: Run, tmp_path: Path) -> None:
     for number in range(3):
         labelme(tmp_path / "set" / f"{number}.json", number, "cat", [[0, 0], [30, 20]])

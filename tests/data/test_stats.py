@@ -10,7 +10,7 @@ from planted import annotated, box, circle, clean_set, photo, photo_file, polygo
 from verydeep.data.annotations import BACKGROUND, IGNORE, Bitmap, Instance
 from verydeep.data.formats import read_annotations
 from verydeep.data.pictured import mask_classes
-from verydeep.data.sheet import choose, draw_sheet
+from verydeep.data.sheet import choose, draw_fits, draw_sheet
 from verydeep.data.stats import BOX_SIZES, Spread, measure
 from verydeep.image.draw_objects import CARD_WIDTH, Drawn, class_colours, draw_objects, object_card
 
@@ -26,6 +26,8 @@ def test_photos_are_counted_by_class_and_side_and_measured(tmp_path):
     ]
     assert (measured.shorter_side, measured.width) == (Spread(40, 40, 100), Spread(60, 60, 300))
     assert measured.aspect == Spread(1.5, 1.5, 3.0)
+    assert measured.fits is not None
+    assert (measured.fits.suggested, measured.fits.stretched) == ("crop", 1.5)
     assert (measured.objects, measured.objects_per_photo, measured.box_sizes, measured.unreadable) == (0, None, {}, 0)
 
 
@@ -45,6 +47,20 @@ def test_boxes_are_counted_by_their_share_of_the_photo(tmp_path):
     assert measured.box_sizes == dict(zip(BOX_SIZES, (1, 0, 2, 1), strict=True)) | {"1 to 10 %": 0}
     assert measured.box_side == Spread(4, pytest.approx(240**0.5), pytest.approx(2400**0.5))
     assert measured.unreadable == 1
+
+
+def test_photos_are_drawn_as_squares_the_longest_first(tmp_path):
+    bad = photo(tmp_path / "bad.png", "cat")
+    (tmp_path / "bad.png").write_text("no picture")
+    photos = [photo(photo_file(tmp_path, f"{width}.png", size=(width, 40)), "cat") for width in (50, 400, 90)]
+    sheet = draw_fits(annotated(tmp_path, bad, *photos))
+    assert sheet is not None
+    cards = np.asarray(sheet)[:, 24:1026]  # a gap, four tiles
+    first = draw_fits(annotated(tmp_path, photos[1]))
+    assert np.array_equal(np.asarray(first)[:280, 24:1026], cards[:280])
+    last = draw_fits(annotated(tmp_path, photos[0]))
+    assert np.array_equal(np.asarray(last)[-280:, 24:1026], cards[-280:])
+    assert draw_fits(annotated(tmp_path, bad)) is None
 
 
 def test_pixels_of_classes_are_those_of_masks_and_shapes(tmp_path):

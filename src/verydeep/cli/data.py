@@ -10,6 +10,8 @@ from verydeep.cli.options import annotation_options
 from verydeep.errors import DatasetError, UsageError, printable
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from verydeep.data.annotations import AnnotatedSet
     from verydeep.data.convert import Photos
 
@@ -70,13 +72,16 @@ def check(data: Path, wanted: str | None, root: Path | None, as_json: bool, as_c
 
 
 @data.command(
-    epilog="Examples: `verydeep data stats photos`, `verydeep data stats photos --out sheet.png --photos 40`."
+    epilog="Examples: `verydeep data stats photos`, `verydeep data stats photos --fits squares.png --photos 8`."
 )
 @_data_argument
 @annotation_options
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON; a sheet is drawn only with --out.")
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Of the sheet.  [DATA-sheet.jpg, here]")
-@click.option("--photos", "shown", type=click.IntRange(min=0), default=24, metavar="N", help="On the sheet.  [24]")
+@click.option(
+    "--fits", metavar="FILE", type=click.Path(path_type=Path), help="Draw a sheet of photos as squares, by each fit."
+)
+@click.option("--photos", "shown", type=click.IntRange(min=0), default=24, metavar="N", help="On a sheet.  [24]")
 @_threads_option
 def stats(
     data: Path,
@@ -84,28 +89,36 @@ def stats(
     root: Path | None,
     as_json: bool,
     out: Path | None,
+    fits: Path | None,
     shown: int,
     threads: int | None,
 ) -> int:
     """Count photos, classes, objects and pixels, measure sizes, and draw a sheet of photos with boxes and masks.
 
     The photos of the sheet are spread over the classes. Its file is .jpg or .png. A file that is
-    there is replaced only where --out names it.
+    there is replaced only where --out or --fits names it.
+
+    A network sees squares. `verydeep train --set fit=...` says how photos become some: crop, letterbox or squash.
+    What each would cost these photos is told, with a suggestion from their proportions; --fits draws photos as all
+    three, to choose by. Photos are seen whole and in their proportions by `verydeep evaluate --protocol dense`.
     """
     from verydeep.cli.data_output import print_stats, print_stats_json
     from verydeep.cli.progress import progress
+    from verydeep.data.sheet import draw_fits, draw_sheet
     from verydeep.data.stats import measure
 
-    if out is None and not as_json and shown:
+    if out is None and fits is None and not as_json and shown:
         out = _new_sheet(data)
-    if out is not None and out.suffix.lower() not in (".jpg", ".jpeg", ".png"):
-        raise UsageError(f"--out is {out}; expected a file .jpg or .png.", "Give it one of these suffixes.")
+    for option, file in (("--out", out), ("--fits", fits)):
+        if file is not None and file.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+            raise UsageError(f"{option} is {file}; expected a file .jpg or .png.", "Give it one of these suffixes.")
     annotated = _read(data, wanted, root)
     with progress("measured", len(annotated.photos)) as show:
         measured = measure(annotated, show, threads)
     (print_stats_json if as_json else print_stats)(annotated, measured)
-    if out is not None and shown:
-        _write_sheet(annotated, shown, out, threads)
+    for file, draw in ((out, draw_sheet), (fits, draw_fits)):
+        if file is not None and shown:
+            _write_sheet(draw(annotated, shown, threads), file)
     return 0
 
 
@@ -170,13 +183,11 @@ def _new_sheet(data: Path) -> Path | None:
     return None
 
 
-def _write_sheet(annotated: "AnnotatedSet", shown: int, out: Path, threads: int | None) -> None:
+def _write_sheet(sheet: "Image | None", out: Path) -> None:
     import io
 
-    from verydeep.data.sheet import draw_sheet
     from verydeep.files import atomic_write
 
-    sheet = draw_sheet(annotated, shown, threads)
     if sheet is None:
         click.echo("note: no sheet was drawn, for none of the photos can be read", err=True)
         return

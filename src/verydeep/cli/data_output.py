@@ -16,6 +16,7 @@ from verydeep.cli.terminal import shortened
 from verydeep.data.annotations import AnnotatedSet
 from verydeep.data.convert import Converted
 from verydeep.data.findings import SEVERITIES, Finding, Place, counted
+from verydeep.data.fits import FitCosts
 from verydeep.data.prospect import LEARNERS, Prospect, Training
 from verydeep.data.stats import ClassRow, Spread, Statistics
 from verydeep.errors import printable
@@ -147,12 +148,23 @@ def _facts(annotated: AnnotatedSet, measured: Statistics) -> list[tuple[str, str
         ("height", _spread(measured.height, "pixels")),
         ("shorter side", _spread(measured.shorter_side, "pixels")),
         ("width / height", _spread(measured.aspect)),
+        *_fits(measured.fits),
         ("side of a box", _spread(measured.box_side, "pixels, the root of its area")),
         ("boxes, of the photo", _shares(measured.box_sizes)),
         ("pixels not counted", f"in {counted(measured.uncounted, 'photo')}" if measured.uncounted else ""),
         ("pixels ignored", f"{measured.ignored_pixels:.1%}" if measured.ignored_pixels else ""),
     ]
     return [(what, text) for what, text in facts if text]
+
+
+def _fits(costs: FitCosts | None) -> list[tuple[str, str]]:
+    if costs is None:
+        return []
+    told = (
+        f"crop: {costs.cut:.0%} cut away; letterbox: {costs.filled:.0%} filled up; "
+        f"squash: {costs.stretched:.3g} times as narrow or flat (medians)"
+    )
+    return [("as squares", told), ("suggested", f"fit={costs.suggested}: {costs.reason}")]
 
 
 def _spread(spread: Spread | None, unit: str = "") -> str:

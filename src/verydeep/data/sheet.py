@@ -1,4 +1,4 @@
-"""Photos of a set on one sheet, spread over its classes, with what is said of them drawn on."""
+"""Photos of a set on one sheet, spread over its classes: with what is said of them drawn on, or as squares."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -12,10 +12,12 @@ from verydeep.data.targets import Size
 from verydeep.errors import DataError
 from verydeep.image.decode import decode, upright_size
 from verydeep.image.draw import Colour, contact_sheet
+from verydeep.image.draw_fits import TYPICAL, fit_card
 from verydeep.image.draw_objects import Drawn, card_scale, class_colours, object_card
 
 SHOWN = 24  # photos on a sheet
 _COLUMNS = 6
+_MOST_IN_A_COLUMN = 8  # of photos beside their squares
 _UNSEEN = (160, 160, 160)  # of pixels that teach nothing
 
 
@@ -28,6 +30,23 @@ def draw_sheet(annotated: AnnotatedSet, shown: int = SHOWN, threads: int | None 
 
     cards = [card for card in in_threads(choose(annotated, shown), work, threads=threads) if card]
     return contact_sheet(cards, min(_COLUMNS, len(cards))) if cards else None
+
+
+def draw_fits(annotated: AnnotatedSet, shown: int = SHOWN, threads: int | None = None) -> Image.Image | None:
+    """The same photos as squares by each fit, the longest photos first. None: not one of them can be read."""
+
+    def work(photo: AnnotatedPhoto) -> tuple[float, Image.Image] | None:
+        try:
+            data = photo.photo.read()
+            size = upright_size(data, photo.photo.name)
+            image = decode(data, photo.photo.name, at_most=TYPICAL.resize)
+        except DataError:
+            return None
+        return max(size) / min(size), fit_card(image, size[::-1])
+
+    made = [one for one in in_threads(choose(annotated, shown), work, threads=threads) if one]
+    cards = [card for _, card in sorted(made, key=lambda one: one[0], reverse=True)]
+    return contact_sheet(cards, 1 if len(cards) <= _MOST_IN_A_COLUMN else 2) if cards else None
 
 
 def choose(annotated: AnnotatedSet, count: int) -> list[AnnotatedPhoto]:

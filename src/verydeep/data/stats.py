@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from verydeep.data.annotations import BACKGROUND, IGNORE, AnnotatedPhoto, AnnotatedSet
+from verydeep.data.fits import FitCosts, fit_costs
 from verydeep.data.many import in_threads
 from verydeep.data.targets import IGNORED, Size, class_mask, upright
 from verydeep.errors import DataError, ImageError
@@ -51,6 +52,7 @@ class Statistics:
     height: Spread | None
     shorter_side: Spread | None
     aspect: Spread | None  # width over height
+    fits: FitCosts | None  # what becomes of the photos as squares
     objects: int
     objects_per_photo: Spread | None  # of the photos that have any
     box_side: Spread | None  # pixels, the root of a box's area
@@ -96,6 +98,7 @@ def measure(
         height=_spread(height for _, height in sizes),
         shorter_side=_spread(min(size) for size in sizes),
         aspect=_spread(width / height for width, height in sizes),
+        fits=fit_costs(sizes),
         objects=len(boxes),
         objects_per_photo=_spread(len(photo.instances) for photo in annotated.photos if photo.instances),
         box_side=_spread(side for side, _ in boxes),
