@@ -113,7 +113,7 @@ class Classifier:
         return self._fitted().predict_proba(photos)
 
     def score(self, photos: Sequence[str | Path], labels: Sequence[str]) -> float:
-        """The share of photos whose most probable class is their label: top-1, on the centre crop."""
+        """The share of photos whose most probable class is their label: top-1, as `predict` sees photos."""
         _check_lengths(photos, labels)
         return float((self.predict(photos) == np.asarray(labels, str)).mean())
 

@@ -96,6 +96,17 @@ def test_boxes_of_each_class_are_learned(data: Path, recipe: Recipe, tmp_path: P
     assert len(weights["fc8.bias"]) == 2 + 2 * 4
 
 
+@pytest.mark.parametrize("fit", ["letterbox", "squash"])
+def test_boxes_are_learned_in_photos_that_are_seen_whole(fit: str, data: Path, recipe: Recipe, tmp_path: Path) -> None:
+    run = create_run(tmp_path / "run", recipe.with_fields({"fit": fit, "epochs": 12}), data, ("test",), {})
+    report = go(run)
+    check_learned(report)
+    again = evaluate_localization(
+        [open_model(run.folder, engine="reference")], splits_of(run.data, run.recipe).validation
+    )
+    np.testing.assert_allclose(again.own_boxes, report.own_boxes, atol=0.01)
+
+
 def test_evaluation_of_the_model_is_the_validation_of_its_training(trained: tuple[Run, LocalizationReport]) -> None:
     run, report = trained
     for engine in ("torch", "reference"):

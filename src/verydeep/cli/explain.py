@@ -52,7 +52,7 @@ SHOWS_PROGRESS_FROM = 10  # photos
     type=click.Choice(BOX_EDGES),
     help="Of a model with boxes: explain how far the box reaches there, in place of the class; not by occlusion.",
 )
-@click.option("--whole", is_flag=True, help="Take the whole photo, by the dense view, not its central crop.")
+@click.option("--whole", is_flag=True, help="Take the whole photo, by the dense view, not a square of it.")
 @click.option(
     "--steps", type=click.IntRange(1, 10_000), default=50, metavar="N", help="Of integrated and of inversion.  [50]"
 )

@@ -18,8 +18,8 @@ _TABLE_ROWS = 256  # boxes that are compared with all objects at once
 def best_fixed_box(boxes: Iterable[np.ndarray]) -> np.ndarray:
     """The one box that has an IoU over 0.5 with an object in as many photos as possible: (4,) edges.
 
-    boxes: of each photo (m, 4) edges as shares of its crop, as the result is; photos without any do not count. Searched
-    on a grid, then in ever smaller steps around the best; of equal ones the one with the larger mean IoU.
+    boxes: of each photo (m, 4) edges as shares of its square, as the result is; photos without any do not
+    count. Searched on a grid, then in ever smaller steps around the best; of equal ones that with the larger mean IoU.
     """
     every = [np.asarray(one, float) for one in boxes if len(one)]
     if not every:
@@ -51,9 +51,9 @@ def _best_of(candidates: np.ndarray, boxes: np.ndarray, starts: np.ndarray) -> t
 
 
 def fixed_finder(box: np.ndarray, info: ModelInfo, *, threads: int | None = None) -> Finder:
-    """The same box for every photo, relative to its central crop: what there is to beat. All classes are equal.
+    """The same box for every photo, relative to its square: what there is to beat. All classes are equal.
 
-    box: (4,), the edges as shares of the crop, such as `best_fixed_box` finds.
+    box: (4,), the edges as shares of the square, such as `best_fixed_box` finds.
     """
     classes = len(info.classes)
     even = np.full(classes, 1 / classes)

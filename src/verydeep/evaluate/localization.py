@@ -1,6 +1,6 @@
 """(finders, photos with boxes) -> LocalizationReport: where things are, by the rules of ILSVRC and the paper.
 
-A finder says of each photo which classes it shows, and where: a localiser on the central crop (the paper's protocol 1),
+A finder says of each photo which classes it shows, and where: a localiser on a square of it (the paper's protocol 1),
 on whole photos of several sizes (its protocol 2), or whatever else gives boxes. Several are fused as in the paper's
 appendix A: the mean of their class posteriors, the union of their boxes before they are merged.
 """

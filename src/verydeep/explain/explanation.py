@@ -87,7 +87,7 @@ def explain(
     default the last convolution's after its ReLU; for gradient, guided and deconvnet the unit of that output that
     responds most, or most in `channel`, is explained in place of a class. edge: one of `BOX_EDGES`: of a localiser, how
     far the box of that class reaches there is explained in place of the class. is_dense: the model was opened so; the
-    whole photo is explained, not its central crop. Raises UsageError on a name that there is not and on what does not
+    whole photo is explained, not a square of it. Raises UsageError on a name that there is not and on what does not
     go together, ImageError and ArchitectureError where the photo does not fit.
     """
     check_request(model, method, label=label, layer=layer, channel=channel, edge=edge, is_dense=is_dense)

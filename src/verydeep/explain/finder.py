@@ -19,7 +19,7 @@ from verydeep.runtime import OpenedModel
 def activation_finder(
     model: OpenedModel, *, share: float = SHARE, batch_size: int = 32, threads: int | None = None
 ) -> Finder:
-    """Of each photo the classes, and of each class its box of activation: one window, the central crop."""
+    """Of each photo the classes, and of each class its box of activation: one window, the square that it becomes."""
     info, subject, names = model.info, subject_of(model), needed_outputs(model.info.architecture)
     classes = len(info.classes)
 

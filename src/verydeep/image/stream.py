@@ -43,7 +43,7 @@ def stream(
 ) -> Iterator[Item]:
     """The inputs of a network made of photos, in the order given; a photo that cannot be read is an ImageError.
 
-    is_dense: the whole photo resized, not its central crop. ahead: at most so many are ready and waiting, so that
+    is_dense: the whole photo resized, no square of it. ahead: at most so many are ready and waiting, so that
     memory stays flat over any number of photos. threads: for decoding; by default one a core, at most 8. formats: those
     that `decode` accepts. sizes: is told the size of each photo that was read, by its position, before its input comes.
     """

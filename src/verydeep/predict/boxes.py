@@ -79,6 +79,6 @@ class Activated:
 
 
 def _in_photo(shares: np.ndarray, classes: Sequence[int], preprocessing: Preprocessing, size: Size) -> dict[int, Box]:
-    """shares: (len(classes), 4), of the central crop."""
+    """shares: (len(classes), 4), of the square that the photo becomes."""
     found = clip(to_region(shares, np.array(crop_box(size, preprocessing))), size)
     return {number: Box(*edges) for number, edges in zip(classes, found.tolist(), strict=True)}

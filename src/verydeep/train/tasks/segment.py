@@ -54,7 +54,7 @@ class Segment:
     def validate(
         self, engine: Engine, info: ModelInfo, photos: Dataset, *, inputs: Inputs | None, on_progress: OnProgress
     ) -> SegmentationReport:
-        """inputs: of central crops, which are of no use here."""
+        """inputs: of squares, which are of no use here."""
         return evaluate_segmentation(engine, info, photos, conditions=CONDITIONS, on_progress=on_progress)
 
     def calibrated(self, validation: SegmentationReport) -> SegmentationReport:
