@@ -63,6 +63,20 @@ def test_photos_are_drawn_as_squares_the_longest_first(tmp_path):
     assert draw_fits(annotated(tmp_path, bad)) is None
 
 
+def test_objects_that_a_crop_would_lose_are_counted_in_the_upright_photo(tmp_path):
+    """Of 60 x 40 pixels a central crop keeps 12.5 to 47.5 across, 2.5 to 37.5 down."""
+    instances = (box("a", 0, 0, 10, 10), box("a", 0, 10, 24, 20), box("a", 0, 10, 26, 20), box("b", 20, 10, 30, 20))
+    path = photo_file(tmp_path, "lying.jpg", size=(60, 40))
+    assert measure(annotated(tmp_path, photo(path, instances=instances))).fits.lost_objects == 0.5
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(path).save(path, exif=exif)  # seen with 40 x 60 pixels; annotated as it is stored
+    stored = photo(path, instances=instances, size=(60, 40))
+    assert measure(annotated(tmp_path, stored)).fits.lost_objects == 0.5
+    seen = photo(path, instances=instances, size=(40, 60))
+    assert measure(annotated(tmp_path, seen)).fits.lost_objects == 0.25
+
+
 def test_pixels_of_classes_are_those_of_masks_and_shapes(tmp_path):
     numbers = np.zeros((40, 60), np.uint8)
     numbers[:20] = 1
@@ -72,6 +86,7 @@ def test_pixels_of_classes_are_those_of_masks_and_shapes(tmp_path):
     measured = measure(annotated(tmp_path, one, mask_classes=(BACKGROUND, "sky")))
     assert [(row.label, row.pixel_share) for row in measured.classes] == [("sky", pytest.approx(2 / 3))]
     assert measured.ignored_pixels == pytest.approx(1 / 4)
+    assert measured.fits is None
 
     square = polygon("tile", (0, 0), (29.4, 0), (29.4, 39.4), (0, 39.4))
     other_size = photo(photo_file(tmp_path, "two.png", size=(50, 50)), mask=tmp_path / "mask.png")

@@ -160,11 +160,11 @@ def _facts(annotated: AnnotatedSet, measured: Statistics) -> list[tuple[str, str
 def _fits(costs: FitCosts | None) -> list[tuple[str, str]]:
     if costs is None:
         return []
-    told = (
-        f"crop: {costs.cut:.0%} cut away; letterbox: {costs.filled:.0%} filled up; "
-        f"squash: {costs.stretched:.3g} times as narrow or flat (medians)"
-    )
-    return [("as squares", told), ("suggested", f"fit={costs.suggested}: {costs.reason}")]
+    lost = costs.lost_objects or 0.0
+    objects = f", and over half of {lost:.0%} of the objects" if lost >= 0.005 else ""
+    stretched = f"{costs.stretched:.3g} times as narrow or flat" if costs.stretched > 1.005 else "as they are"
+    told = f"crop: {costs.cut:.0%} cut away{objects}; letterbox: {costs.filled:.0%} filled up; squash: {stretched}"
+    return [("as squares", f"{told} (medians)"), ("suggested", f"fit={costs.suggested}: {costs.reason}")]
 
 
 def _spread(spread: Spread | None, unit: str = "") -> str:

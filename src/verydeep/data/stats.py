@@ -1,5 +1,6 @@
 """A set of annotated photos in numbers: photos a class and side, their sizes, objects, pixels of each class."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,9 +13,12 @@ import numpy as np
 from verydeep.data.annotations import BACKGROUND, IGNORE, AnnotatedPhoto, AnnotatedSet
 from verydeep.data.fits import FitCosts, fit_costs
 from verydeep.data.many import in_threads
-from verydeep.data.targets import IGNORED, Size, class_mask, upright
+from verydeep.data.targets import IGNORED, Size, boxes, class_mask, upright
 from verydeep.errors import DataError, ImageError
 from verydeep.image.decode import upright_size
+from verydeep.image.draw_fits import TYPICAL
+from verydeep.image.preprocess import crop_box
+from verydeep.outputs.boxes import area, common_area
 
 NO_SPLIT = "all"  # what the side is called of photos that belong to none
 _BOX_SHARES = (0.01, 0.1, 0.5)  # of the photo's area: between them lie small, middle-sized and large objects
@@ -52,7 +56,9 @@ class Statistics:
     height: Spread | None
     shorter_side: Spread | None
     aspect: Spread | None  # width over height
-    fits: FitCosts | None  # what becomes of the photos as squares
+    fits: (
+        FitCosts | None
+    )  # as squares; None: none can be read, or all have masks, and networks of pixels see whole photos
     objects: int
     objects_per_photo: Spread | None  # of the photos that have any
     box_side: Spread | None  # pixels, the root of a box's area
@@ -71,6 +77,7 @@ class _Measured:
     size: Size | None
     pixels: Counter[str] = field(default_factory=Counter)  # of each class, in its mask and shapes
     is_uncounted: bool = False  # there are such, and something is wrong with them
+    shown: list[float] = field(default_factory=list)  # of each box the share that a central crop shows
 
 
 def measure(
@@ -84,6 +91,7 @@ def measure(
     measured = list(in_threads(annotated.photos, work, on_progress, threads))
     pixels = sum((one.pixels for one in measured), Counter[str]())
     sizes = [one.size for one in measured if one.size]
+    shown = [share for one in measured for share in one.shown]
     boxes = [
         (sqrt(area), area / (one.size[0] * one.size[1]) if one.size else None)
         for photo, one in zip(annotated.photos, measured, strict=True)
@@ -98,7 +106,7 @@ def measure(
         height=_spread(height for _, height in sizes),
         shorter_side=_spread(min(size) for size in sizes),
         aspect=_spread(width / height for width, height in sizes),
-        fits=fit_costs(sizes),
+        fits=None if all(photo.mask for photo in annotated.photos) else fit_costs(sizes, shown),
         objects=len(boxes),
         objects_per_photo=_spread(len(photo.instances) for photo in annotated.photos if photo.instances),
         box_side=_spread(side for side, _ in boxes),
@@ -114,12 +122,22 @@ def _measure(photo: AnnotatedPhoto, annotated: AnnotatedSet) -> _Measured:
         measured = _Measured(upright_size(data, photo.photo.name))
     except ImageError:
         return _Measured(None)
+    if measured.size and photo.instances:
+        with contextlib.suppress(DataError):  # as below
+            measured.shown = _shown(upright(photo, data), measured.size)
     if measured.size and (photo.mask or any(instance.shape for instance in photo.instances)):
         try:
             measured.pixels += _pixels(upright(photo, data), annotated, measured.size)
         except DataError:  # `data check` tells what is wrong with a mask
             measured.is_uncounted = True
     return measured
+
+
+def _shown(photo: AnnotatedPhoto, size: Size) -> list[float]:
+    edges, _ = boxes(photo, size)
+    crop = np.array(crop_box(size[::-1], TYPICAL))
+    shares: list[float] = (common_area(edges, crop) / area(edges)).tolist()
+    return shares
 
 
 def _pixels(photo: AnnotatedPhoto, annotated: AnnotatedSet, size: Size) -> Counter[str]:
