@@ -76,7 +76,7 @@ class Embed:
         return [
             embed_page.result(validation),
             *embed_page.collapsed(metrics, recipe),
-            *trend(metrics, self, recipe, are_losses_alike=False),
+            *trend(metrics, self, recipe, is_fine_tuned=is_fine_tuned, are_losses_alike=False),
             *embed_page.weak(validation),
             *([] if is_fine_tuned else [embed_page.BEGIN_FROM]),
         ]

@@ -77,7 +77,11 @@ class Segment:
     def verdict(
         self, metrics: Rows, validation: SegmentationReport, recipe: Recipe, *, is_fine_tuned: bool
     ) -> list[str]:
-        return [segment_page.result(validation), *trend(metrics, self, recipe), *segment_page.weak(validation, recipe)]
+        return [
+            segment_page.result(validation),
+            *trend(metrics, self, recipe, is_fine_tuned=is_fine_tuned),
+            *segment_page.weak(validation, recipe),
+        ]
 
     def loss_floor(self, recipe: Recipe, classes: int) -> float:
         return 0.0

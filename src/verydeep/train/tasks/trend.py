@@ -14,10 +14,13 @@ GAIN = 0.01  # in the last part: less comes and goes between two epochs
 MUCH_BELOW = 0.7  # of the validation loss: a training loss below it is of photos known by heart
 
 
-def trend(metrics: Rows, task: Task[Any], recipe: Recipe, *, are_losses_alike: bool = True) -> Iterator[str]:
+def trend(
+    metrics: Rows, task: Task[Any], recipe: Recipe, *, is_fine_tuned: bool, are_losses_alike: bool = True
+) -> Iterator[str]:
     """Was it still improving, and does it know its photos by heart? Sentences.
 
-    are_losses_alike: whether training and validation have the same loss, so that the two can be compared.
+    is_fine_tuned: whether it began from a trained model, whose network is not to be changed. are_losses_alike: whether
+    training and validation have the same loss, so that the two can be compared.
     """
     if not metrics:
         yield "How the training went was not recorded."
@@ -39,8 +42,8 @@ def trend(metrics: Rows, task: Task[Any], recipe: Recipe, *, are_losses_alike: b
         yield f"It had levelled off: {told}."
     last = metrics[-1]
     if are_losses_alike and recipe.class_weights == "none" and last["loss"] < MUCH_BELOW * last["validation_loss"]:
+        narrower = "" if is_fine_tuned else f", or a narrower network, `--set width={recipe.width / 2:g}`"
         yield (
             f"Overfitting: the training loss ended at {last['loss']:.2f}, that of validation at "
-            f"{last['validation_loss']:.2f}. More annotated photos would help most, or a narrower network, "
-            f"`--set width={recipe.width / 2:g}`."
+            f"{last['validation_loss']:.2f}. More annotated photos would help most{narrower}."
         )
