@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from verydeep.data.datasets import Dataset
-from verydeep.errors import DatasetError, ImageError, NonFiniteError
+from verydeep.errors import DatasetError, ImageError
+from verydeep.evaluate.finite import check_finite
 from verydeep.evaluate.protocols import Inputs
 from verydeep.evaluate.report import Confusion, Proportion
 from verydeep.evaluate.retrieval import Figure, Retrieval, figures, nearest, neighbour_loss, retrieve
@@ -155,7 +156,7 @@ def evaluate_embedding(
                 read.append(position)
         if images := [loaded for _, loaded in batch if isinstance(loaded, np.ndarray)]:
             features = engine.run(np.stack(images), (output,))[output]
-            _check_finite(features, dataset, read[-len(images) :])
+            check_finite(features, [dataset.paths[position] for position in read[-len(images) :]])
             rows.append(embeddings(features))
         on_progress(batch[-1][0] + 1)
     if not read:
@@ -172,12 +173,3 @@ def evaluate_embedding(
         loss=neighbour_loss(vectors, labels),
         failures=tuple(failures),
     )
-
-
-def _check_finite(features: np.ndarray, dataset: Dataset, positions: list[int]) -> None:
-    is_finite = np.isfinite(features.reshape(len(features), -1)).all(axis=1)
-    if not is_finite.all():
-        raise NonFiniteError(
-            f"the network gives NaN or infinity for {name_of(dataset.paths[positions[int(is_finite.argmin())]])}.",
-            "In training: it diverged, lower the learning rate. Otherwise: run it with precision float32.",
-        )

@@ -13,7 +13,8 @@ import numpy as np
 
 from verydeep.data.datasets import Dataset
 from verydeep.data.picture_targets import BoxTargets
-from verydeep.errors import DatasetError, ImageError, NonFiniteError, UsageError
+from verydeep.errors import DatasetError, ImageError, UsageError
+from verydeep.evaluate.finite import check_finite
 from verydeep.evaluate.localization_report import TOP, LocalizationReport
 from verydeep.evaluate.protocols import check_same_classes, fused_protocol
 from verydeep.image.decode import name_of
@@ -238,11 +239,7 @@ def answers(
                 continue
             row = next(rows)
             own = {name: array[row] for name, array in values.items()}
-            if not np.isfinite(own["logits"]).all():
-                raise NonFiniteError(
-                    f"the network gives NaN or infinity for {name_of(paths[position])}.",
-                    "In training: it diverged, lower the learning rate. Otherwise: run it with precision float32.",
-                )
+            check_finite(own["logits"][np.newaxis], [paths[position]])
             yield Answer(own, (loaded.shape[1], loaded.shape[2]), sizes.pop(position))
 
 

@@ -13,7 +13,8 @@ from typing import TypeAlias
 import numpy as np
 
 from verydeep.data.datasets import Dataset
-from verydeep.errors import DatasetError, ImageError, NonFiniteError, UsageError
+from verydeep.errors import DatasetError, ImageError, UsageError
+from verydeep.evaluate.finite import check_finite
 from verydeep.evaluate.report import Report
 from verydeep.image.decode import name_of
 from verydeep.image.stream import Item, batches, stream
@@ -93,7 +94,8 @@ def evaluate(
         if positions := [position for position, _ in batch if position not in errors]:
             images = np.stack([loaded for _, loaded in batch if isinstance(loaded, np.ndarray)])
             views = [_logits(engine, view, len(info.classes)) for view in _views(images, chosen)]
-            _check_finite(views, dataset, positions)
+            for view in views:
+                check_finite(view, [dataset.paths[position] for position in positions])
             logits[positions] = views[0]
             scores[positions] = np.mean([posteriors(view, info.calibration.temperature) for view in views], axis=0)
         on_progress(batch[-1][0] + 1)
@@ -212,12 +214,3 @@ def _logits(engine: Engine, images: np.ndarray, classes: int) -> np.ndarray:
     """(n, classes): the class-score map of a dense head is averaged over its positions."""
     logits = class_logits(engine.run(images)["logits"], classes)
     return logits.mean(axis=(2, 3), dtype=np.float64) if logits.ndim == 4 else logits
-
-
-def _check_finite(views: list[np.ndarray], dataset: Dataset, positions: list[int]) -> None:
-    for view in views:
-        if not (is_finite := np.isfinite(view).all(axis=1)).all():
-            raise NonFiniteError(
-                f"the network gives NaN or infinity for {name_of(dataset.paths[positions[int(is_finite.argmin())]])}.",
-                "In training: it diverged, lower the learning rate. Otherwise: run it with precision float32.",
-            )

@@ -11,7 +11,8 @@ from PIL import Image
 from verydeep.data.datasets import Dataset
 from verydeep.data.picture_targets import MaskTargets
 from verydeep.data.targets import IGNORED
-from verydeep.errors import DatasetError, ImageError, NonFiniteError
+from verydeep.errors import DatasetError, ImageError
+from verydeep.evaluate.finite import check_finite
 from verydeep.evaluate.segmentation import SegmentationScores, intersection_over_union, score_photo
 from verydeep.image.decode import name_of
 from verydeep.image.stream import batches, stream
@@ -155,11 +156,7 @@ class _Tally:
 
     def add(self, path: StoredPhoto, logits: np.ndarray, mask: np.ndarray, info: ModelInfo) -> None:
         """logits: (classes, h, w). mask: of the photo's own size. Raises NonFiniteError."""
-        if not np.isfinite(logits).all():
-            raise NonFiniteError(
-                f"the network gives NaN or infinity for {name_of(path)}.",
-                "In training: it diverged, lower the learning rate. Otherwise: run it with precision float32.",
-            )
+        check_finite(logits[np.newaxis], [path])
         predicted = segment(logits, mask.shape).classes
         scores = score_photo(predicted, mask, len(info.classes))
         number = len(self._paths)
