@@ -59,6 +59,12 @@ def test_predict_prints_vectors_to_programs(run: Run, model: Path, class_folders
     assert "embedded: 24 of 24" in run("predict", class_folders, "--model", model, "--csv", *REFERENCE).err
 
 
+def test_predict_refuses_boxes(run: Run, model: Path, class_folders: Path) -> None:
+    done = run("predict", class_folders, "--model", model, "--csv", "--boxes", *REFERENCE)
+    assert (done.code, done.out) == (2, "")
+    assert "--boxes is for classifiers; this model makes a vector of each photo." in done.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from verydeep.cli.answers import Style
 
+_WITHOUT_BOXES = {"segment": "tells what each pixel shows", "embed": "makes a vector of each photo"}
+
 
 @click.command(
     epilog="Examples: `verydeep predict cat.jpg`, `verydeep predict photos --csv > answers.csv`, "
@@ -72,8 +74,8 @@ def predict(
     task = task_of(model)
     if task == "embed":
         check_embeds(style, out)
-    if task == "segment" and boxes:
-        raise UsageError("--boxes is for classifiers; this model tells what each pixel shows.", "Leave it out.")
+    if boxes and task in _WITHOUT_BOXES:
+        raise UsageError(f"--boxes is for classifiers; this model {_WITHOUT_BOXES[task]}.", "Leave it out.")
     formats = parse_formats(wanted)
     found = find_photos(photos, formats)
     tell_drawn(found.drawn)
