@@ -231,11 +231,11 @@ IN_THIS_PROCESS = [
     ("predict photo.jpg --model garbage.safetensors", 3, "garbage.safetensors is not a model file", "verydeep train"),
     ("predict photo.jpg --model weights.pth", 3, "weights.pth is not a model file", "verydeep train"),
     ("predict photo.jpg --model other.safetensors", 3, "safetensors file of another program", "verydeep train"),
-    ("predict photo.jpg --model newer.safetensors", 3, "format version 99; this verydeep reads up to 1", "pip install"),
+    ("predict photo.jpg --model newer.safetensors", 3, "format version 99; this verydeep reads up to 2", "pip install"),
     ("predict photo.jpg --model nan.safetensors", 3, "nan.safetensors holds NaN or infinity in fc8.bias", "again"),
     ("predict photo.jpg --model shapes.safetensors", 3, "fc8.bias is (4,), expected (3,)", "another network"),
     ("describe half.safetensors", 3, "half.safetensors is not a whole safetensors file", "again"),
-    ("evaluate newer.safetensors photos", 3, "format version 99; this verydeep reads up to 1", "pip install"),
+    ("evaluate newer.safetensors photos", 3, "format version 99; this verydeep reads up to 2", "pip install"),
     ("evaluate photos model.safetensors", 3, "there is no model at photos", "model.safetensors"),
     ("evaluate cats-and-dogs.safetensors wolves", 3, r"It knows cat, dog, \x1b[2J", "Rename"),
     # A run that is none
