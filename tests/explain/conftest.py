@@ -14,6 +14,7 @@ from verydeep.architecture import BATCH_NORM_EPSILON, Architecture, Layer
 from verydeep.explain.backward import Subject
 from verydeep.nouns import Engine, Weights
 from verydeep.runtime import ENGINES
+from verydeep.runtime.border import border_of
 from verydeep.runtime.reference import ReferenceEngine
 
 NETWORKS = {
@@ -51,6 +52,12 @@ def make_twin() -> Callable[..., torch.nn.Sequential]:
 
 
 @pytest.fixture(scope="session")
+def bordered() -> Callable[[torch.Tensor, Architecture], torch.Tensor]:
+    """A function (pixels (1, channels, H, W), architecture) -> the same with the border of a network of pixels."""
+    return _bordered
+
+
+@pytest.fixture(scope="session")
 def make_engine() -> Callable[..., Engine]:
     """A function (name, architecture, weights) -> that engine; the test is skipped where it is not built."""
 
@@ -82,6 +89,14 @@ def grad_cam() -> type:
 
 def _make_subject(architecture: Architecture, weights: Weights) -> Subject:
     return Subject(ReferenceEngine(architecture, weights, precision="float64"), architecture, weights)
+
+
+def _bordered(pixels: torch.Tensor, architecture: Architecture) -> torch.Tensor:
+    rows, columns = (
+        [*range(side), *range(side - 1, side - 1 - more, -1)]
+        for side, more in zip(pixels.shape[-2:], border_of(architecture, *pixels.shape[-2:]), strict=True)
+    )
+    return pixels[:, :, rows][:, :, :, columns]
 
 
 def _make_twin(subject: Subject, inplace: bool = False) -> torch.nn.Sequential:

@@ -13,6 +13,7 @@ from PIL import Image
 from verydeep.architecture import Architecture
 from verydeep.errors import UsageError
 from verydeep.explain import check_segment, explain, explain_segment
+from verydeep.explain.activations import activations
 from verydeep.explain.backward import Subject, record, signal_at
 from verydeep.explain.explanation import last_map
 from verydeep.explain.gradcam import gradcam
@@ -20,7 +21,9 @@ from verydeep.explain.segmentation import METHODS_OF_PIXELS, PixelScore
 from verydeep.image import preprocess
 from verydeep.network import build
 from verydeep.nouns import Weights
+from verydeep.predict import Segmenter
 from verydeep.runtime import open_model
+from verydeep.runtime.windows import WindowedEngine
 
 NETWORKS = {
     "toy, batch norm": Architecture("toy", "segnet", classes=4, input_size=32, batch_norm=True),
@@ -40,23 +43,34 @@ def network(
     return make_subject(architecture, random_weights(architecture)), image
 
 
-def torch_score(subject: Subject, image: np.ndarray, target: PixelScore, output: str) -> tuple[float, np.ndarray]:
+Bordered = Callable[[torch.Tensor, Architecture], torch.Tensor]
+
+
+def torch_score(
+    subject: Subject, image: np.ndarray, target: PixelScore, output: str, bordered: Bordered
+) -> tuple[float, np.ndarray]:
     """The score and its gradient by an output, by autograd."""
     module = build(subject.architecture, subject.weights).double()
-    found = module.features(torch.from_numpy(image)[None].requires_grad_(), (output, "logits"))
-    score = found["logits"][0, target.channel][torch.from_numpy(target.where)].mean()
+    pixels = torch.from_numpy(image)[None].requires_grad_()
+    names = ("logits",) if output == "image" else (output, "logits")
+    found = {"image": pixels} | module.features(bordered(pixels, subject.architecture), names)
+    logits = found["logits"][0, :, : image.shape[1], : image.shape[2]]
+    score = logits[target.channel][torch.from_numpy(target.where)].mean()
     return score.item(), torch.autograd.grad(score, found[output])[0][0].numpy()
 
 
-@pytest.mark.parametrize("output", ["conv1_1", "pool1", "bottom", "top"])
-def test_the_score_and_its_gradient_are_torchs(output: str, network: tuple[Subject, np.ndarray]) -> None:
+@pytest.mark.parametrize("output", ["image", "conv1_1", "pool1", "bottom", "top"])
+def test_the_score_and_its_gradient_are_torchs(
+    output: str, network: tuple[Subject, np.ndarray], bordered: Bordered
+) -> None:
     subject, image = network
     bottom = last_map(subject.architecture)
     output = {"bottom": bottom, "top": subject.architecture.layers[-2].name}.get(output, output)
-    values = record(subject, image, (output,))
+    values = record(subject, image, () if output == "image" else (output,))
+    assert values["logits"].shape[1:] == image.shape[1:]
     target = PixelScore.of(values["logits"], int(values["logits"].argmax(axis=0).max()))
     assert 0 < target.where.sum() < target.where.size
-    score, gradient = torch_score(subject, image, target, output)
+    score, gradient = torch_score(subject, image, target, output, bordered)
     assert target.score(values) == pytest.approx(score, rel=1e-9)
     found = signal_at(subject, values, target, output)
     np.testing.assert_allclose(found, gradient, atol=1e-9 * np.abs(gradient).max())
@@ -88,27 +102,38 @@ def test_of_a_class_that_no_pixel_is_taken_for_its_strongest_pixel_is_explained(
 
 @pytest.fixture(scope="module")
 def photo() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (41, 60, 3), np.uint8)
+    return np.random.default_rng(0).integers(0, 256, (41, 62, 3), np.uint8)  # 36 x 54 to the network, of stride 4
 
 
 @pytest.mark.parametrize("method", METHODS_OF_PIXELS)
 def test_every_method_explains_the_class_of_the_most_pixels(method: str, segnet_model: Path, photo: np.ndarray) -> None:
     opened = open_model(segnet_model, engine="reference")
     found = explain_segment(opened, photo, method)
-    image = preprocess(photo, opened.info.preprocessing, is_dense=True)
-    logits = opened.engine.run(image[None])["logits"][0]
+    logits = Segmenter(segnet_model, engine="reference").logits(photo)
     taken = np.bincount(logits.argmax(axis=0).ravel())
     assert found.label == opened.info.classes[taken.argmax()]
     assert found.share == pytest.approx(taken.max() / taken.sum())
     assert found.score == pytest.approx(
         logits[taken.argmax()][logits.argmax(axis=0) == taken.argmax()].mean(), rel=1e-4
     )
-    assert found.box == (0, 0, 60, 41)
-    assert found.map.heat.shape == (36, 52)
+    assert found.box == (0, 0, 62, 41)
+    assert found.map.heat.shape == logits.shape[1:] == (36, 54)
     assert found.map.heat.min() >= 0
     fields = json.loads(json.dumps(found.to_dict()))
     assert fields["target"]["pixels"] == taken.max()
     assert np.shape(fields["values"]) == found.map.values.shape
+
+
+@pytest.mark.parametrize(("layer", "size"), [("relu1_2", (36, 54)), ("relu2_1", (18, 27)), ("conv1_1_D", (36, 54))])
+def test_maps_are_those_of_the_photo_and_not_of_its_border(
+    layer: str, size: tuple[int, int], segnet_model: Path, photo: np.ndarray
+) -> None:
+    opened = open_model(segnet_model, engine="reference")
+    found = activations(opened, photo, layer, is_dense=True)
+    assert (found.maps.shape[1:], found.image_size) == (size, (36, 54))
+    image = preprocess(photo, opened.info.preprocessing, is_dense=True)
+    seen = WindowedEngine(opened.engine, opened.info.architecture).run(image[None], (layer,))[layer][0]
+    assert np.array_equal(found.maps, seen[:, : size[0], : size[1]])
 
 
 def test_another_class_and_a_unit_can_be_explained(segnet_model: Path, photo: np.ndarray) -> None:

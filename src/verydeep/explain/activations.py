@@ -1,5 +1,6 @@
 """What a layer sees: the maps that it makes of a photo, and the part of the photo that excites each channel most."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from verydeep.explain.explanation import check_layer, view
 from verydeep.explain.methods import account_of_output
 from verydeep.image import crop_box, preprocess
 from verydeep.runtime import OpenedModel
+from verydeep.runtime.border import with_border
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,12 @@ def activations(model: OpenedModel, photo: np.ndarray, layer: str, *, is_dense: 
     """What a layer makes of a photo, (H, W, 3) uint8 RGB. Raises UsageError where the layer has no map."""
     check_layer(view(model, is_dense), layer, needs_map=True)
     image = preprocess(photo, model.info.preprocessing, is_dense)
-    maps = model.engine.run(image[np.newaxis], (layer,))[layer][0]
-    box = crop_box(photo.shape, model.info.preprocessing, is_dense)
-    return Activations(layer, maps, box, (image.shape[1], image.shape[2]))
+    architecture, size = view(model, is_dense), (image.shape[1], image.shape[2])
+    maps = model.engine.run(with_border(image, architecture)[np.newaxis], (layer,))[layer][0]
+    if architecture.task == "segment":  # without what looks at the border alone
+        step = account_of_output(architecture, layer, size).stride
+        maps = maps[:, : math.ceil(size[0] / step), : math.ceil(size[1] / step)]
+    return Activations(layer, maps, crop_box(photo.shape, model.info.preprocessing, is_dense), size)
 
 
 def peaks(model: OpenedModel, photo: np.ndarray, layer: str, *, is_dense: bool = False) -> Peaks:

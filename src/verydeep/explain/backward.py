@@ -1,8 +1,9 @@
 """From a number of the network back to its image: the rows of the table in plain NumPy, the last one first.
 
 One walk serves all methods. Each layer hands the signal back by the transpose of what it did to this very image: a
-convolution by its weights, a pool to where the maxima were, batch norm by its factor. What a ReLU lets pass is the
-method's own: see `RULES`. The values of the way forward come from any engine, by name, so no hook sees a value that
+convolution by its weights, a pool to where the maxima were, batch norm by its factor; a network of pixels sees a photo
+with a border, whose share goes to the pixels that it mirrors. What a ReLU lets pass is the method's own: see `RULES`.
+The values of the way forward come from any engine, by name, so no hook sees a value that
 a layer above has overwritten.
 """
 
@@ -15,6 +16,7 @@ import numpy as np
 from verydeep.architecture import BATCH_NORM_EPSILON, LRN, Architecture, Layer
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.nouns import Engine, Weights
+from verydeep.runtime.border import border_back, border_of, with_border
 from verydeep.runtime.reference import corners, max_unpool, one_blas_thread
 
 Rule = Literal["gradient", "deconvnet", "guided"]
@@ -116,12 +118,16 @@ def strongest(values: Values, output: str, channel: int | None = None) -> Target
 def record(subject: Subject, image: np.ndarray, also: Sequence[str] = ()) -> Values:
     """The way forward: "image", "logits", what each layer hands to the next, and the outputs in `also`.
 
-    image: (channels, H, W), normalised. Raises ArchitectureError where it does not fit, UsageError on an unknown
-    output, and VerydeepError where the logits are not finite.
+    image: (channels, H, W), normalised. A network of pixels sees it with its border, so that its maps are larger;
+    "image" and "logits" are without. Raises ArchitectureError where it does not fit, UsageError on an unknown output,
+    and VerydeepError where the logits are not finite.
     """
     handed_on = [_handed_on(layer) for layer in subject.architecture.layers[:-1]]
     names = tuple(dict.fromkeys((*handed_on, *also, "logits")))
-    values = {name: array[0] for name, array in subject.engine.run(image[np.newaxis], names).items()}
+    seen = with_border(image, subject.architecture)
+    values = {name: array[0] for name, array in subject.engine.run(seen[np.newaxis], names).items()}
+    if subject.architecture.task == "segment":
+        values["logits"] = values["logits"][:, : image.shape[1], : image.shape[2]]
     if not np.isfinite(values["logits"]).all():
         raise VerydeepError(
             "the network gives NaN or infinity for this photo.",
@@ -150,7 +156,10 @@ def walk_back(subject: Subject, values: Values, target: Start, rule: Rule) -> It
     names = [name for name, _, _ in steps]
     sources = {name: source for name, source, _ in steps}
     start = len(steps) if target.output == "logits" else names.index(target.output) + 1
-    signal = target.signal(values)
+    signal, size = target.signal(values), values["image"].shape[1:]
+    if target.output == "logits" and subject.architecture.task == "segment":
+        below, beside = border_of(subject.architecture, *size)
+        signal = np.pad(signal, ((0, 0), (0, below), (0, beside)))
     for name, source, layer in reversed(steps[:start]):
         yield name, signal
         if layer.kind == "unpool":
@@ -159,7 +168,7 @@ def walk_back(subject: Subject, values: Values, target: Start, rule: Rule) -> It
             signal = _linear_part_back(subject.weights, layer, signal, values[source])
         else:
             signal = RULES[rule](signal, values[name])
-    yield "image", signal
+    yield "image", border_back(signal, *size)
 
 
 def _steps(architecture: Architecture) -> Iterator[tuple[str, str, Layer]]:

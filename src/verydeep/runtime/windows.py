@@ -1,7 +1,8 @@
 """Photos of any size, segmented window by window, where the whole one would not fit into memory.
 
 Windows overlap, and towards its edge, where a window sees little of what is around, it counts less and less. They begin
-at multiples of the network's stride, so that its pools meet the same pixels as in the whole photo.
+at multiples of the network's stride, so that its pools meet the same pixels as in the whole photo. Whatever the network
+gets, a whole photo or a window at its edge, has a border where its sides are no multiples of the stride.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from verydeep.architecture import Architecture
 from verydeep.errors import UsageError
 from verydeep.nouns import Engine
+from verydeep.runtime.border import with_border
 from verydeep.runtime.request import check_request
 
 WINDOW = 768  # pixels: D with SegNet's decoder takes about 0.5 GB for one
@@ -28,7 +30,10 @@ class Span:
 
 
 class WindowedEngine:
-    """An engine for one that segments: what is larger than a window is put together from overlapping windows.
+    """An engine for one that segments, by which all of a photo is looked at: with a border, and in windows.
+
+    Prediction, evaluation, training's validation and the service run a network of pixels by this one. The border is
+    that of `border.with_border`; what is larger than a window is put together from overlapping ones.
 
     engine: of `architecture`, whose head is segnet. window: the side in pixels; a photo of at most that height and
     width goes through as a whole, so that the answer is the engine's own. overlap: of neighbouring windows, at least.
@@ -57,11 +62,12 @@ class WindowedEngine:
     def run(self, images: np.ndarray, outputs: Sequence[str] = ("logits",)) -> dict[str, np.ndarray]:
         """images: (N, channels, H, W), normalised -> the logits (N, classes, H, W), float32: see `nouns.Engine`.
 
-        Raises UsageError where an image needs windows and another output than the logits is asked for.
+        Other outputs are of the images with their border. Raises UsageError where one of these is asked for of an image
+        that needs windows.
         """
         check_request(self.architecture, images, outputs)
         if max(images.shape[2:]) <= self.window:
-            return self.engine.run(images, outputs)
+            return self._run(images, outputs)
         if set(outputs) - {"logits"}:
             raise UsageError(
                 f"of images of {images.shape[2]} x {images.shape[3]} pixels, larger than a window of {self.window}, "
@@ -69,6 +75,12 @@ class WindowedEngine:
                 "Ask for logits, or shrink the image.",
             )
         return {name: np.stack([self._whole(image) for image in images]) for name in outputs}
+
+    def _run(self, images: np.ndarray, outputs: Sequence[str] = ("logits",)) -> dict[str, np.ndarray]:
+        """The engine's outputs for images with their border, the logits without it."""
+        height, width = images.shape[2:]
+        found = self.engine.run(with_border(images, self.architecture), outputs)
+        return found | {name: found[name][..., :height, :width] for name in outputs if name == "logits"}
 
     def _whole(self, image: np.ndarray) -> np.ndarray:
         return np.concatenate([logits for _, logits in self.bands(image)], axis=1)
@@ -90,7 +102,7 @@ class WindowedEngine:
             kept.weights[: row.end - row.first] += row.weights
             for column in across:
                 window = np.ascontiguousarray(image[:, row.first : row.end, column.first : column.end])
-                logits = self.engine.run(window[np.newaxis])["logits"][0]
+                logits = self._run(window[np.newaxis])["logits"][0]
                 weights = row.weights[:, None] * column.weights
                 kept.sums[:, : row.end - row.first, column.first : column.end] += logits * weights
             end = down[number + 1].first if number + 1 < len(down) else row.end
