@@ -27,7 +27,8 @@ RECIPE = Recipe(
     label_smoothing=0.0,
     class_weights="balanced",
     ema_decay=0.99,
-    train_scales=(180, 240),  # pixels; crops of 160
-    test_resize=180,
+    train_scales=(160, 224),  # pixels, around test_resize; crops of 160
+    color_shift=0.1,
+    test_resize=192,  # six strides: a photo of 4 : 3 has no border
     test_crop=160,
 )
