@@ -154,7 +154,7 @@ def test_help_shows_examples_and_every_option(run: Run) -> None:
         ("train_areas=0.9,0.1", "train_areas is (0.9, 0.1); expected two growing shares"),
         ("pixel_std=1,nan,1", "pixel_std is nan"),
         ("seed=-1", "seed is -1; expected 0 to"),
-        ("schedule=linear", "schedule=linear is not cosine or plateau"),
+        ("schedule=linear", "schedule=linear is not cosine or plateau or constant"),
         ("initialization=zero", "initialization=zero is not he or identity or glorot or paper"),
         ("configuration=Z", "no configuration 'Z'; there are A, A-LRN"),
         ("head=ears", "is not fc or gap or conv"),

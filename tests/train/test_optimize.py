@@ -1,6 +1,7 @@
 """The optimiser, its learning rate and the averaged weights."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -30,6 +31,11 @@ def toy() -> Network:
 )
 def test_the_cosine_rises_in_the_warm_up_and_falls_to_zero(epoch, rate):
     assert learning_rate(RECIPE, epoch, []) == pytest.approx(rate, abs=1e-12)
+
+
+@pytest.mark.parametrize(("epoch", "rate"), [(0, 0), (0.5, 0.2), (1, 0.4), (6, 0.4), (11, 0.4)])
+def test_a_constant_rate_rises_in_the_warm_up_and_stays(epoch, rate):
+    assert learning_rate(replace(RECIPE, schedule="constant"), epoch, [0.5] * 10) == pytest.approx(rate)
 
 
 def test_a_plateau_divides_the_learning_rate_by_ten():

@@ -1,9 +1,14 @@
 """Recipes: what they hold, how fields are set from text, and what is refused."""
 
+import importlib
+import itertools
+import shlex
+
 import pytest
 
 from verydeep.errors import ArchitectureError, RecipeError
-from verydeep.recipes import RECIPES, load_recipe
+from verydeep.recipes import RECIPES, load_recipe, segment
+from verydeep.train.optimize import learning_rate
 from verydeep.train.recipe import Recipe
 
 
@@ -22,6 +27,28 @@ def test_the_paper_recipe_has_the_papers_settings():
     assert recipe.architecture(1000).name == "D"
     mean_only = recipe.preprocessing
     assert [1 / std for std in mean_only.std] == pytest.approx([255] * 3)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_commands_above_a_recipe_are_of_that_recipe_and_its_fields(name):
+    told = importlib.import_module(f"verydeep.recipes.{name}").__doc__
+    commands = [shlex.split(line) for line in told.splitlines() if line.startswith("verydeep train ")]
+    assert commands
+    for words in commands:
+        options = list(itertools.pairwise(words))
+        assert ("--recipe", name) in options or name == "finetune"  # that of --from
+        load_recipe(name).with_settings(dict(text.split("=") for option, text in options if option == "--set"))
+
+
+def test_the_published_training_of_segnet_basic_can_be_asked_for():
+    (line,) = [line for line in segment.__doc__.splitlines() if line.startswith("verydeep train CAMVID")]
+    options = itertools.pairwise(shlex.split(line))
+    chosen = load_recipe("segment").with_settings(dict(text.split("=") for name, text in options if name == "--set"))
+    assert (chosen.batch_size, chosen.momentum, chosen.nesterov) == (12, 0.9, False)  # section 3.3
+    assert {learning_rate(chosen, epoch, []) for epoch in (0.01, 1, 59, 60)} == {0.1}
+    assert (chosen.class_weights, chosen.initialization) == ("balanced", "he")
+    widths = {layer.out_channels for layer in chosen.architecture(11).layers[:-1]}
+    assert widths == {64}
 
 
 @pytest.mark.parametrize(
@@ -52,7 +79,7 @@ def test_a_field_is_set_from_text_by_its_type(text, value):
         ("learning_rate", "-1", "learning_rate is -1"),
         ("learning_rate", "nan", "learning_rate is nan"),
         ("flip", "maybe", "not true or false"),
-        ("schedule", "linear", "not cosine or plateau"),
+        ("schedule", "linear", "not cosine or plateau or constant"),
         ("train_areas", "0.5", "not 2 values separated by commas or none"),
         ("train_areas", "0.9,0.1", "two growing shares"),
         ("train_scales", "128,256", "two ways of the same"),
@@ -71,8 +98,8 @@ def test_a_wrong_setting_is_refused_in_one_sentence(name, text, message):
         load_recipe("modern").with_settings({name: text})
 
 
-def test_pictures_that_grow_need_the_cosine():
-    message = "first_size goes with schedule=cosine only.* Set first_size=none, or schedule=cosine"
+def test_pictures_that_grow_do_not_go_with_a_plateau():
+    message = "first_size does not go with schedule=plateau.* Set first_size=none, or schedule=cosine"
     with pytest.raises(RecipeError, match=message):
         load_recipe("modern").with_settings({"first_size": "96", "schedule": "plateau"})
 
@@ -160,7 +187,7 @@ def test_fields_that_an_older_version_did_not_know_have_their_defaults_and_unkno
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"schedule": "linear"}, "schedule is 'linear'; expected cosine or plateau"),
+        ({"schedule": "linear"}, "schedule is 'linear'; expected cosine or plateau or constant"),
         ({"epochs": 2.5}, "epochs is 2.5; expected a whole number"),
         ({"epochs": "20"}, "epochs is '20'"),
         ({"flip": 1}, "flip is 1; expected true or false"),

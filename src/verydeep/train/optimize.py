@@ -52,8 +52,8 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def learning_rate(recipe: Recipe, epoch: float, top1_history: Sequence[float]) -> float:
     """The learning rate of the step that ends at a point of the run: `epoch` counts epochs and their fractions.
 
-    Warm-up from zero, then half a cosine to zero over the epochs, or tenths where validation stopped improving. Where
-    more layers begin to learn, it begins anew.
+    Warm-up from zero, then half a cosine to zero over the epochs, or tenths where validation stopped improving, or what
+    it is to the end. Where more layers begin to learn, it begins anew.
     """
     stage = next((stage for stage in recipe.stages if epoch <= stage.end), recipe.stages[-1])
     epoch, epochs = epoch - stage.first, stage.end - stage.first
@@ -61,6 +61,8 @@ def learning_rate(recipe: Recipe, epoch: float, top1_history: Sequence[float]) -
     warmup = min(1.0, epoch / warmup_epochs) if warmup_epochs else 1.0
     if recipe.schedule == "plateau":
         return float(recipe.learning_rate * warmup * 0.1 ** plateaus(top1_history, recipe.patience))
+    if recipe.schedule == "constant":
+        return recipe.learning_rate * warmup
     progress = max(0.0, epoch - warmup_epochs) / max(1e-9, epochs - warmup_epochs)
     return recipe.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 

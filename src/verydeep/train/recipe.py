@@ -53,7 +53,7 @@ class Recipe:
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4  # of weights; biases and batch norm are left alone
-    schedule: Literal["cosine", "plateau"] = "cosine"  # plateau: a tenth, where validation stops improving
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"  # plateau: a tenth, where validation stops improving
     warmup_epochs: float = 1.0  # the learning rate rises from zero in them
     patience: int = 5  # plateau: epochs without a better top-1 before the learning rate falls
     drops: int = 3  # plateau: how often it falls before the training ends
@@ -158,7 +158,7 @@ class Recipe:
             raise RecipeError("initial_std goes with initialization=paper only.", "Set it to none.")
         if self.first_size and self.schedule == "plateau":
             raise RecipeError(
-                "first_size goes with schedule=cosine only: a plateau may end the run before the pictures have grown.",
+                "first_size does not go with schedule=plateau, which may end the run before the pictures have grown.",
                 "Set first_size=none, or schedule=cosine.",
             )
         if self.head == "conv":
@@ -222,7 +222,7 @@ class Recipe:
             raise RecipeError("head_epochs goes with trained=all or last-block.", "Set head_epochs=0, or trained=all.")
         if self.schedule == "plateau" and (self.head_epochs or self.early_stopping):
             which = "head_epochs" if self.head_epochs else "early_stopping"
-            raise RecipeError(f"{which} goes with schedule=cosine only.", "Set schedule=cosine.")
+            raise RecipeError(f"{which} does not go with schedule=plateau.", "Set schedule=cosine.")
         if self.first_size and (self.trained != "all" or self.head_epochs or self.early_stopping):
             raise RecipeError(
                 "first_size goes with trained=all, head_epochs=0 and early_stopping=none: pictures that grow are for "
