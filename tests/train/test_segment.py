@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from verydeep.data.annotations import BACKGROUND
 from verydeep.data.balance import median_frequency_weights
 from verydeep.data.targets import IGNORED
 from verydeep.errors import DatasetError, RecipeError, UsageError
-from verydeep.evaluate.segmentation import SegmentationScores
+from verydeep.evaluate import segmentation
+from verydeep.evaluate.segmentation import SegmentationScores, boundary_f1
 from verydeep.evaluate.segmentation_report import SegmentationReport, Shown, evaluate_segmentation
 from verydeep.nouns import Preprocessing
 from verydeep.recipes import load_recipe
@@ -71,6 +73,27 @@ def test_it_learns_masks_and_writes_model_card_and_measurements(trained: tuple[R
     info, _ = read_model(run.folder)
     assert info.architecture.task == "segment"
     assert info.origin["validation"]["mean_iou"]["value"] == report.score
+
+
+def test_contours_are_looked_at_in_the_final_validation_alone(
+    data: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at = []
+
+    def note(*arguments: Any, **named: Any) -> np.ndarray:
+        looked_at.append(arguments)
+        return boundary_f1(*arguments, **named)
+
+    monkeypatch.setattr(segmentation, "boundary_f1", note)
+    run = create_run(tmp_path / "run", recipe.with_fields({"epochs": 2}), data, ("test",), {})
+    report = go(run)
+    assert len(looked_at) == report.n == 6
+    assert 0 < report.scores.boundary_f1 < 1
+    opened = open_model(run.folder, engine="torch")
+    photos = splits_of(data, recipe).validation
+    without = evaluate_segmentation(opened.engine, opened.info, photos, has_contours=False)
+    assert np.isnan(without.scores.contours).all()
+    assert (without.loss, without.score) == pytest.approx((report.loss, report.score), abs=1e-3)
 
 
 def test_evaluation_of_the_model_is_the_validation_of_its_training(trained: tuple[Run, SegmentationReport]) -> None:

@@ -27,7 +27,7 @@ class SegmentationScores:
 
     classes: tuple[str, ...]
     confusions: np.ndarray  # (photos, classes, classes) int64: pixels of each class (row) taken for each (column)
-    contours: np.ndarray  # (photos, classes), `boundary_f1` of each photo
+    contours: np.ndarray  # (photos, classes), `boundary_f1` of each photo; NaN where it was not worked out
 
     @classmethod
     def of(
@@ -117,10 +117,13 @@ class SegmentationScores:
 
 
 def score_photo(
-    predicted: np.ndarray, true: np.ndarray, classes: int, ignored: int = IGNORED
+    predicted: np.ndarray, true: np.ndarray, classes: int, ignored: int = IGNORED, *, has_contours: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The confusion matrix and the boundary F1 of each class, of one photo."""
-    return pixel_confusion(predicted, true, classes, ignored), boundary_f1(predicted, true, classes, ignored)
+    """The confusion matrix and the boundary F1 of each class, of one photo. has_contours: else the latter is NaN."""
+    confusion = pixel_confusion(predicted, true, classes, ignored)
+    if not has_contours:
+        return confusion, np.full(classes, np.nan)
+    return confusion, boundary_f1(predicted, true, classes, ignored)
 
 
 def pixel_confusion(predicted: np.ndarray, true: np.ndarray, classes: int, ignored: int = IGNORED) -> np.ndarray:

@@ -111,18 +111,20 @@ def evaluate_segmentation(
     batch_size: int = 32,
     conditions: str = "",
     threads: int | None = None,
+    has_contours: bool = True,
     on_progress: Callable[[int], None] = lambda photos: None,
 ) -> SegmentationReport:
     """How well the engine segments the photos. Photos and masks that cannot be read are listed, not scored.
 
     dataset: opened for the task "segment"; its classes are matched to the model's by name. batch_size: photos at once,
-    fewer where they are large. The rest as `evaluate`. Raises DatasetError where classes differ, nothing can be read or
-    no pixel counts, and NonFiniteError.
+    fewer where they are large. has_contours: with the boundary F1, which takes longer than the other figures and is NaN
+    without. The rest as `evaluate`. Raises DatasetError where classes differ, nothing can be read or no pixel counts,
+    and NonFiniteError.
     """
     dataset = dataset.relabeled(info.classes)
     if not isinstance(dataset.targets, MaskTargets):
         raise DatasetError("the photos have no masks; expected one for each.", "Give annotations that have some.")
-    tally = _Tally()
+    tally = _Tally(has_contours)
     engine = WindowedEngine(engine, info.architecture)
     batch_size = photos_at_once(info.preprocessing.resize, batch_size)
     items = stream(dataset.paths, info.preprocessing, is_dense=True, threads=threads, ahead=2 * batch_size)
@@ -146,7 +148,8 @@ def evaluate_segmentation(
 class _Tally:
     """What is known of the photos so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, has_contours: bool) -> None:
+        self.has_contours = has_contours
         self.failures: list[Failure] = []
         self._paths: list[StoredPhoto] = []
         self._scores: list[tuple[np.ndarray, np.ndarray]] = []
@@ -158,7 +161,7 @@ class _Tally:
         """logits: (classes, h, w). mask: of the photo's own size. Raises NonFiniteError."""
         check_finite(logits[np.newaxis], [path])
         predicted = segment(logits, mask.shape).classes
-        scores = score_photo(predicted, mask, len(info.classes))
+        scores = score_photo(predicted, mask, len(info.classes), has_contours=self.has_contours)
         number = len(self._paths)
         self._paths.append(path)
         self._scores.append(scores)

@@ -37,14 +37,20 @@ def validate(
     device: str,
     *,
     inputs: KeptInputs | None = None,
+    in_full: bool = False,
     on_progress: Callable[[int], None] = lambda photos: None,
 ) -> Validation:
-    """What `verydeep evaluate` would say of these weights: the same engine, preprocessing and protocol."""
+    """What `verydeep evaluate` would say of these weights: the same engine, preprocessing and protocol.
+
+    in_full: with every figure; otherwise with those that an epoch needs, its loss and its score among them.
+    """
     architecture = recipe.architecture(len(photos.classes))
     engine = TorchEngine(architecture, weights, device=device)
     info = ModelInfo(architecture, photos.classes, recipe.preprocessing)
     task = task_named(architecture.task)
-    validation: Validation = task.validate(engine, info, photos, inputs=inputs, on_progress=on_progress)
+    validation: Validation = task.validate(
+        engine, info, photos, inputs=inputs, in_full=in_full, on_progress=on_progress
+    )
     return validation
 
 
@@ -68,7 +74,9 @@ def finish(
     recipe, classes = run.recipe, splits.training.classes
     kept = _as_saved(run, weights)
     if validation is None:
-        validation = validate(recipe, kept, splits.validation, device, inputs=inputs, on_progress=on_progress)
+        validation = validate(
+            recipe, kept, splits.validation, device, inputs=inputs, in_full=True, on_progress=on_progress
+        )
     task = task_named(recipe.task)
     report: Validation = task.calibrated(validation)
     origin = {

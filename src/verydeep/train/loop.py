@@ -539,6 +539,7 @@ def _validate_features(session: Session, tail: Tail) -> Validation:
         info,
         session.splits.validation,
         inputs=session.kept_features,
+        in_full=False,
         on_progress=lambda _: session.watchdog.alive(),
     )
     return validation

@@ -89,9 +89,16 @@ class Task(Protocol[V]):
         """What each class counts in the loss; None where all count alike."""
 
     def validate(
-        self, engine: Engine, info: ModelInfo, photos: Dataset, *, inputs: Inputs | None, on_progress: OnProgress
+        self,
+        engine: Engine,
+        info: ModelInfo,
+        photos: Dataset,
+        *,
+        inputs: Inputs | None,
+        in_full: bool,
+        on_progress: OnProgress,
     ) -> V:
-        """What `verydeep evaluate` would say."""
+        """What `verydeep evaluate` would say. in_full: also with figures that take long and that no epoch needs."""
 
     def calibrated(self, validation: V) -> V:
         """The same, the confidence fitted to its own photos where there is one."""

@@ -44,7 +44,14 @@ class Classify:
         return balanced_weights(photos.counts()) if recipe.class_weights == "balanced" else None
 
     def validate(
-        self, engine: Engine, info: ModelInfo, photos: Dataset, *, inputs: Inputs | None, on_progress: OnProgress
+        self,
+        engine: Engine,
+        info: ModelInfo,
+        photos: Dataset,
+        *,
+        inputs: Inputs | None,
+        in_full: bool,
+        on_progress: OnProgress,
     ) -> Report:
         return evaluate(engine, info, photos, conditions=CONDITIONS, inputs=inputs, on_progress=on_progress)
 

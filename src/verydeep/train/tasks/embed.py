@@ -48,7 +48,14 @@ class Embed:
         return None
 
     def validate(
-        self, engine: Engine, info: ModelInfo, photos: Dataset, *, inputs: Inputs | None, on_progress: OnProgress
+        self,
+        engine: Engine,
+        info: ModelInfo,
+        photos: Dataset,
+        *,
+        inputs: Inputs | None,
+        in_full: bool,
+        on_progress: OnProgress,
     ) -> EmbeddingReport:
         return evaluate_embedding(engine, info, photos, conditions=CONDITIONS, inputs=inputs, on_progress=on_progress)
 

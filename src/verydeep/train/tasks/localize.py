@@ -61,7 +61,14 @@ class Localize:
         return balanced_weights(photos.counts()) if recipe.class_weights == "balanced" else None
 
     def validate(
-        self, engine: Engine, info: ModelInfo, photos: Dataset, *, inputs: Inputs | None, on_progress: OnProgress
+        self,
+        engine: Engine,
+        info: ModelInfo,
+        photos: Dataset,
+        *,
+        inputs: Inputs | None,
+        in_full: bool,
+        on_progress: OnProgress,
     ) -> LocalizationReport:
         """inputs: lack the photos' sizes, which boxes need."""
         protocol = PROTOCOL.format(fit=info.preprocessing.in_words, overlap=OVERLAP)

@@ -52,10 +52,19 @@ class Segment:
         return weights
 
     def validate(
-        self, engine: Engine, info: ModelInfo, photos: Dataset, *, inputs: Inputs | None, on_progress: OnProgress
+        self,
+        engine: Engine,
+        info: ModelInfo,
+        photos: Dataset,
+        *,
+        inputs: Inputs | None,
+        in_full: bool,
+        on_progress: OnProgress,
     ) -> SegmentationReport:
-        """inputs: of squares, which are of no use here."""
-        return evaluate_segmentation(engine, info, photos, conditions=CONDITIONS, on_progress=on_progress)
+        """inputs: of squares, which are of no use here. in_full: with the boundary F1."""
+        return evaluate_segmentation(
+            engine, info, photos, conditions=CONDITIONS, has_contours=in_full, on_progress=on_progress
+        )
 
     def calibrated(self, validation: SegmentationReport) -> SegmentationReport:
         return validation
