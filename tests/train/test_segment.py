@@ -18,6 +18,7 @@ from trainings import CPU, MOMENTS, Listen, break_off, end_of, go, splits_of
 
 from verydeep.data.annotations import BACKGROUND
 from verydeep.data.balance import median_frequency_weights
+from verydeep.data.loader import Batch
 from verydeep.data.targets import IGNORED
 from verydeep.errors import DatasetError, RecipeError, UsageError
 from verydeep.evaluate import segmentation
@@ -28,7 +29,8 @@ from verydeep.recipes import load_recipe
 from verydeep.runtime import open_model
 from verydeep.train.find_rate import find_rate
 from verydeep.train.folds import check_folds
-from verydeep.train.loop import begin
+from verydeep.train.interrupt import Interruption
+from verydeep.train.loop import begin, learn_batch
 from verydeep.train.plan import measure
 from verydeep.train.recipe import Recipe
 from verydeep.train.report import render_report
@@ -240,6 +242,34 @@ def test_a_batch_in_which_no_pixel_counts_teaches_nothing(
     assert loss == 0
     assert answers.grad is not None
     assert not answers.grad.any()
+
+
+@pytest.mark.parametrize("class_weights", ["none", "balanced"])
+@pytest.mark.parametrize("micro_batch", [1, 2, 3])
+def test_the_gradient_of_parts_of_a_batch_is_the_whole_batchs(
+    micro_batch: int, class_weights: str, data: Path, recipe: Recipe
+) -> None:
+    """Also where the parts have unequal numbers of pixels that count, and where one has none."""
+    chosen = recipe.with_fields({"batch_norm": False, "class_weights": class_weights, "batch_size": 5})
+    splits, random = splits_of(data, chosen), torch.Generator().manual_seed(3)
+    targets = torch.randint(2, (5, 16, 16), generator=random, dtype=torch.uint8)
+    targets[0] = IGNORED
+    targets[1, :15] = IGNORED
+    targets[2, :, :4] = 1
+    images = torch.randint(256, (5, 16, 16, 3), generator=random, dtype=torch.uint8)
+    batch = Batch(images, torch.zeros(5, dtype=torch.long), (), targets)
+
+    def step(photos_at_once: int | None) -> tuple[float, list[torch.Tensor]]:
+        own = chosen.with_fields({"micro_batch": photos_at_once})
+        state = begin(own, splits, CPU)
+        learn_batch(state, batch, own, rate=0.1, random=np.random.default_rng(0), interruption=Interruption())
+        return state.progress.losses[0], [parameter.grad for parameter in state.network.parameters()]
+
+    loss, gradients = step(None)
+    found, added = step(micro_batch)
+    assert found == pytest.approx(loss, rel=1e-5)
+    for one, other in zip(gradients, added, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-6)
 
 
 def test_balanced_weights_are_those_of_median_frequency_balancing(data: Path, recipe: Recipe) -> None:

@@ -412,8 +412,9 @@ def learn_batch(
         optimizer.zero_grad()
         _seed_dropout(recipe, progress)
         loss, logits = torch.zeros((), device=device), []
+        weight = task.weight(targets, state.class_weights)
         for part in parts:
-            share = len(part[0]) / len(images)
+            share = task.weight(part[1], state.class_weights) / weight
             part_loss, part_logits = _backward(network, part, share, progress.precision, loss_of)
             loss += part_loss
             logits += [part_logits] if architecture.task == "classify" else []
@@ -447,11 +448,11 @@ def _seed_dropout(recipe: Recipe, progress: Progress) -> None:
 def _backward(
     network: Network | Tail,
     part: tuple[Tensor, Tensor],
-    share: float,
+    share: float | Tensor,
     precision: str,
     loss_of: Callable[[Tensor, Tensor], Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """Adds the gradients of a part of a batch, of which it is this share; its part of the loss, and its logits."""
+    """Adds the gradients of a part of a batch, whose loss is this share of it; its part of the loss, and its logits."""
     images, targets = part
     with autocast(images.device, precision):
         logits = network(images)

@@ -80,9 +80,15 @@ class Task(Protocol[V]):
     def loss(
         self, answers: Tensor, targets: Tensor, recipe: Recipe, class_weights: Tensor | None, proxies: Tensor | None
     ) -> Tensor:
-        """A scalar, the mean over the pictures. answers: of the network, float32. targets: of `targets`.
+        """A scalar, the mean over what `weight` adds up. answers: of the network, float32. targets: of `targets`.
 
         proxies: a vector of each class, which learns as the network does, where the recipe's loss has them.
+        """
+
+    def weight(self, targets: Tensor, class_weights: Tensor | None) -> Tensor | int:
+        """How many pictures the loss is the mean over, or what else; above 0.
+
+        The loss of a batch is that of its parts, each times its share of the weight.
         """
 
     def class_weights(self, recipe: Recipe, photos: Dataset) -> list[float] | None:

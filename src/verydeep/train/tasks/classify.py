@@ -40,6 +40,9 @@ class Classify:
         losses = F.cross_entropy(answers, targets, label_smoothing=recipe.label_smoothing, reduction="none")
         return (losses * (targets @ class_weights)).mean()
 
+    def weight(self, targets: Tensor, class_weights: Tensor | None) -> int:
+        return len(targets)
+
     def class_weights(self, recipe: Recipe, photos: Dataset) -> list[float] | None:
         return balanced_weights(photos.counts()) if recipe.class_weights == "balanced" else None
 

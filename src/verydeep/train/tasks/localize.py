@@ -57,6 +57,9 @@ class Localize:
         costs = F.cross_entropy(answers[:, :classes], shown, label_smoothing=smoothing, reduction="none")
         return loss + (costs if class_weights is None else costs * (shown @ class_weights)).mean()
 
+    def weight(self, targets: Tensor, class_weights: Tensor | None) -> int:
+        return len(targets)
+
     def class_weights(self, recipe: Recipe, photos: Dataset) -> list[float] | None:
         return balanced_weights(photos.counts()) if recipe.class_weights == "balanced" else None
 

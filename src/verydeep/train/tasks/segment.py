@@ -38,10 +38,14 @@ class Segment:
     ) -> Tensor:
         """The mean over the pixels that count, each as much as its class weighs; 0 where none does."""
         each = F.cross_entropy(answers, targets, weight=class_weights, ignore_index=IGNORED, reduction="none")
+        return each.sum() / self.weight(targets, class_weights)
+
+    def weight(self, targets: Tensor, class_weights: Tensor | None) -> Tensor:
+        """A scalar: the pixels that count, each as much as its class weighs. Where none does, a number close to 0."""
         counts = (targets != IGNORED).float()
         if class_weights is not None:
             counts *= F.pad(class_weights, (0, IGNORED + 1 - len(class_weights)))[targets]
-        return each.sum() / counts.sum().clamp(min=torch.finfo(torch.float32).tiny)
+        return counts.sum().clamp(min=torch.finfo(torch.float32).tiny)
 
     def class_weights(self, recipe: Recipe, photos: Dataset) -> list[float] | None:
         """By median frequency balancing. Masks that cannot be read are told when they are met in training."""
