@@ -131,6 +131,16 @@ def test_the_order_of_a_million_photos_takes_two_seconds_at_most():
     assert len(set(batch.tolist())) == 256
 
 
+def test_a_few_photos_get_processes_of_their_own_where_a_gpu_would_wait_for_them(photos, monkeypatch):
+    asked = []
+    monkeypatch.setattr(loader, "DataLoader", lambda *_, num_workers, **__: asked.append(num_workers) or [])
+    monkeypatch.setattr(loader.machine, "cores", lambda: 4)
+    many = Dataset(photos.classes, photos.paths * 14, photos.labels * 14)
+    for dataset, is_for_gpu in ((photos, False), (photos, True), (many, False), (many, True)):
+        load(dataset, epochs=1, workers=None, pin_memory=is_for_gpu)
+    assert asked == [0, 3, 3, 3]
+
+
 @pytest.mark.slow
 @MORE_PROCESSES_THAN_CORES
 @pytest.mark.parametrize("is_cached", [False, True])

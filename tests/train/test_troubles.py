@@ -238,7 +238,7 @@ def test_a_loading_process_that_is_killed_during_a_step_is_told_and_the_state_be
             time.sleep(60)  # torch's error comes at once
 
     with monkeypatch.context() as patched:
-        patched.setattr(loader, "_worker_count", lambda photos: 1)
+        patched.setattr(loader, "_worker_count", lambda photos, is_for_gpu: 1)
         patched.setattr(loop.AveragedWeights, "update", kill)
         with pytest.raises(TrainingError, match="a process that loads photos has ended") as caught:
             go(run)

@@ -128,7 +128,7 @@ def read_from_a_disk_that_dies(path, side):
     return read(path, side)
 
 loader.read_training_photo = read_from_a_disk_that_dies
-loader._worker_count = lambda photos: 1
+loader._worker_count = lambda photos, is_for_gpu: 1
 loop.Watchdog = lambda run: watchdog(shortest_s=3.0)
 
 if __name__ == "__main__":

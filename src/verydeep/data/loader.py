@@ -126,8 +126,9 @@ def load_batches(
 
     They are the same for any number of processes, with a cache and without, and from any start. augmentations: of each
     epoch. order: by default `Shuffled`, in batches of `batch_size`, which counts for nothing else. cache: the photos of
-    `dataset`, read for the largest `reading_side` of these. workers: by default one for each core but one, at most 8.
-    stacks: a file to which a process appends where it is when it gets SIGUSR1; standard error unless given.
+    `dataset`, read for the largest `reading_side` of these. workers: by default one for each core but one, at most 8;
+    of fewer than 500 photos none, but where the batches go to a GPU. pin_memory: they do. stacks: a file to which a
+    process appends where it is when it gets SIGUSR1; standard error unless given.
     A photo that cannot be read is replaced by its next neighbour in the data set that can, and named in the batch.
     Raises DatasetError where a hundred neighbours cannot be read either, StorageError where the reason may pass, and
     DeadProcessError where a process ends.
@@ -137,7 +138,7 @@ def load_batches(
         _Batches(dataset, augmentations, order, seed, cache),
         batch_size=None,  # an item is a whole batch
         sampler=_Steps(order.steps, start, len(augmentations)),
-        num_workers=_worker_count(len(dataset)) if workers is None else workers,
+        num_workers=_worker_count(len(dataset), is_for_gpu=pin_memory) if workers is None else workers,
         collate_fn=_as_it_is,
         worker_init_fn=partial(_prepare_process, stacks),
         pin_memory=pin_memory,
@@ -182,9 +183,12 @@ def dead_process_as_training_error() -> Iterator[None]:
         ) from error
 
 
-def _worker_count(photos: int) -> int:
-    """One core is left to the network; a few photos are not worth the start of a process."""
-    return 0 if photos < 500 else max(1, min(8, machine.cores() - 1))
+def _worker_count(photos: int, *, is_for_gpu: bool) -> int:
+    """One core is left to the network; on the CPU a few photos are not worth the start of a process.
+
+    A GPU would wait for each of them, and the cores beside it do nothing else.
+    """
+    return 0 if photos < 500 and not is_for_gpu else max(1, min(8, machine.cores() - 1))
 
 
 _Key = tuple[int, int]  # epoch, step
