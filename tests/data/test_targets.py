@@ -3,6 +3,8 @@
 import json
 import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -23,7 +25,17 @@ from verydeep.data.annotations import (
     Polygons,
 )
 from verydeep.data.formats import coco, labelme, masks, voc
-from verydeep.data.targets import IGNORED, boxes, class_mask, outside, read_mask, turned, unnamed, upright
+from verydeep.data.targets import (
+    IGNORED,
+    LARGEST_ELLIPSE,
+    boxes,
+    class_mask,
+    outside,
+    read_mask,
+    turned,
+    unnamed,
+    upright,
+)
 from verydeep.data.untrusted import Root
 from verydeep.errors import DatasetError, ImageError
 from verydeep.image import read_image
@@ -325,6 +337,26 @@ def test_a_mask_made_of_a_photo_as_it_is_stored_is_turned_as_the_photo_is(tmp_pa
     np.testing.assert_array_equal(class_mask(annotated, CLASSES, (6, 8)), expected)
 
 
-def test_a_circle_as_large_as_numbers_go_is_drawn_at_once():
-    mask = class_mask(photo(thing(shape=Circle((4, 3), 400_000.0))), CLASSES, (8, 6))
-    assert (mask == 1).all()
+@pytest.mark.parametrize("radius", [LARGEST_ELLIPSE, 400_000.0, 700_000.0, 1_000_000.0])
+def test_a_circle_as_large_as_numbers_go_is_drawn_at_once(radius):
+    """In a process of its own: of some radii Pillow's ellipse does not return."""
+    program = (
+        "from verydeep.data.annotations import AnnotatedPhoto, Circle, Instance, PhotoFile\n"
+        "from verydeep.data.targets import class_mask\n"
+        f"shape = Circle((4, 3), {radius})\n"
+        "photo = AnnotatedPhoto(PhotoFile('a'), 'a', instances=(Instance('cat', shape.box(), shape),))\n"
+        "print((class_mask(photo, ('_background_', 'cat'), (8, 6)) == 1).all())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "True"
+
+
+@pytest.mark.parametrize("center", [(-9940, 15), (45.25, -9960.5), (-7040.5, -7040)])
+def test_a_circle_too_large_for_pillow_is_drawn_as_one_of_the_largest_that_is_not(center):
+    """But for its edge: Pillow rounds centre and radius to whole pixels."""
+    circles = [Circle(center, radius) for radius in (LARGEST_ELLIPSE, np.nextafter(LARGEST_ELLIPSE, np.inf))]
+    pillows, ours = (class_mask(photo(thing(shape=circle)), CLASSES, (90, 70)) for circle in circles)
+    assert 0 < ours.sum() < ours.size
+    assert (pillows != ours).sum() <= 90 + 70
+    rows, columns = np.indices((70, 90))
+    np.testing.assert_array_equal(ours == 1, np.hypot(columns - center[0], rows - center[1]) <= LARGEST_ELLIPSE)

@@ -264,11 +264,16 @@ def make_polygon(points: Sequence[object], origin: str) -> tuple[Point, ...]:
 
 
 def check_outlines(instances: Iterable[Instance], origin: str) -> None:
-    """Raises DatasetError where the outlines in a photo have so many points that drawing them would take minutes."""
-    rings = [ring for each in instances if isinstance(each.shape, Polygons) for ring in each.shape.rings]
-    if sum(len(ring) * _height(ring) for ring in rings) > _DRAWING_STEPS:
-        points = sum(map(len, rings))
-        raise DatasetError(f"{origin}: {points:,} points in {len(rings)} outlines are too many.", "Draw it with fewer.")
+    """Raises DatasetError where the outlines in a photo are so many, or so large, that drawing them takes minutes."""
+    shapes = [each.shape for each in instances]
+    rings = [ring for shape in shapes if isinstance(shape, Polygons) for ring in shape.rings]
+    circles = [shape for shape in shapes if isinstance(shape, Circle)]
+    steps = sum(len(ring) * _height(ring) for ring in rings)
+    steps += sum(_CIRCLE_POINTS * 2 * circle.radius for circle in circles)
+    if steps > _DRAWING_STEPS:
+        points = sum(map(len, rings)) + _CIRCLE_POINTS * len(circles)
+        outlines = len(rings) + len(circles)
+        raise DatasetError(f"{origin}: {points:,} points in {outlines} outlines are too many.", "Draw it with fewer.")
 
 
 def _height(ring: Sequence[Point]) -> float:
@@ -290,6 +295,7 @@ def _is_side(value: object) -> TypeGuard[float]:
 
 
 _DRAWING_STEPS = 50_000_000  # rows of pixels in an outline, times its points: each row looks at all of them
+_CIRCLE_POINTS = 4  # that a circle counts as
 _LONGEST_LABEL = 200  # characters
 _FARTHEST = 1_000_000  # pixels: no photo is so large
 

@@ -32,6 +32,8 @@ from verydeep.image.orientation import UPRIGHT
 
 IGNORED = 255  # the number of pixels that teach nothing
 
+LARGEST_ELLIPSE = 10_000.0  # pixels of radius: of far larger ones Pillow's numbers overflow, and it does not return
+
 Size = tuple[int, int]  # width and height
 
 
@@ -195,10 +197,21 @@ def _draw(canvas: Image.Image, shape: Shape, number: int) -> None:
     if isinstance(shape, Polygons):
         for ring in shape.rings:
             draw.polygon(ring, fill=number, outline=number)
-    elif isinstance(shape, Circle):
+    elif isinstance(shape, Circle) and shape.radius <= LARGEST_ELLIPSE:
         draw.ellipse(shape.box(), fill=number, outline=number)
+    elif isinstance(shape, Circle):
+        canvas.paste(number, mask=_disc(shape, canvas.size))
     else:
         canvas.paste(number, (shape.left, shape.top), _picture(shape))
+
+
+def _disc(circle: Circle, size: Size) -> Image.Image:
+    """The pixels within it; as Pillow has it, a pixel is the point of its two numbers."""
+    (x, y), (width, height) = circle.center, size
+    across = circle.radius**2 - (np.arange(height)[:, None] - y) ** 2  # below 0: no part of it is in that row
+    half = np.where(across >= 0, np.sqrt(np.maximum(across, 0)), -1)
+    columns = np.arange(width)
+    return Image.fromarray((columns >= x - half) & (columns <= x + half))
 
 
 def _fitting_mask(photo: AnnotatedPhoto, path: Path, colors: Mapping[Color, int], size: Size) -> np.ndarray:

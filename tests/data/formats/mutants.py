@@ -186,6 +186,7 @@ def write_sets(folder: Path) -> dict[str, Written]:
 
 HOSTILE_VALUES: list[Any] = [
     *(None, True, [], {}, "", -1, 0, 0.5, 1e308, 10**30, 10**400, -(10**12), "NaN", "1e999", "\0", "\ud800", "é" * 300),
+    *(700_000, 1_000_000),  # as far as a coordinate goes: a circle of such a radius has kept Pillow busy for ever
     *([[]], [None], [[1, 2], "x"], {"id": {}}, "x" * 5000, "__ignore__", ["cat"], {"counts": "oooo", "size": [1, 1]}),
 ]
 HOSTILE_TEXTS = (

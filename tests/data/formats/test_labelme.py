@@ -138,6 +138,14 @@ def test_outlines_of_more_points_than_can_be_drawn_are_refused(tmp_path, monkeyp
     assert "4 points in 1 outlines are too many" in found.problems[0].message
 
 
+def test_circles_that_cannot_be_drawn_in_a_minute_are_refused(tmp_path, monkeypatch):
+    """Each counts as four points, over the rows that it has."""
+    circles = [shape("circle", [[0, 0], [0, 9_000]])] * 3
+    assert not read(write(tmp_path, circles)).problems
+    monkeypatch.setattr(annotations, "_DRAWING_STEPS", 3 * 4 * 18_000 - 1)
+    assert "12 points in 3 outlines are too many" in read(write(tmp_path, circles)).problems[0].message
+
+
 def test_outlines_of_one_group_and_label_are_parts_of_one_object(tmp_path):
     one, two = [[0, 0], [4, 0], [4, 4]], [[10, 2], [14, 2], [14, 6]]
     shapes = [
