@@ -272,6 +272,17 @@ def test_annotations_alone_name_the_photos_where_they_are(to, everything, tmp_pa
     assert read_annotations(out, to).problems  # outside of what they may name
 
 
+@pytest.mark.parametrize("to", ["labelme", "voc"])
+def test_annotations_alone_of_photos_of_one_name_are_all_there(to, tmp_path):
+    paths = [photo_file(tmp_path / "from", name) for name in ("cat/1.png", "dog/1.png", "dog/1.JPG")]
+    objects = [box(label, 1, 2, 30, 20) for label in ("cat", "dog", "fox")]
+    given = annotated(tmp_path, *(photo(path, instances=(one,)) for path, one in zip(paths, objects, strict=True)))
+    assert convert(given, tmp_path / "to", to, "none").photos == 3
+    read = read_annotations(tmp_path / "to", to, tmp_path)
+    found = {one.photo.path.resolve(): one.instances[0].label for one in read.photos}
+    assert found == dict(zip(paths, ("cat", "dog", "fox"), strict=True))
+
+
 @pytest.mark.parametrize("to", ["folders", "imagefolder", "webdataset", "masks"])
 def test_formats_that_are_folders_of_photos_want_them(to, everything, tmp_path):
     with pytest.raises(UsageError, match="photos in its own folder"):

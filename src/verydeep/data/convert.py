@@ -152,12 +152,14 @@ class _Items:
             shapes = _shapes(photo, self.annotated, size)
             photo = replace(photo, instances=(*photo.instances, *shapes), mask=None)
         if self.photos == "none":
-            return Item(photo, self._far(photo), size)
-        place = self.place(photo, self.names.take(_stem(photo)))
+            path = self._far(photo)
+            return Item(photo, path, self.names.take(path.stem), size)
+        stem = self.names.take(_stem(photo))
+        place = self.place(photo, stem)
         place = place.with_name(place.name + _suffix(photo, data))
         if self.holds.has_photos:
             self._put(photo, data, self.folder / place)
-        return Item(photo, place, size)
+        return Item(photo, place, stem, size)
 
     def _far(self, photo: AnnotatedPhoto) -> PurePosixPath:
         """From the new folder to the photo where it is. Raises DatasetError where it is no file of its own."""

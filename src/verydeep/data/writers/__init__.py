@@ -49,12 +49,8 @@ class Item:
 
     annotated: AnnotatedPhoto
     path: PurePosixPath  # of the photo, from the new folder on
+    stem: str  # what its annotations are called, each as no other
     size: tuple[int, int]  # width and height, upright
-
-    @property
-    def stem(self) -> str:
-        """What its annotations are called."""
-        return self.path.stem
 
 
 Place: TypeAlias = Callable[[AnnotatedPhoto, str], PurePosixPath]
