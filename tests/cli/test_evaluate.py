@@ -291,6 +291,23 @@ def test_models_that_validated_on_different_photos_of_the_folder_are_not_fused(
     assert "(seed 3)" in " ".join(done.out.split())
 
 
+@pytest.mark.parametrize("part", ["", "val"])
+def test_a_model_that_was_trained_on_all_photos_says_so_and_names_the_figure_of_its_folds(
+    part: str, run: Run, toy_model: Path, class_folders: Path, tmp_path: Path
+) -> None:
+    info, weights = read_model(toy_model)
+    folder = tmp_path / "flowers"
+    (folder / part).parent.mkdir(exist_ok=True)
+    shutil.copytree(class_folders, folder / part)
+    for origin, is_told in (({"folds": 5}, True), ({}, False), ({"folds": 5, "data": "trees"}, False)):
+        write_model(tmp_path / "a.safetensors", replace(info, origin={"data": "flowers"} | origin), weights)
+        done = run("evaluate", tmp_path / "a.safetensors", folder / part)
+        assert done.code == 0
+        assert ("was trained with --folds, on all photos" in done.err) == is_told
+        assert ("the folds' figure in its card, README.md" in done.err) == is_told
+        assert ("all photos of the folder, on which it was trained" in " ".join(done.out.split())) == is_told
+
+
 @pytest.mark.parametrize("arguments", [(), ("--threads", "1")])
 def test_the_row_says_how_many_threads_the_engine_had(
     arguments: tuple[str, ...], run: Run, opinionated_model: Path, class_folders: Path, tmp_path: Path

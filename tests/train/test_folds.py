@@ -77,14 +77,16 @@ def test_the_model_is_trained_on_all_photos_and_judged_by_the_folds(tune, photos
     assert report.top1.value > 0.8
     assert [top1.n for top1 in found.top1] == [20, 20, 20]
     info = read_info(run.folder)
-    assert info.origin["photos"] == 60
+    assert (info.origin["photos"], info.origin["folds"]) == (60, 3)
     assert info.origin["validation"]["n"] == 60
     assert "3 folds, each photo by a model that was not trained on it" in info.origin["validation"]["protocol"]
     assert info.calibration.photos == 60
     of_folds = [[row["validation_loss"] for row in rows] for rows in found.metrics]
     assert [row["validation_loss"] for row in run.metrics()] == pytest.approx(np.mean(of_folds, axis=0))
     for number in (1, 2, 3):
-        assert read_info(run.folder / "folds" / str(number)).origin["photos"] == 40
+        of_fold = read_info(run.folder / "folds" / str(number)).origin
+        assert of_fold["photos"] == 40
+        assert "folds" not in of_fold
     curve = json.loads((run.folder / "learning-curve.json").read_text())
     assert (curve["n"], len(curve["top1"][0])) == (60, 15)
     assert "each photo by a model that was not trained on it" in (run.folder / "report.html").read_text()

@@ -83,6 +83,13 @@ def evaluate(
     dataset, which = open_validation(
         data, _drawn_seed(infos, data), wanted, root, lambda line: click.echo(line, err=True), task=task
     )
+    if (path := _trained_on_all(infos, data)) is not None:
+        click.echo(
+            f"{path} was trained with --folds, on all photos of {Path(data).resolve().name}: this tells how well it "
+            "remembers them. For photos that it has not seen, see the folds' figure in its card, README.md.",
+            err=True,
+        )
+        which += ", on which it was trained"
     photos = len(dataset)
     opened = [open_model(name, **options, is_dense=is_dense, photos=photos) for name in (model, *others)]
     precision = options["precision"]
@@ -182,6 +189,13 @@ def _drawn_seed(models: "Sequence[tuple[Path, ModelInfo]]", data: str) -> int | 
             "Give photos that neither was trained on.",
         )
     return next(iter(seeds), None)
+
+
+def _trained_on_all(models: "Sequence[tuple[Path, ModelInfo]]", data: str) -> Path | None:
+    """The model that was trained on all photos of this folder, or of the one around it; None where none was."""
+    folder = Path(data).resolve()
+    names = (folder.name, folder.parent.name)
+    return next((path for path, info in models if info.origin.get("folds") and info.origin.get("data") in names), None)
 
 
 def _print_json(fields: dict[str, Any]) -> None:

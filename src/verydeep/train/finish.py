@@ -87,6 +87,7 @@ def finish(
         **run.notes,
         **({"start": run.start.origin_of_made} if run.start else {}),
         "photos": len(splits.training),
+        **({"folds": run.folds} if run.folds else {}),
         "drawn_validation_seed": recipe.seed if splits.is_drawn else None,
         "validation": report.summary(),
         "precision": progress.precision,
