@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from verydeep.data.datasets import check_readable, open_folder, open_splits, open_validation, split
+from verydeep.data.datasets import check_readable, open_folder, open_splits, open_validation, side_folders, split
 from verydeep.errors import DatasetError
 
 
@@ -113,6 +113,20 @@ def test_a_class_may_be_called_test_but_class_folders_in_val_need_a_folder_train
     assert len(open_validation(tmp_path / "two")[0]) == 4
     with pytest.raises(DatasetError, match="but no folder train"):
         open_splits(tmp_path / "two")
+
+
+def test_a_class_may_be_called_train_but_photos_of_no_class_are_not_one(tmp_path):
+    make(tmp_path / "one", {"bus": 3, "train": 3, "tram": 3})
+    assert open_splits(tmp_path / "one").training.classes == ("bus", "train", "tram")
+    assert open_validation(tmp_path / "one")[0].classes == ("bus", "train", "tram")
+    assert list(side_folders(tmp_path / "one")) == [""]
+    make(tmp_path / "two", {"bus": 3, "train": 3, "val/bus": 2, "val/train": 2})
+    with pytest.raises(DatasetError, match="but no folder train"):
+        open_splits(tmp_path / "two")
+    for name, beside in (("three", "test"), ("four", "trainannot")):  # the latter are CamVid's masks
+        make(tmp_path / name, {"train": 3, beside: 3})
+        with pytest.raises(DatasetError, match="train has no folder with photos in it"):
+            open_splits(tmp_path / name)
 
 
 def test_a_name_in_two_spellings_of_an_accent_is_one_class(tmp_path):

@@ -175,7 +175,7 @@ def open_validation(
         folder = _existing(data)
         if found := _validation_folder(folder):
             return open_folder(found), f"the photos in {found.name}"
-        photos = open_folder(folder / "train" if is_folder(folder / "train") else folder)
+        photos = open_folder(_training_folder(folder) or folder)
     if drawn_seed is not None:
         return split(photos, drawn_seed).validation, f"the fifth of the photos that training drew (seed {drawn_seed})"
     return photos, all_of_them
@@ -202,15 +202,15 @@ def _annotated(
 def _class_folders(folder: str | Path, seed: int) -> Splits:
     """The photos of DATA/train and DATA/val, or DATA's with a fifth of each class drawn."""
     folder = _existing(folder)
-    validation = _validation_folder(folder)
-    if not is_folder(folder / "train"):
+    train, validation = _training_folder(folder), _validation_folder(folder)
+    if train is None:
         if validation:
             raise DatasetError(
                 f"{folder} has photos to validate on in {validation.name}, but no folder train.",
                 f"Move the class folders to train on into {folder / 'train'}.",
             )
         return split(open_folder(folder), seed)
-    training = open_folder(folder / "train")
+    training = open_folder(train)
     if validation is None:
         return split(training, seed)
     _check_trainable(training)
@@ -222,7 +222,7 @@ def side_folders(folder: Path) -> dict[str, Path]:
 
     Raises DatasetError where it cannot be read.
     """
-    sides = {"train": folder / "train" if is_folder(folder / "train") else None, "val": _validation_folder(folder)}
+    sides = {"train": _training_folder(folder), "val": _validation_folder(folder)}
     return {name: side for name, side in sides.items() if side is not None} or {"": folder}
 
 
@@ -340,6 +340,16 @@ def _mode(path: Path) -> int:
         return 0
     except OSError as error:
         cannot_read(error)
+
+
+def _training_folder(folder: Path) -> Path | None:
+    """The folder with the classes to train on; beside other classes, one that holds photos itself is a class."""
+    train = folder / "train"
+    if not is_folder(train):
+        return None
+    sides = ("train", *VALIDATION_FOLDERS)  # and trainannot, train_masks
+    is_class = not _folders(train) and not all(one.name.startswith(sides) for one in _folders(folder))
+    return None if is_class else train
 
 
 def _validation_folder(folder: Path) -> Path | None:
