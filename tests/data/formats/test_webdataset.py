@@ -245,6 +245,26 @@ def test_a_chain_of_long_names_ends_in_a_problem(tmp_path):
     assert known(read_annotations(tmp_path)) == {"1.png": ("cat",)}
 
 
+@pytest.mark.parametrize(
+    ("headers", "is_read"),
+    [
+        ({f"k{number}": "v" for number in range(100)}, True),
+        ({f"k{number}": "v" for number in range(101)}, False),
+        ({"comment": "x" * 993}, True),
+        ({"mtime": "1" * 996}, False),
+    ],
+)
+def test_global_headers_that_each_member_would_copy_are_limited(tmp_path, headers, is_read):
+    first = make(tmp_path / "a.tar", {"1.png": None, "1.cls": "cat"})
+    second = make(tmp_path / "b.tar", {"2.png": None, "2.cls": "dog"}).read_bytes()
+    first.write_bytes(first.read_bytes()[:2048] + tarfile.TarInfo.create_pax_global_header(headers) + second)
+    annotated = read_annotations(first)
+    assert known(annotated) == {"1.png": ("cat",)} | ({"2.png": ("dog",)} if is_read else {})
+    assert [problem.message for problem in annotated.problems] == (
+        [] if is_read else [f"{first} is damaged: over 100 global headers, or 1000 letters in one."]
+    )
+
+
 def test_a_shard_outside_the_root_is_not_read(tmp_path):
     shard = make(tmp_path / "a.tar", {"1.png": None, "1.cls": "cat"})
     (tmp_path / "data").mkdir()

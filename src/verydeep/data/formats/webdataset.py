@@ -35,6 +35,7 @@ _SIDE_BYTES = {"cls": 1 << 12, "json": 4 << 20, "txt": 1 << 16}
 _NAMED_COLUMNS = ("cls", "label")  # in a description of the data, where it names the numbers of classes
 _HEADER_BYTES = 1 << 18  # of a member: its long name and what else is told of it
 _MOST_MEMBERS = 1_000_000  # of a shard
+_MOST_GLOBALS, _LONGEST_GLOBAL = 100, 1000  # headers for all members of a shard behind them, and letters of one
 _LOOKED_AT = (3, 200)  # shards, and members of each, that tell whether it is this format
 _NAMED = 3  # shards that are named, of several
 _DAMAGES = (tarfile.TarError, OSError, EOFError, ValueError, ArithmeticError, LookupError, RecursionError, TypeError)
@@ -226,12 +227,21 @@ class _Headers(io.RawIOBase):
         return self._file.tell()
 
 
+class _Globals(dict[str, str]):
+    """Headers for all members behind them. Each member copies and reads them all, so that many would take hours."""
+
+    def __setitem__(self, name: str, value: str) -> None:
+        if len(self) >= _MOST_GLOBALS or len(name) + len(value) > _LONGEST_GLOBAL:
+            raise tarfile.ReadError(f"over {_MOST_GLOBALS} global headers, or {_LONGEST_GLOBAL} letters in one")
+        super().__setitem__(name, value)
+
+
 def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
     """From header to header, always forward. Raises what tarfile does, see _DAMAGES."""
     end = file.seek(0, io.SEEK_END)
     file.seek(0)
     last = -1
-    with tarfile.open(fileobj=_Headers(file), mode="r:") as tar:
+    with tarfile.open(fileobj=_Headers(file), mode="r:", pax_headers=_Globals()) as tar:
         for _ in range(_MOST_MEMBERS):
             member = tar.next()
             if member is None:
