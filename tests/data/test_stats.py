@@ -226,3 +226,21 @@ def test_objects_are_drawn_as_small_as_their_card(tmp_path, monkeypatch):
 def test_all_kinds_of_shapes_are_drawn(tmp_path):
     shapes = (circle("ball", 20, 20, 8), polygon("kite", (40, 5), (50, 20), (40, 35)), box("box", 2, 2, 12, 12))
     assert draw_sheet(annotated(tmp_path, photo(photo_file(tmp_path, "one.png"), instances=shapes))).width > 300
+
+
+def test_of_very_many_outlines_the_largest_are_drawn_and_the_others_are_told(tmp_path, monkeypatch):
+    """Each takes a mask as large as the card: a hundred thousand of them took 19 GB."""
+    monkeypatch.setattr("verydeep.data.sheet._MOST_OUTLINES", 3)
+    drawn, captions = [], []
+
+    def card(image, objects, colours, caption, aside):
+        drawn.extend(objects)
+        captions.append(caption)
+        return Image.new("RGB", (CARD_WIDTH, 10))
+
+    monkeypatch.setattr("verydeep.data.sheet.object_card", card)
+    outlines = [circle(f"of {radius}", 30, 20, radius) for radius in (4, 9, 2, 8, 6)]
+    shapes = (box("a box", 1, 1, 2, 2), *outlines)
+    draw_sheet(annotated(tmp_path, photo(photo_file(tmp_path, "one.png"), "cat", instances=shapes)), threads=1)
+    assert [one.label for one in drawn] == ["a box", "of 9", "of 8", "of 6"]
+    assert captions == ["cat, 2 smaller outlines are not drawn"]

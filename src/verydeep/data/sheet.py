@@ -2,10 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from PIL import Image
 
-from verydeep.data.annotations import BACKGROUND, IGNORE, AnnotatedPhoto, AnnotatedSet
+from verydeep.data.annotations import BACKGROUND, IGNORE, AnnotatedPhoto, AnnotatedSet, Box
+from verydeep.data.findings import counted
 from verydeep.data.many import in_threads
 from verydeep.data.pictured import as_upright, instance_mask, mask_classes, shrunk
 from verydeep.data.targets import Size
@@ -17,6 +19,7 @@ from verydeep.image.draw_objects import Drawn, card_scale, class_colours, object
 
 SHOWN = 24  # photos on a sheet
 _COLUMNS = 6
+_MOST_OUTLINES = 200  # of a photo that are drawn: each is a mask of its own, of up to 192 kB
 _MOST_IN_A_COLUMN = 8  # of photos beside their squares
 _UNSEEN = (160, 160, 160)  # of pixels that teach nothing
 
@@ -84,11 +87,28 @@ def _card(photo: AnnotatedPhoto, annotated: AnnotatedSet, colours: dict[str, Col
         data = photo.photo.read()
         size = upright_size(data, photo.photo.name)
         image = decode(data, photo.photo.name, at_most=max(1, round(min(size) * card_scale(*size))))
-        objects = list(_objects(as_upright(photo, data), annotated, size, (image.shape[1], image.shape[0])))
+        upright, left_out = _largest(as_upright(photo, data))
+        objects = list(_objects(upright, annotated, size, (image.shape[1], image.shape[0])))
     except DataError:
         return None
     known = {one.label: colours.get(one.label, _UNSEEN) for one in objects}
-    return object_card(image, objects, known, ", ".join(photo.labels), photo.split or "")
+    told = list(photo.labels)
+    if left_out:
+        told.append(f"{counted(left_out, 'smaller outline is', 'smaller outlines are')} not drawn")
+    return object_card(image, objects, known, ", ".join(told), photo.split or "")
+
+
+def _largest(photo: AnnotatedPhoto) -> tuple[AnnotatedPhoto, int]:
+    """The photo with no more outlines than are drawn, and how many are left out; all its boxes are kept."""
+    outlines = [place for place, each in enumerate(photo.instances) if each.shape is not None]
+    outlines.sort(key=lambda place: -_area(photo.instances[place].box))
+    left_out = set(outlines[_MOST_OUTLINES:])
+    kept = tuple(each for place, each in enumerate(photo.instances) if place not in left_out)
+    return replace(photo, instances=kept), len(left_out)
+
+
+def _area(box: Box) -> float:
+    return (box.right - box.left) * (box.bottom - box.top)
 
 
 def _objects(photo: AnnotatedPhoto, annotated: AnnotatedSet, size: Size, drawn: Size) -> Iterator[Drawn]:
