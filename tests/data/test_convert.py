@@ -301,6 +301,26 @@ def test_photos_within_files_are_written_as_files(shared_data, tmp_path):
     assert convert(embedded, tmp_path / "other", "coco").failures == ()
 
 
+@pytest.mark.parametrize("photos", ["copy", "none"])
+def test_a_label_that_a_table_would_take_for_several_is_left_out_and_told(tmp_path, photos):
+    paths = [photo_file(tmp_path / "from", name) for name in ("a.png", "b.png", "c.png")]
+    given = annotated(
+        tmp_path,
+        photo(paths[0], "cat", "dog"),
+        photo(paths[1], "cat;dog"),
+        photo(paths[2], instances=(box("a|b", 1, 2, 3, 4),)),
+    )
+    converted = convert(given, tmp_path / "to", "table", photos)
+    assert converted.photos == 1
+    assert [
+        f"the label {label!r}, which a table would take for several" in told
+        for label, told in zip(("cat;dog", "a|b"), converted.failures, strict=True)
+    ] == [True, True]
+    read = read_annotations(tmp_path / "to" / "annotations.csv", "table", tmp_path)
+    assert [one.labels for one in read.photos] == [("cat", "dog")]
+    assert convert(given, tmp_path / "other", "labelme", photos).failures == ()
+
+
 def test_photos_of_one_name_get_names_of_their_own(tmp_path):
     root = tmp_path / "from"
     paths = [photo_file(root, name, seed) for seed, name in enumerate(("a/x.png", "b/x.png", "c/X.PNG", "d/x.jpg"))]

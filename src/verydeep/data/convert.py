@@ -151,11 +151,10 @@ class _Items:
         if photo.mask and self.holds.masks == "shapes":
             shapes = _shapes(photo, self.annotated, size)
             photo = replace(photo, instances=(*photo.instances, *shapes), mask=None)
-        if self.photos == "none":
-            path = self._far(photo)
-            return Item(photo, path, self.names.take(path.stem), size)
         stem = self.names.take(_stem(photo))
         place = self.place(photo, stem)
+        if self.photos == "none":
+            return Item(photo, self._far(photo), stem, size)
         place = place.with_name(place.name + _suffix(photo, data))
         if self.holds.has_photos:
             self._put(photo, data, self.folder / place)

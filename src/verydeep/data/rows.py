@@ -44,8 +44,9 @@ _CORNERS = (
 _CORNER_AND_SIZE = (("x", "y", "width", "height"), ("x", "y", "w", "h"), ("left", "top", "width", "height"))
 _LISTS = ("bbox", "box", "bboxes", "boxes")
 
+BETWEEN_LABELS = re.compile(r"[;|]")  # in a cell of text
+
 _CODE = re.compile(r"n?\d+")  # a number, or an id of WordNet's
-_BETWEEN_LABELS = re.compile(r"[;|]")
 _BETWEEN_NUMBERS = re.compile(r"[\s,;]+")
 
 
@@ -151,7 +152,7 @@ def read_labels(cell: object, origin: str, is_text: bool = False) -> list[str]:
     if isinstance(cell, list):
         return [make_label(label, origin) for label in cell]
     if isinstance(cell, str) and (is_text or not cell.strip()):
-        return [make_label(label, origin) for label in _BETWEEN_LABELS.split(cell) if label.strip()]
+        return [make_label(label, origin) for label in BETWEEN_LABELS.split(cell) if label.strip()]
     return [make_label(cell, origin)]
 
 

@@ -1,6 +1,6 @@
 """A CSV, annotations.csv, with a row for the labels of each photo and one for each box; the photos in images.
 
-Labels of a photo stand in one cell, with ";" between them.
+Labels of a photo stand in one cell, with ";" between them; a photo whose label has such a mark itself has no place.
 """
 
 import csv
@@ -8,8 +8,10 @@ import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from verydeep.data.annotations import AnnotatedSet
+from verydeep.data.annotations import AnnotatedPhoto, AnnotatedSet
+from verydeep.data.rows import BETWEEN_LABELS
 from verydeep.data.writers import Holds, Item, Place, tidy
+from verydeep.errors import DatasetError, printable
 from verydeep.files import atomic_write
 
 _FILE = "annotations.csv"
@@ -19,7 +21,15 @@ _SIZE = ("image_width", "image_height")
 
 
 def layout(found: AnnotatedSet) -> Place:
-    return lambda photo, name: PurePosixPath("images", name)
+    return _place
+
+
+def _place(photo: AnnotatedPhoto, name: str) -> PurePosixPath:
+    """Raises DatasetError where a label would be read as several."""
+    if marked := [label for label in sorted(photo.classes) if BETWEEN_LABELS.search(label)]:
+        told = f"{printable(photo.photo.name)} has the label {printable(marked[0])!r}"
+        raise DatasetError(f"{told}, which a table would take for several.", "Rename it, or write labelme.")
+    return PurePosixPath("images", name)
 
 
 def write(out: Path, items: Iterable[Item], found: AnnotatedSet) -> None:
