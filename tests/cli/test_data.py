@@ -310,3 +310,16 @@ def test_the_group_alone_shows_its_help(run: Run) -> None:
     assert done.code == 2
     assert "check" in done.err
     assert run("data", "chek").code == 2
+
+
+@pytest.mark.parametrize("command", [("check",), ("stats", "--json")])
+def test_how_masks_of_0_and_255_are_read_is_told(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "photos" / "masks").mkdir(parents=True)
+    for seed, name in enumerate(("a.png", "b.png")):
+        save(tmp_path / "photos" / "images" / name, seed)
+        mask = Image.new("L", (60, 40))
+        mask.paste(255, (0, 0, 30, 40))
+        mask.save(tmp_path / "photos" / "masks" / name)
+    done = run("data", command[0], tmp_path / "photos", *command[1:])
+    assert done.code == 0
+    assert "the masks hold 0 and 255 alone, which are read as background and as the class 'object'" in done.err

@@ -107,10 +107,11 @@ def test_photos_without_a_class_are_passed_over_and_counted_in_a_line(tmp_path: 
         annotated(tmp_path / "e.jpg", objects=("__ignore__",)),
     ]
     told: list[str] = []
-    splits = open_splits(give(photos, passed_over={"point": 7}), note=told.append)
+    splits = open_splits(give(photos, passed_over={"point": 7}, remarks=("a remark",)), note=told.append)
     assert len(splits.training) + len(splits.validation) == 20
     assert told == [
         "reads table: 1 CSV file; there are also 3 XML files (--format voc)",
+        "a remark",
         "passed over: 3 photos without a class, 2 marked __ignore__, 7 point",
     ]
 

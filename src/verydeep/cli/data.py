@@ -170,7 +170,10 @@ def _read(data: Path, wanted: str | None, root: Path | None) -> "AnnotatedSet":
 
     detection = detect(data, wanted)
     click.echo(printable(detection.line()), err=True)
-    return read_detected(detection, data, root)
+    annotated = read_detected(detection, data, root)
+    for remark in annotated.remarks:
+        click.echo(remark, err=True)
+    return annotated
 
 
 def _new_sheet(data: Path) -> Path | None:

@@ -78,7 +78,10 @@ def open_sides(
     if detection is None:
         return None
     note(printable(detection.line()))
-    return sides_of(formats.read_detected(detection, data, root), data, note, task)
+    found = formats.read_detected(detection, data, root)
+    for remark in found.remarks:
+        note(remark)
+    return sides_of(found, data, note, task)
 
 
 def sides_of(found: AnnotatedSet, data: Path, note: Callable[[str], None], task: Task = "classify") -> Sides:

@@ -204,6 +204,7 @@ class AnnotatedSet:
     passed_over: Mapping[str, int] = field(default_factory=dict)  # what has no use here, by its kind: "point"
     mask_classes: tuple[str, ...] = ()  # the class of each number in the masks; IGNORE for those that teach nothing
     mask_colors: Mapping[Color, int] = field(default_factory=dict)  # their numbers, where masks are colour pictures
+    remarks: tuple[str, ...] = ()  # sentences on how it was read that the user should know
 
     @property
     def classes(self) -> tuple[str, ...]:

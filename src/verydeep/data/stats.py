@@ -145,7 +145,7 @@ def _pixels(photo: AnnotatedPhoto, annotated: AnnotatedSet, size: Size) -> Count
 
     Only the classes that this photo may show take a number: a mask has 255, and the set may have more classes.
     """
-    told = annotated.mask_classes[:IGNORED] if photo.mask else (*(each.label for each in photo.instances), BACKGROUND)
+    told = annotated.mask_classes if photo.mask else (*(each.label for each in photo.instances), BACKGROUND)
     names = [name for name in dict.fromkeys(told) if name != IGNORE]
     counts = np.bincount(class_mask(photo, names, size, annotated).ravel(), minlength=IGNORED + 1)
     return +Counter({**dict(zip(names, counts.tolist(), strict=False)), IGNORE: int(counts[IGNORED])})

@@ -233,7 +233,7 @@ def _renumbered(found: np.ndarray, names: Sequence[str], numbers: Mapping[str, i
     """names: of the numbers in `found`; numbers: that they get."""
     table = np.full(256, IGNORED, np.uint8)
     unknown = {}
-    for number, name in enumerate(names[:IGNORED]):
+    for number, name in enumerate(names):
         table[number] = numbers.get(name, IGNORED)
         if name not in numbers:
             unknown[number] = name

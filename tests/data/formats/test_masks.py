@@ -8,6 +8,9 @@ from PIL import Image
 
 from verydeep.data.annotations import BACKGROUND, IGNORE, PhotoFile
 from verydeep.data.formats import masks
+from verydeep.data.stats import measure
+from verydeep.data.survey import survey
+from verydeep.data.targets import IGNORED, class_mask
 from verydeep.data.untrusted import Root
 
 
@@ -182,10 +185,33 @@ def test_without_names_the_numbers_that_are_there_are_the_names(tmp_path):
     assert (found.mask_classes, found.classes) == (("0", IGNORE, IGNORE, "3"), ("0", "3"))
 
 
-def test_masks_of_0_and_255_alone_are_told(tmp_path):
+def test_masks_of_0_and_255_alone_are_of_background_and_object(tmp_path):
     pair(tmp_path, numbers=[[0, 255, 0, 0]] * 3)
-    (problem,) = read(tmp_path).problems
-    assert "255 is of pixels that teach nothing" in problem.message
+    found = read(tmp_path)
+    assert (found.problems, found.classes) == ((), ("object",))
+    assert "0 and 255 alone, which are read as background and as the class 'object'" in found.remarks[0]
+    assert class_mask(found.photos[0], (BACKGROUND, "object"), (4, 3), found).tolist() == [[0, 1, 0, 0]] * 3
+    assert survey(found).classes(found.photos[0]) == {"object"}
+    measured = measure(found)
+    assert (measured.classes[0].pixel_share, measured.ignored_pixels, measured.uncounted) == (0.25, 0, 0)
+    pair(tmp_path, name="b", numbers=[[0, 1, 255, 255]] * 3)
+    others = read(tmp_path)  # 255 is beside other numbers
+    assert (others.classes, others.remarks) == (("0", "1"), ())
+    assert class_mask(others.photos[0], ("0", "1"), (4, 3), others).tolist() == [[0, IGNORED, 0, 0]] * 3
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"), [("nothing\nroad\n", [0, 1, 0, 0]), ("nothing\nroad\nsky\n", [0, IGNORED, 0, 0])]
+)
+def test_two_names_are_those_of_0_and_255_where_masks_hold_no_others(tmp_path, names, expected):
+    pair(tmp_path, numbers=[[0, 255, 0, 0]] * 3)
+    (tmp_path / "classes.txt").write_text(names)
+    found = read(tmp_path)
+    assert (found.remarks, found.classes) == ((), tuple(names.split()))
+    assert class_mask(found.photos[0], found.classes, (4, 3), found).tolist() == [expected] * 3
+    pair(tmp_path, name="b", numbers=[[0, 1, 1, 255]] * 3)
+    both = read(tmp_path)
+    assert class_mask(both.photos[0], both.classes, (4, 3), both).tolist() == [[0, IGNORED, 0, 0]] * 3
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ classes.txt, class_names.txt   a name a line, as in `class_names`; labels.txt of
 a CSV                          with the columns id and name; with name, r, g and b for colours
 label_colors.txt               "64 128 64 Animal", as CamVid's
 
-Without any of them a class is called by its number. Names such as "void" are of pixels that teach nothing; so is 255.
+Without any of them a class is called by its number. Names such as "void" are of pixels that teach nothing; so is 255,
+but where the masks hold 0 and 255 alone, and there are no names or two: then these are background and object.
 """
 
 import csv
@@ -28,6 +29,8 @@ _LABELS = "labels.txt"
 _COLORS = "label_colors.txt"
 _IGNORED_NAMES = (IGNORE, "ignore", "ignored", "void", "unlabelled", "unlabeled", "255")
 _BACKGROUND_NAMES = (BACKGROUND, "background", "__background__")
+_OBJECT = "object"  # the class of 255 in masks that hold 0 and 255 alone and have no names
+_BINARY = {0, IGNORED}
 _BYTES = 1 << 20  # of a file of names
 _HEAD_BYTES = 4096
 _TRIES = 20  # masks that are looked into for whether they are of colours
@@ -41,6 +44,7 @@ class MaskNames:
     classes: tuple[str, ...] = ()
     colors: Mapping[Color, int] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    remarks: tuple[str, ...] = ()  # as AnnotatedSet has them
 
 
 def name_masks(masks: Sequence[Path], data: Path, root: Root, otherwise: Sequence[str] = ()) -> MaskNames:
@@ -54,12 +58,13 @@ def name_masks(masks: Sequence[Path], data: Path, root: Root, otherwise: Sequenc
     for path in _files(folders, root):
         try:
             if names := _names(path):
-                return MaskNames(names)
+                is_binary = len(names) == 2 and _numbers_of_all(masks) == _BINARY
+                return MaskNames(_apart(*names) if is_binary else names)
         except DatasetError as error:
             problems.append(Problem(str(path), error.message, error.hint))
     if otherwise:
         return MaskNames(tuple(otherwise), problems=tuple(problems))
-    return _numbered(masks, problems)
+    return _numbered(_numbers_of_all(masks), problems)
 
 
 def _folders(mask: Path, data: Path, root: Root) -> list[Path]:
@@ -180,16 +185,27 @@ def _class_name(name: str) -> str:
     return BACKGROUND if plain in _BACKGROUND_NAMES else name
 
 
-def _numbered(masks: Sequence[Path], problems: Sequence[Problem]) -> MaskNames:
-    """The numbers that are there as the names of the classes; each mask is read for it."""
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        found = set().union(*pool.map(_numbers, masks))
-    if found == {0, IGNORED}:
-        told = f"{masks[0]} and the others hold only 0 and 255, and 255 is of pixels that teach nothing."
-        problems = [*problems, Problem(str(masks[0]), told, "Write 1 for the object instead of 255.")]
+def _numbered(found: set[int], problems: Sequence[Problem]) -> MaskNames:
+    """The numbers that are there as the names of the classes."""
+    if found == _BINARY:
+        told = (
+            f"the masks hold 0 and {IGNORED} alone, which are read as background and as the class {_OBJECT!r}; to name "
+            "it otherwise, write both names into classes.txt beside the masks, a line each"
+        )
+        return MaskNames(_apart(BACKGROUND, _OBJECT), problems=tuple(problems), remarks=(told,))
     named = found - {IGNORED}
     names = [str(number) if number in named else IGNORE for number in range(max(named, default=-1) + 1)]
     return MaskNames(tuple(names), problems=tuple(problems))
+
+
+def _apart(background: str, of_object: str) -> tuple[str, ...]:
+    """The classes of masks that hold 0 and 255 alone."""
+    return (background, *[IGNORE] * (IGNORED - 1), of_object)
+
+
+def _numbers_of_all(masks: Sequence[Path]) -> set[int]:
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return set().union(*pool.map(_numbers, masks))
 
 
 def _numbers(mask: Path) -> set[int]:

@@ -76,7 +76,8 @@ def read(data: Path, root: Root) -> AnnotatedSet:
     kept = settle_splits(photos, passed_over)
     names = name_masks([photo.mask for photo in kept if photo.mask], data, root)
     problems += names.problems
-    return AnnotatedSet("masks", root.folder, kept, found, tuple(problems), passed_over, names.classes, names.colors)
+    told = (tuple(problems), passed_over, names.classes, names.colors, names.remarks)
+    return AnnotatedSet("masks", root.folder, kept, found, *told)
 
 
 def _found_lists(lists: Sequence[Path]) -> str:

@@ -84,8 +84,8 @@ def read(data: Path, root: Root) -> AnnotatedSet:
     is_its_own = any(photo.mask and _is_its_own(read_xml(Path(photo.origin))) for photo in kept[:1])
     names = name_masks([photo.mask for photo in kept if photo.mask], data, root, CLASSES if is_its_own else ())
     problems += names.problems
-    found = _found(files, data)
-    return AnnotatedSet("voc", root.folder, kept, found, tuple(problems), passed_over, names.classes, names.colors)
+    told = (tuple(problems), passed_over, names.classes, names.colors, names.remarks)
+    return AnnotatedSet("voc", root.folder, kept, _found(files, data), *told)
 
 
 def _files(data: Path) -> Iterator[Path]:
