@@ -9,6 +9,7 @@ from PIL import Image
 from planted import annotated, box, clean_set, findings, photo, photo_file, problem
 
 from verydeep.data.annotations import BACKGROUND, IGNORE, AnnotatedSet, EmbeddedPhoto
+from verydeep.data.convert import convert
 from verydeep.data.duplicates import (
     MOST_BITS,
     Fingerprint,
@@ -60,6 +61,36 @@ def test_tiny_photos_are_found(tmp_path):
     tiny = photo(photo_file(tmp_path, "tiny.png", size=(31, 200)), "cat", split="train")
     found = findings(replace(clean, photos=(*clean.photos, tiny)))
     assert (found["tiny-photo"].severity, found["tiny-photo"].places[0].note) == ("warning", "31 x 200 pixels")
+
+
+@pytest.mark.parametrize("to", ["labelme", "voc", "coco", "table", "imagefolder"])
+def test_photos_that_no_annotation_names_are_told(tmp_path, to):
+    boxed = [
+        photo(photo_file(tmp_path / "from", f"{number}.png"), split=split, instances=(box("cat", 1, 2, 30, 30),))
+        for number, split in enumerate(("train", "train", "val"))
+    ]
+    convert(annotated(tmp_path, *boxed), tmp_path / "to", to)
+    read = read_annotations(tmp_path / "to", to)
+    assert "unnamed-photo" not in findings(read)
+    forgotten = photo_file(read.photos[0].photo.path.parent, "forgotten.JPG")
+    photo_file(forgotten.parent, ".hidden.jpg")
+    found = findings(read_annotations(tmp_path / "to", to))["unnamed-photo"]
+    assert found.files == (str(forgotten.relative_to(tmp_path / "to")),)
+    assert found.message == "no annotation that can be read names 1 photo beside the others"
+    assert found.severity == "note"
+
+
+def test_photos_to_test_on_and_those_that_two_ways_lead_to_are_named(tmp_path):
+    for name in ("a.png", "b.png", "c.png", "d.png"):
+        photo_file(tmp_path / "photos", name)
+    (tmp_path / "again").symlink_to(tmp_path / "photos")
+    rows = "photos/a.png,cat,train\nagain/b.png,dog,train\nagain/c.png,dog,val\nphotos/d.png,cat,test\n"
+    (tmp_path / "table.csv").write_text(f"path,label,split\n{rows}")
+    found = read_annotations(tmp_path, "table")
+    assert len(found.photos) == 3
+    assert "unnamed-photo" not in findings(found)
+    photo_file(tmp_path / "photos", "e.png")
+    assert findings(found)["unnamed-photo"].files == ("again/e.png",)
 
 
 # Duplicates

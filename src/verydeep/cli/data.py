@@ -47,9 +47,9 @@ def check(data: Path, wanted: str | None, root: Path | None, as_json: bool, as_c
 
     Every photo is decoded. Found are files that cannot be read or are missing; photos that are doubled, also across
     train and val, also nearly; boxes outside of their photo or without area; sizes that do not fit; classes that are
-    rare, on one side only, or spelt in several ways; masks with numbers that no class stands for. At the end are the
-    trainings that would take them, as commands to copy: what the annotations are for comes first. The exit code is 3
-    where there are errors, and 0 where there are only warnings and notes.
+    rare, on one side only, or spelt in several ways; masks with numbers that no class stands for; photos that no
+    annotation names. At the end are the trainings that would take them, as commands to copy: what the annotations are
+    for comes first. The exit code is 3 where there are errors, and 0 where there are only warnings and notes.
     """
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other.", "Choose one of the two.")

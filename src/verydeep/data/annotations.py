@@ -205,6 +205,7 @@ class AnnotatedSet:
     mask_classes: tuple[str, ...] = ()  # the class of each number in the masks; IGNORE for those that teach nothing
     mask_colors: Mapping[Color, int] = field(default_factory=dict)  # their numbers, where masks are colour pictures
     remarks: tuple[str, ...] = ()  # sentences on how it was read that the user should know
+    named: frozenset[Photo] = frozenset()  # all photos that annotations name, where others may lie beside them
 
     @property
     def classes(self) -> tuple[str, ...]:

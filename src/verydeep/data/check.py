@@ -13,6 +13,7 @@ FINDERS: tuple[Callable[[Survey], Iterator[Finding]], ...] = (
     check_photos.exact_duplicates,
     check_photos.near_duplicates,
     check_photos.tiny_photos,
+    check_photos.unnamed_photos,
     check_objects.boxes_outside,
     check_objects.boxes_without_area,
     check_objects.other_sizes,

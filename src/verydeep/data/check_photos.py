@@ -1,9 +1,12 @@
-"""What can be wrong with the photos themselves: unreadable, missing, doubled, tiny."""
+"""What can be wrong with the photos themselves: unreadable, missing, doubled, tiny, not annotated."""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from verydeep.data.annotations import AnnotatedPhoto
+from verydeep.data.annotations import AnnotatedPhoto, PhotoFile
+from verydeep.data.datasets import PHOTO_SUFFIXES
 from verydeep.data.duplicates import near_groups
 from verydeep.data.findings import Finding, Place, Severity, counted
 from verydeep.data.survey import Survey, Unreadable
@@ -49,6 +52,34 @@ def tiny_photos(survey: Survey) -> Iterator[Finding]:
     if places:
         message = f"{counted(len(places), 'photo is', 'photos are')} less than {TINY} pixels wide or high"
         yield Finding("tiny-photo", "warning", message, tuple(places), "They are enlarged, which shows nothing more.")
+
+
+def unnamed_photos(survey: Survey) -> Iterator[Finding]:
+    """In the folders of those that annotations name; several ways may lead to one folder."""
+    by_way: dict[Path, set[str]] = defaultdict(set)
+    for photo in survey.set.named:
+        if isinstance(photo, PhotoFile):
+            by_way[photo.path.parent].add(photo.path.name)
+    ways: dict[str, Path] = {}
+    named: dict[str, set[str]] = defaultdict(set)
+    for way, names in sorted(by_way.items()):
+        folder = os.path.realpath(way)
+        ways.setdefault(folder, way)
+        named[folder] |= names
+    others = [way / name for folder, way in ways.items() for name in _photos_in(way) if name not in named[folder]]
+    if others:
+        places = [Place((survey.name(str(path)),)) for path in others]
+        message = f"no annotation that can be read names {counted(len(others), 'photo')} beside the others"
+        action = "Training does without them; annotate them if they were forgotten."
+        yield Finding("unnamed-photo", "note", message, tuple(places), action)
+
+
+def _photos_in(folder: Path) -> list[str]:
+    try:
+        found = os.listdir(folder)  # noqa: PTH208, names are wanted
+    except OSError:
+        return []
+    return sorted(name for name in found if name.lower().endswith(PHOTO_SUFFIXES) and not name.startswith("."))
 
 
 def exact_duplicates(survey: Survey) -> Iterator[Finding]:

@@ -102,7 +102,9 @@ def read(data: Path, root: Root) -> AnnotatedSet:
             except DatasetError as error:
                 reading.tell(path, error)
     photos = settle_splits(reading.photos, passed_over)
-    return AnnotatedSet("coco", root.folder, photos, _found(files), tuple(reading.problems), passed_over)
+    named = frozenset(each.photo for each in reading.photos)
+    problems = tuple(reading.problems)
+    return AnnotatedSet("coco", root.folder, photos, _found(files), problems, passed_over, named=named)
 
 
 def _files(data: Path) -> Iterator[Path]:

@@ -69,9 +69,10 @@ def read(data: Path, root: Root) -> AnnotatedSet:
             of_rows.add(error)
         problems += of_rows.all()
     passed_over = Counter[str]()
-    photos = settle_splits(gathered.photos(), passed_over)
+    known = gathered.photos()
+    photos, named = settle_splits(known, passed_over), frozenset(each.photo for each in known)
     words = _words(files, data) or "no metadata"
-    return AnnotatedSet("imagefolder", root.folder, photos, words, tuple(problems), passed_over)
+    return AnnotatedSet("imagefolder", root.folder, photos, words, tuple(problems), passed_over, named=named)
 
 
 def _words(files: list[Path], data: Path) -> str | None:

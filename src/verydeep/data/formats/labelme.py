@@ -80,7 +80,8 @@ def read(data: Path, root: Root) -> AnnotatedSet:
             problems.append(Problem(str(path), error.message, error.hint))
     found = f"{len(photos) + len(problems)} Labelme files"
     kept = settle_splits(photos, reading.passed_over)
-    return AnnotatedSet("labelme", root.folder, kept, found, tuple(problems), reading.passed_over)
+    named = frozenset(each.photo for each in photos)
+    return AnnotatedSet("labelme", root.folder, kept, found, tuple(problems), reading.passed_over, named=named)
 
 
 def _files(data: Path) -> Iterator[Path]:

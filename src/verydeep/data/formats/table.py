@@ -57,8 +57,10 @@ def read(data: Path, root: Root) -> AnnotatedSet:
             of_rows.add(error)
         problems += of_rows.all()
     passed_over = Counter[str]()
-    photos = settle_splits(gathered.photos(), passed_over)
-    found = AnnotatedSet("table", root.folder, photos, _words(tables) or "no table", tuple(problems), passed_over)
+    known = gathered.photos()
+    photos, named = settle_splits(known, passed_over), frozenset(each.photo for each in known)
+    told = (tuple(problems), passed_over)
+    found = AnnotatedSet("table", root.folder, photos, _words(tables) or "no table", *told, named=named)
     return found if told_by_size or not ends_look_inclusive(found) else shift_ends(found)
 
 

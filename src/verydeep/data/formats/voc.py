@@ -85,7 +85,8 @@ def read(data: Path, root: Root) -> AnnotatedSet:
     names = name_masks([photo.mask for photo in kept if photo.mask], data, root, CLASSES if is_its_own else ())
     problems += names.problems
     told = (tuple(problems), passed_over, names.classes, names.colors, names.remarks)
-    return AnnotatedSet("voc", root.folder, kept, _found(files, data), *told)
+    named = frozenset(each.photo for each in photos)
+    return AnnotatedSet("voc", root.folder, kept, _found(files, data), *told, named=named)
 
 
 def _files(data: Path) -> Iterator[Path]:
