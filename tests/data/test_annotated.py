@@ -44,7 +44,7 @@ def give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Give:
     def given(photos: Sequence[AnnotatedPhoto], **fields: object) -> Path:
         found = AnnotatedSet("table", tmp_path, tuple(photos), "1 CSV file", **fields)  # type: ignore[arg-type]
         detection = Detection("table", {"table": "1 CSV file", "voc": "3 XML files"})
-        monkeypatch.setattr(formats, "detect", lambda data, wanted=None: detection)
+        monkeypatch.setattr(formats, "detect", lambda data, wanted=None, root=None: detection)
         monkeypatch.setattr(formats, "read_detected", lambda detection, data, root=None: found)
         (tmp_path / DATA).touch()
         return tmp_path / DATA
@@ -179,7 +179,7 @@ def test_the_same_photos_are_the_same_data_set_as_in_class_folders(
 def test_class_folders_are_read_as_ever_and_no_format_is_asked(
     make_photos: Give, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> Detection:
+    def refuse(*_: object, **__: object) -> Detection:
         raise AssertionError("it was asked")
 
     folder = make_photos(tmp_path / "photos")

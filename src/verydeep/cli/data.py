@@ -168,7 +168,7 @@ def _read(data: Path, wanted: str | None, root: Path | None) -> "AnnotatedSet":
     """All that is known of the photos; which format it is, and which others there are, is told."""
     from verydeep.data.formats import detect, read_detected
 
-    detection = detect(data, wanted)
+    detection = detect(data, wanted, root)
     click.echo(printable(detection.line()), err=True)
     annotated = read_detected(detection, data, root)
     for remark in annotated.remarks:

@@ -28,7 +28,7 @@ from verydeep.data.annotations import (
     Problem,
 )
 from verydeep.data.datasets import Dataset
-from verydeep.data.formats import Detection
+from verydeep.data.formats import SUFFIXES, Detection
 from verydeep.data.picture_targets import BoxTargets, MaskTargets
 from verydeep.data.targets import Size, boxes, upright
 from verydeep.data.walk import walk
@@ -39,10 +39,6 @@ from verydeep.nouns import Photo, StoredPhoto
 MOST_PROBLEMS = 0.05  # the share of annotations that cannot be read, from which on nothing is trained
 MOST_TOLD = 5  # problems that are told one by one
 MOST_EXAMPLES = 3
-SUFFIXES = (  # of files that say what photos show
-    *(".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".json", ".xml"),
-    *(".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst"),
-)
 WITHOUT_CLASSES = ("folders", "masks")  # formats without annotations of whole photos or of objects
 
 
@@ -74,7 +70,7 @@ def open_sides(
     wanted: a name of `formats.FORMATS`; None: it is found out. note: is told what is read and what is left out.
     Raises DatasetError where too much cannot be read or photos show several classes; UsageError on `wanted` and `root`.
     """
-    detection = _detect(data, wanted, task)
+    detection = _detect(data, wanted, root, task, note)
     if detection is None:
         return None
     note(printable(detection.line()))
@@ -199,25 +195,31 @@ def _by_side(shown: Sequence[_Shown]) -> tuple[list[_Shown], list[_Shown]]:
     )
 
 
-def _detect(data: Path, wanted: str | None, task: Task) -> Detection | None:
+def _detect(
+    data: Path, wanted: str | None, root: str | Path | None, task: Task, note: Callable[[str], None]
+) -> Detection | None:
     """The annotations to read; None where there are none, or the classes are told by folders.
 
     Where no file has the suffix of annotations no format is asked, most of which would open files to find out.
     """
     if wanted is not None:
-        return None if wanted == "folders" else formats.detect(data, wanted)
+        return None if wanted == "folders" else formats.detect(data, wanted, root)
     is_folder = stat.S_ISDIR(data.stat().st_mode)
     if task == "segment":
-        return formats.detect(data)
+        return formats.detect(data, root=root)
     if not (_has_annotations(data) if is_folder else data.name.lower().endswith(SUFFIXES)):
         return None
     try:
-        detection = formats.detect(data)
+        detection = formats.detect(data, root=root)
     except DatasetError:
         if is_folder:
             return None  # what is wrong with it is told as of class folders, which most people have
         raise
-    return None if detection.format in WITHOUT_CLASSES else detection
+    if detection.format not in WITHOUT_CLASSES:
+        return detection
+    if detection.outside:
+        note(printable(detection.outside))
+    return None
 
 
 def _has_annotations(folder: Path) -> bool:

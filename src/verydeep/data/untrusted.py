@@ -209,6 +209,10 @@ class Root:
                 f"{printable(str(path))} leads out of {self.folder}.", "Copy it there, or name a folder: --root FOLDER"
             )
 
+    def ends(self, path: Path, length: int) -> tuple[bytes, bytes]:
+        """As `read_ends`, of a file that was found in here; nothing of one that a link leads out to."""
+        return read_ends(path, length) if self.holds(path) else (b"", b"")
+
     def holds(self, path: Path) -> bool:
         """Whether it is in here, links followed."""
         folder, name = os.path.split(path)

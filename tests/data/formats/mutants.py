@@ -365,7 +365,7 @@ def use(name: str, data: Path) -> AnnotatedSet | None:
     """Everything that is done with annotations. Returns what was read; None where nothing was found."""
     module = importlib.import_module(f"verydeep.data.formats.{name}")
     found: AnnotatedSet | None = None
-    if module.detect(data) is not None:
+    if module.detect(data, Root(data)) is not None:
         found = module.read(data, Root(data))
         classes = (BACKGROUND, *found.classes)[:255]
         found.counts()

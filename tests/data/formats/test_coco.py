@@ -292,21 +292,21 @@ def test_a_file_that_is_cut_off_is_found_and_told(tmp_path):
     write(tmp_path, objects=[thing(number) for number in range(50)])
     path = tmp_path / "instances.json"
     path.write_bytes(path.read_bytes()[:1000])
-    assert coco.detect(tmp_path) == "COCO's instances.json"
+    assert coco.detect(tmp_path, Root(tmp_path)) == "COCO's instances.json"
     assert "not JSON" in read(tmp_path).problems[0].message
 
 
 def test_labelmes_files_and_others_are_none(tmp_path):
     (tmp_path / "a.json").write_text('{"version": "5", "flags": {}, "shapes": [], "imagePath": "a.jpg"}')
     (tmp_path / "b.json").write_text('{"annotations": true}')
-    assert coco.detect(tmp_path) is None
+    assert coco.detect(tmp_path, Root(tmp_path)) is None
 
 
 def test_many_files_are_looked_into_only_where_they_are_called_so(tmp_path):
     for number in range(100):
         (tmp_path / f"a{number:03}.json").write_text("{}")
     write(tmp_path, objects=[thing()], name="a050_instances_train2017.json")
-    assert coco.detect(tmp_path) == "COCO's a050_instances_train2017.json"
+    assert coco.detect(tmp_path, Root(tmp_path)) == "COCO's a050_instances_train2017.json"
 
 
 def test_masks_that_would_fill_the_memory_are_refused(tmp_path, monkeypatch):

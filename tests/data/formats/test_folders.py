@@ -6,6 +6,7 @@ import pytest
 
 from verydeep.data.datasets import open_folder
 from verydeep.data.formats import detect, folders, read_annotations
+from verydeep.data.untrusted import Root
 from verydeep.errors import DatasetError
 
 
@@ -62,7 +63,7 @@ def test_a_side_that_cannot_be_read_is_a_problem(tmp_path):
     ],
 )
 def test_other_folders_are_no_class_folders(tmp_path, paths):
-    assert folders.detect(make(tmp_path, *paths)) is None
+    assert folders.detect(make(tmp_path, *paths), Root(tmp_path)) is None
 
 
 def test_a_folder_with_nothing_that_is_known_is_refused_with_the_list(tmp_path):

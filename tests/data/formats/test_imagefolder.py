@@ -245,8 +245,8 @@ def test_a_row_that_is_wrong_is_told_and_the_others_are_read(tmp_path, row, mess
 @pytest.mark.parametrize(("name", "text"), [("metadata.csv", "name,label\n1.png,cat\n"), ("other.csv", "file_name\n")])
 def test_other_tables_are_no_metadata(tmp_path, name, text):
     (tmp_path / name).write_text(text)
-    assert imagefolder.detect(tmp_path) is None
-    assert imagefolder.detect(tmp_path / name) is None
+    assert imagefolder.detect(tmp_path, Root(tmp_path)) is None
+    assert imagefolder.detect(tmp_path / name, Root(tmp_path)) is None
 
 
 def test_metadata_come_before_class_folders(tmp_path):
@@ -275,7 +275,7 @@ def test_mutated_metadata_end_in_our_errors_and_name_no_file_outside(tmp_path, n
     random = np.random.default_rng(6)
     for _ in range(300 if name.startswith("metadata") else 100):
         (folder / name).write_bytes(mutated(text.encode(), random))
-        imagefolder.detect(folder)
+        imagefolder.detect(folder, Root(folder))
         try:
             annotated = imagefolder.read(folder, Root(folder))
         except VerydeepError as error:

@@ -203,7 +203,7 @@ def test_a_damaged_file_among_others_is_told_not_missed(tmp_path):
     (tmp_path / "b.json").write_text('{"shapes": [')
     found = read(tmp_path)
     assert (len(found.photos), len(found.problems)) == (1, 1)
-    assert labelme.detect(tmp_path) == "2 Labelme files"
+    assert labelme.detect(tmp_path, Root(tmp_path)) == "2 Labelme files"
 
 
 def test_the_folder_tells_the_split_but_not_the_name_of_a_photo(tmp_path):
@@ -215,5 +215,5 @@ def test_the_folder_tells_the_split_but_not_the_name_of_a_photo(tmp_path):
 
 def test_other_json_is_none(tmp_path):
     (tmp_path / "package.json").write_text('{"name": "a"}')
-    assert labelme.detect(tmp_path) is None
+    assert labelme.detect(tmp_path, Root(tmp_path)) is None
     assert read(tmp_path).photos == ()

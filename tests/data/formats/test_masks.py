@@ -39,7 +39,7 @@ def test_camvids_lists_tell_photos_masks_and_splits(shared_data):
     assert found.photos[0].photo == PhotoFile(folder / "train" / "0001TP_006690.jpg")
     assert found.photos[0].mask == folder / "trainannot" / "0001TP_006690.png"
     assert found.mask_classes == tuple(map(str, range(12)))  # nothing there names them, the 11 that is void neither
-    assert masks.detect(folder) == "lists of photos and masks: train.txt, val.txt"
+    assert masks.detect(folder, Root(folder)) == "lists of photos and masks: train.txt, val.txt"
 
 
 def test_camvids_folders_without_the_lists_tell_the_same(shared_data, tmp_path):
@@ -60,7 +60,8 @@ def test_coco128s_masks_lie_beside_its_photos_and_a_table_names_their_numbers(sh
     assert found.passed_over == {"photo without a mask": 28}
     assert (found.mask_classes[0], found.mask_classes[1], found.mask_classes[200]) == (IGNORE, "person", "rug-merged")
     assert found.mask_classes[12] == IGNORE  # the table leaves it out
-    assert masks.detect(shared_data / "coco128") == found.found == "100 masks in semantic beside images"
+    detected = masks.detect(shared_data / "coco128", Root(shared_data))
+    assert detected == found.found == "100 masks in semantic beside images"
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_masks_are_found_by_the_names_of_folders(tmp_path, photos, of_masks):
     (photo,) = read(tmp_path).photos
     assert (photo.photo, photo.mask) == (PhotoFile(tmp_path / photos / "a.jpg"), mask)
     assert photo.split == ("train" if "train" in photos else None)
-    assert masks.detect(tmp_path).startswith("1 masks in ")
+    assert masks.detect(tmp_path, Root(tmp_path)).startswith("1 masks in ")
 
 
 def test_the_stem_of_a_mask_may_end_as_camvids_do(tmp_path):
@@ -263,7 +264,7 @@ def test_a_damaged_mask_does_not_keep_the_others_from_being_read(tmp_path):
     pair(tmp_path)
     (tmp_path / "masks" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     pair(tmp_path, name="b")
-    assert masks.detect(tmp_path) == "2 masks in masks beside images"
+    assert masks.detect(tmp_path, Root(tmp_path)) == "2 masks in masks beside images"
     assert read(tmp_path).mask_classes == ("0", "1", "2")
 
 
@@ -272,8 +273,8 @@ def test_other_folders_have_no_masks(tmp_path, shared_data):
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 1 1")  # YOLO's
     (tmp_path / "train.txt").write_text("images/a.jpg\n")
-    assert masks.detect(tmp_path) is None
-    assert masks.detect(shared_data / "hymenoptera") is None
+    assert masks.detect(tmp_path, Root(tmp_path)) is None
+    assert masks.detect(shared_data / "hymenoptera", Root(shared_data)) is None
     assert read(tmp_path).photos == ()
 
 

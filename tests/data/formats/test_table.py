@@ -341,8 +341,24 @@ def test_a_table_that_is_a_link_out_of_the_root_is_not_read(tmp_path):
     make_photos(tmp_path / "data", "a.jpg")
     (tmp_path / "outside.csv").write_text("path,label\na.jpg,cat\n")
     (tmp_path / "data" / "t.csv").symlink_to(tmp_path / "outside.csv")
-    annotated = read_annotations(tmp_path / "data", "table")
-    assert (annotated.photos, len(annotated.problems)) == ((), 1)
+    with pytest.raises(DatasetError) as caught:
+        read_annotations(tmp_path / "data", "table")
+    assert "t.csv leads out of" in caught.value.hint
+
+
+def test_a_table_that_names_photos_beside_its_folder_is_found_by_the_root(tmp_path, monkeypatch):
+    make_photos(tmp_path / "images", "1.png", "2.png")
+    (tmp_path / "ann").mkdir()
+    (tmp_path / "ann" / "l.csv").write_text("path,label\n../images/1.png,cat\nimages/2.png,dog\n")
+    with pytest.raises(DatasetError, match="none of the formats"):
+        read_annotations(tmp_path / "ann")
+    monkeypatch.chdir(tmp_path)
+    for root in (".", tmp_path):
+        annotated = read_annotations("ann", root=root)
+        assert (annotated.format, annotated.problems) == ("table", ())
+        assert [photo.labels for photo in annotated.photos] == [("cat",), ("dog",)]
+    (tmp_path / "ann" / "l.csv").write_text("path,label\nimages/2.png,dog\n")  # from the root on
+    assert read_annotations("ann", root=".").format == "table"
 
 
 def test_a_folder_is_looked_at_for_tables_whose_photos_are_there(tmp_path):
@@ -352,9 +368,10 @@ def test_a_folder_is_looked_at_for_tables_whose_photos_are_there(tmp_path):
     (tmp_path / "list.csv").write_text("path\na.jpg\n")
     (tmp_path / "bad.jsonl").write_text("{")
     (tmp_path / "bad.parquet").write_text("PAR")
-    assert table.detect(tmp_path) is None
+    assert table.detect(tmp_path, Root(tmp_path)) is None
     (tmp_path / "labels.csv").write_text("path,label\na.jpg,cat\n")
-    assert table.detect(tmp_path).startswith("4 tables: ")  # those that may be tables, too: what is wrong is told
+    found = table.detect(tmp_path, Root(tmp_path))
+    assert found.startswith("4 tables: ")  # those that may be tables, too: what is wrong is told
     annotated = read_annotations(tmp_path, "table")
     assert known(annotated) == {"a.jpg": (("cat",), [])}
     assert {Path(problem.path).name for problem in annotated.problems} >= {"results.csv", "bad.jsonl"}
@@ -363,7 +380,7 @@ def test_a_folder_is_looked_at_for_tables_whose_photos_are_there(tmp_path):
 def test_finding_out_what_a_large_table_is_does_not_read_it(tmp_path, monkeypatch):
     make(tmp_path, "path,label\n" + "a.jpg,cat\n" * 50_000)
     monkeypatch.setattr("verydeep.data.tabular.read_text", None)
-    assert table.detect(tmp_path) == "the table labels.csv"
+    assert table.detect(tmp_path, Root(tmp_path)) == "the table labels.csv"
 
 
 # Real tables
@@ -453,7 +470,7 @@ def test_mutated_tables_end_in_our_errors_and_name_no_file_outside(tmp_path, suf
     path = folder / f"t{suffix}"
     for _ in range(count):
         path.write_bytes(mutated(data, random))
-        table.detect(folder)
+        table.detect(folder, Root(folder))
         try:
             annotated = table.read(path, Root(folder))
         except VerydeepError as error:

@@ -45,7 +45,7 @@ def test_birds_are_the_same_in_voc_and_labelme(shared_data):
     of_voc, of_labelme = facts(read(birds)), facts(labelme.read(birds, Root(birds)))
     assert len(of_voc) == 540
     assert of_voc == of_labelme
-    assert voc.detect(birds) == read(birds).found == "540 VOC files in annotations"
+    assert voc.detect(birds, Root(birds)) == read(birds).found == "540 VOC files in annotations"
 
 
 def test_labelmes_own_export_to_voc_is_the_same_as_its_files(shared_data, tmp_path):
@@ -215,16 +215,16 @@ def test_a_damaged_file_among_others_is_told_not_missed(tmp_path):
     assert [problem.path[-5:] for problem in found.problems] == ["a.xml", "c.xml", "d.xml"]
     assert "document type" in found.problems[1].message
     assert "<html>" in found.problems[2].message
-    assert voc.detect(tmp_path) == "4 VOC files"
+    assert voc.detect(tmp_path, Root(tmp_path)) == "4 VOC files"
 
 
 def test_other_xml_is_none(tmp_path):
     (tmp_path / "pom.xml").write_text("<project/>")
-    assert voc.detect(tmp_path) is None
+    assert voc.detect(tmp_path, Root(tmp_path)) is None
 
 
 def test_one_file_can_be_named(tmp_path):
     photo_file(tmp_path / "a.jpg")
     path = write(tmp_path) / "a.xml"
-    assert voc.detect(path) == "1 VOC file"
+    assert voc.detect(path, Root(tmp_path)) == "1 VOC file"
     assert len(voc.read(path, Root(tmp_path)).photos) == 1

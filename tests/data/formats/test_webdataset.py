@@ -207,7 +207,7 @@ def test_a_shard_that_is_cut_off_gives_what_comes_before(tmp_path, kept):
 @pytest.mark.parametrize("data", [b"", b"\0" * 10240, b"no tar at all" * 100])
 def test_what_is_no_tar_is_told(tmp_path, data):
     (tmp_path / "a.tar").write_bytes(data)
-    assert webdataset.detect(tmp_path) is None
+    assert webdataset.detect(tmp_path, Root(tmp_path)) is None
     annotated = read_annotations(tmp_path / "a.tar")
     assert annotated.photos == ()
     assert annotated.problems
@@ -335,7 +335,7 @@ def test_mutated_shards_end_in_our_errors(tmp_path, accident, kind):
     random = np.random.default_rng(7)
     for _ in range(300):
         (tmp_path / "a.tar").write_bytes(accident(data, random))
-        webdataset.detect(tmp_path)
+        webdataset.detect(tmp_path, Root(tmp_path))
         try:
             annotated = webdataset.read(tmp_path, Root(tmp_path))
         except VerydeepError as error:

@@ -2,10 +2,11 @@
 
 A module of a format has two functions:
 
-    detect(data)            what of it is there in words, "450 XML files in annotations"; None: nothing
+    detect(data, root)      what of it is there in words, "450 XML files in annotations"; None: nothing
     read(data, root)        all of it as an AnnotatedSet; a file that cannot be read becomes a Problem
 
-`data` is the folder, or the file, that the user named. To add a format, write such a module and a line here.
+`data` is the folder, or the file, that the user named; no file that a link leads to out of `root` is opened, but for
+class folders, whose photos no annotation names. To add a format, write such a module and a line here.
 """
 
 import importlib
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from verydeep.data.annotations import AnnotatedSet
+from verydeep.data.formats.find import links_out
 from verydeep.data.untrusted import Root
 from verydeep.errors import DatasetError, UsageError
 
@@ -29,12 +31,16 @@ FORMATS: Mapping[str, str] = {
     "masks": "a folder of masks beside a folder of photos, or CamVid's lists of both",
     "folders": "a folder for each class",
 }
+SUFFIXES = (  # of files that say what photos show
+    *(".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".json", ".xml"),
+    *(".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst"),
+)
 
 
 class Format(Protocol):
     """A module of this package."""
 
-    def detect(self, data: Path) -> str | None: ...
+    def detect(self, data: Path, root: Root) -> str | None: ...
 
     def read(self, data: Path, root: Root) -> AnnotatedSet: ...
 
@@ -45,29 +51,33 @@ class Detection:
 
     format: str  # that is read
     found: Mapping[str, str]  # each, with what of it is there
+    outside: str = ""  # what is not looked at, since links lead out to it: a sentence
 
     def line(self) -> str:
         """In one line: what is read, and how to read the others."""
         others = [f"{what} (--format {name})" for name, what in self.found.items() if name != self.format]
         also = f"; there are also {', '.join(others)}" if others else ""
-        return f"reads {self.format}: {self.found[self.format]}{also}"
+        outside = f"; {self.outside}" if self.outside else ""
+        return f"reads {self.format}: {self.found[self.format]}{also}{outside}"
 
 
-def detect(data: str | Path, wanted: str | None = None) -> Detection:
-    """Which formats are there. wanted: read this one. Raises UsageError and DatasetError."""
+def detect(data: str | Path, wanted: str | None = None, root: str | Path | None = None) -> Detection:
+    """Which formats are there. wanted: read this one. root: as for `read_annotations`. Raises as it does."""
     data = _existing(data)
+    inside = _root(data, root)
     if wanted is not None and wanted not in FORMATS:
         raise UsageError(f"--format is {wanted!r}; there are {', '.join(FORMATS)}.", "Choose one of these.")
-    found = {name: what for name in FORMATS if (what := _module(name).detect(data)) is not None}
+    found = {name: what for name in FORMATS if (what := _module(name).detect(data, inside)) is not None}
+    outside = _outside(data, inside)
     if wanted is not None and wanted not in found:
         raise DatasetError(
             f"{data} has nothing of the format {wanted}: {FORMATS[wanted]}.",
-            f"There are {', '.join(found)}." if found else "Check the path.",
+            outside or (f"There are {', '.join(found)}." if found else "Check the path."),
         )
     if not found:
         known = "; ".join(f"{name} ({what})" for name, what in FORMATS.items())
-        raise DatasetError(f"{data} is none of the formats that are known: {known}.", "Check the path.")
-    return Detection(wanted or next(iter(found)), found)
+        raise DatasetError(f"{data} is none of the formats that are known: {known}.", outside or "Check the path.")
+    return Detection(wanted or next(iter(found)), found, outside)
 
 
 def read_annotations(data: str | Path, wanted: str | None = None, root: str | Path | None = None) -> AnnotatedSet:
@@ -76,16 +86,28 @@ def read_annotations(data: str | Path, wanted: str | None = None, root: str | Pa
     root: the folder that annotations may name files in; none: `data`, or the folder that it lies in. Raises UsageError
     and DatasetError; what is wrong with single files is in the set's problems.
     """
-    return read_detected(detect(data, wanted), data, root)
+    return read_detected(detect(data, wanted, root), data, root)
 
 
 def read_detected(detection: Detection, data: str | Path, root: str | Path | None = None) -> AnnotatedSet:
     """As `read_annotations`, in the format that was found before."""
     path = Path(data)
-    folder = Path(root) if root is not None else path if path.is_dir() else path.parent
+    return _module(detection.format).read(path, _root(path, root))
+
+
+def _root(data: Path, root: str | Path | None) -> Root:
+    folder = Path(root) if root is not None else data if data.is_dir() else data.parent
     if not folder.is_dir():
         raise UsageError(f"--root is {folder}, which is no folder.", "Check the path.")
-    return _module(detection.format).read(path, Root(folder))
+    return Root(folder)
+
+
+def _outside(data: Path, root: Root) -> str:
+    found = links_out(data, root, SUFFIXES)
+    if not found:
+        return ""
+    what = f"{found[0]} leads" if len(found) == 1 else f"{found[0]} and {len(found) - 1} more lead"
+    return f"{what} out of {root.folder}, and is not read: name a folder that holds both, --root FOLDER"
 
 
 def _module(name: str) -> Format:

@@ -33,7 +33,7 @@ from verydeep.data.annotations import (
     make_polygon,
     make_size,
 )
-from verydeep.data.formats.find import PhotoFinder, tails
+from verydeep.data.formats.find import PhotoFinder, links_out, tails
 from verydeep.data.formats.runs import bitmap
 from verydeep.data.formats.splits import settle_splits
 from verydeep.data.untrusted import Root, read_ends, read_json
@@ -78,17 +78,17 @@ class _Document:
     split: str | None
 
 
-def detect(data: Path) -> str | None:
+def detect(data: Path, root: Root) -> str | None:
     """JSON files whose beginning and end look like COCO's."""
-    files = list(_files(data))
+    files = list(_files(data, root))
     return _found(files) if files else None
 
 
 def read(data: Path, root: Root) -> AnnotatedSet:
     """All photos of all files; one with an object that cannot be read is left out."""
-    files, passed_over = _set_aside(_files(data))
+    files, passed_over = _set_aside(_files(data, root))
     reading = _Reading(data, PhotoFinder(root))
-    for path in files:
+    for path in [*files, *links_out(data, root, (".json",))]:
         try:
             if path != data:
                 root.check(path)
@@ -107,25 +107,24 @@ def read(data: Path, root: Root) -> AnnotatedSet:
     return AnnotatedSet("coco", root.folder, photos, _found(files), problems, passed_over, named=named)
 
 
-def _files(data: Path) -> Iterator[Path]:
+def _files(data: Path, root: Root) -> Iterator[Path]:
     if data.is_file():
-        yield from [data] if data.suffix.lower() == ".json" and _is_coco(data) else []
+        yield from [data] if data.suffix.lower() == ".json" and _is_coco(*read_ends(data, _END_BYTES)) else []
         return
     for folder, names in walk(data, follow=False):
-        yield from files_in(folder, names)
+        yield from files_in(folder, names, root)
 
 
-def files_in(folder: Path, names: Iterable[str]) -> list[Path]:
+def files_in(folder: Path, names: Iterable[str], root: Root) -> list[Path]:
     """Those of these files that look like COCO's."""
     tried = [name for name in names if name.lower().endswith(".json")]
     if len(tried) > 2 * _TRIES:  # Labelme's, one a photo
         middle = [name for name in tried[_TRIES:-_TRIES] if _NAMES.fullmatch(name.lower())]
         tried = [*tried[:_TRIES], *middle, *tried[-_TRIES:]]
-    return [folder / name for name in tried if _is_coco(folder / name)]
+    return [folder / name for name in tried if _is_coco(*root.ends(folder / name, _END_BYTES))]
 
 
-def _is_coco(path: Path) -> bool:
-    first, last = read_ends(path, _END_BYTES)
+def _is_coco(first: bytes, last: bytes) -> bool:
     ends = first + last
     if b'"shapes"' in first or not (b'"images"' in ends or b'"annotations"' in ends):
         return False

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from verydeep.data.datasets import PHOTO_SUFFIXES
 from verydeep.data.untrusted import Root
+from verydeep.data.walk import files_below
 from verydeep.errors import DatasetError, printable
 
 _SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "heic", "avif", "ppm", "json", "xml")
@@ -88,6 +89,12 @@ class PhotoFinder:
                         yield entry.name
         except (OSError, ValueError):
             return
+
+
+def links_out(data: Path, root: Root, suffixes: Iterable[str]) -> list[Path]:
+    """The files below a folder that lead out of the root, of those with these suffixes."""
+    files = files_below(data, suffixes, follow=False) if data.is_dir() else []
+    return [path for path in files if not root.holds(path)]
 
 
 def tails(named: str) -> list[str]:

@@ -17,8 +17,8 @@ from verydeep.errors import DatasetError
 _LOOKED_AT = 100  # class folders, which must have photos
 
 
-def detect(data: Path) -> str | None:
-    """Folders that have photos in them, all of the first ones."""
+def detect(data: Path, root: Root) -> str | None:
+    """Folders that have photos in them, all of the first ones. Links are followed, as they are by `read`."""
     try:
         sides = side_folders(data) if data.is_dir() else {}
         counts = {name: _class_folders(side) for name, side in sides.items()}

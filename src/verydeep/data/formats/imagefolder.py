@@ -48,16 +48,16 @@ class _Layout:
     objects: str | None
 
 
-def detect(data: Path) -> str | None:
+def detect(data: Path, root: Root) -> str | None:
     """Metadata in the folder, or in the folders in it, such as train and validation."""
-    return _words(_metadata(data), data)
+    return _words([path for path in _metadata(data, root) if path == data or root.holds(path)], data)
 
 
 def read(data: Path, root: Root) -> AnnotatedSet:
     """One photo for each that the metadata name; those that they do not name are left out."""
     gathered = Gathered()
     problems: list[Problem] = []
-    files = _metadata(data)
+    files = _metadata(data, root)
     folder = data if data.is_dir() else data.parent
     for path in files:
         of_rows = Problems(path)
@@ -82,21 +82,22 @@ def _words(files: list[Path], data: Path) -> str | None:
     return f"the photos that {', '.join(named)}{', ...' if len(files) > len(named) else ''} name"
 
 
-def _metadata(data: Path) -> list[Path]:
-    """The files of metadata; one that is damaged is told where it is read."""
+def _metadata(data: Path, root: Root) -> list[Path]:
+    """The files of metadata; one that is damaged, or that a link leads out to, is told where it is read."""
     if data.is_file():
         return [data] if _is_metadata(data) else []
     try:
-        folders = [data, *sorted(path for path in data.iterdir() if path.is_dir() and not path.name.startswith("."))]
+        visible = sorted(path for path in data.iterdir() if not path.name.startswith("."))
+        folders = [data, *(path for path in visible if root.holds(path) and path.is_dir())]
     except OSError:
         return []
-    return [path for folder in folders for path in _in_folder(folder)]
+    return [path for folder in folders for path in _in_folder(folder, root)]
 
 
-def _in_folder(folder: Path) -> Iterator[Path]:
+def _in_folder(folder: Path, root: Root) -> Iterator[Path]:
     for suffix in TABLE_SUFFIXES:
         path = folder / f"{_FILE}{suffix}"
-        if path.is_file() and _is_metadata(path):
+        if path.is_file() and (not root.holds(path) or _is_metadata(path)):
             yield path
 
 

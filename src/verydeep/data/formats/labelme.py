@@ -37,6 +37,7 @@ from verydeep.data.annotations import (
 )
 from verydeep.data.datasets import PHOTO_SUFFIXES
 from verydeep.data.formats import coco
+from verydeep.data.formats.find import links_out
 from verydeep.data.formats.splits import settle_splits
 from verydeep.data.untrusted import Root, read_ends, read_json
 from verydeep.data.walk import split_name, walk
@@ -60,9 +61,9 @@ class _Reading:
     mask_pixels: int = 0
 
 
-def detect(data: Path) -> str | None:
+def detect(data: Path, root: Root) -> str | None:
     """JSON files with shapes."""
-    count = sum(1 for _ in _files(data))
+    count = sum(1 for _ in _files(data, root))
     return f"{count} Labelme file{'s' * (count > 1)}" if count else None
 
 
@@ -71,7 +72,7 @@ def read(data: Path, root: Root) -> AnnotatedSet:
     photos: list[AnnotatedPhoto] = []
     problems: list[Problem] = []
     reading = _Reading(data, root)
-    for path in _files(data):
+    for path in dict.fromkeys([*_files(data, root), *links_out(data, root, (".json",))]):
         try:
             if path != data:
                 root.check(path)
@@ -84,20 +85,19 @@ def read(data: Path, root: Root) -> AnnotatedSet:
     return AnnotatedSet("labelme", root.folder, kept, found, tuple(problems), reading.passed_over, named=named)
 
 
-def _files(data: Path) -> Iterator[Path]:
+def _files(data: Path, root: Root) -> Iterator[Path]:
     """All JSON files of the folders in which one looks like Labelme's, so that a damaged one is told, not missed."""
     if data.is_file():
-        yield from [data] if data.suffix.lower() == ".json" and _is_labelme(data) else []
+        yield from [data] if data.suffix.lower() == ".json" and _is_labelme(read_ends(data, _HEAD_BYTES)[0]) else []
         return
     for folder, names in walk(data, follow=False):
         files = [folder / name for name in names if name.lower().endswith(".json")]
-        if any(_is_labelme(file) for file in files[:_TRIES]):
-            others = set(coco.files_in(folder, names))
+        if any(_is_labelme(root.ends(file, _HEAD_BYTES)[0]) for file in files[:_TRIES]):
+            others = set(coco.files_in(folder, names, root))
             yield from (file for file in files if file not in others)
 
 
-def _is_labelme(path: Path) -> bool:
-    head, _ = read_ends(path, _HEAD_BYTES)
+def _is_labelme(head: bytes) -> bool:
     return b'"shapes"' in head or (b'"flags"' in head and b'"version"' in head)
 
 

@@ -53,9 +53,9 @@ class _Pair:
         return [stem for stem in self.photo_names if stem in self.mask_names]
 
 
-def detect(data: Path) -> str | None:
+def detect(data: Path, root: Root) -> str | None:
     """Lists of pairs, or pairs of folders with a stem in common."""
-    if lists := _lists(data):
+    if lists := _lists(data, root):
         return _found_lists(lists)
     if pairs := list(_pairs(data)):
         return _found(pairs)
@@ -66,7 +66,7 @@ def read(data: Path, root: Root) -> AnnotatedSet:
     """The photos that have a mask."""
     problems: list[Problem] = []
     passed_over = Counter[str]()
-    if lists := _lists(data):
+    if lists := _lists(data, root):
         found = _found_lists(lists)
         photos = list(_listed(lists, data, root, problems))
     else:
@@ -89,17 +89,17 @@ def _found(pairs: Sequence[_Pair]) -> str:
     return f"{sum(len(pair.stems()) for pair in pairs)} masks in {folders}{', ...' if len(pairs) > 3 else ''}"
 
 
-def _lists(data: Path) -> list[Path]:
-    """Those to train on come first."""
+def _lists(data: Path, root: Root) -> list[Path]:
+    """Those to train on come first. Beside one that is in the root, those that links lead out to are told, too."""
     if data.is_file():
-        return [data] if data.suffix.lower() == ".txt" and _is_list(data) else []
-    named = [data / f"{name}.txt" for name in _LISTS]
-    return [path for path in named if path.is_file() and _is_list(path)]
+        return [data] if data.suffix.lower() == ".txt" and _is_list(read_ends(data, _HEAD_BYTES)[0]) else []
+    named = [path for name in _LISTS if (path := data / f"{name}.txt").is_file()]
+    lists = {path for path in named if _is_list(root.ends(path, _HEAD_BYTES)[0])}
+    return [path for path in named if path in lists or not root.holds(path)] if lists else []
 
 
-def _is_list(path: Path) -> bool:
+def _is_list(head: bytes) -> bool:
     """Whether one of the first lines is a pair."""
-    head, _ = read_ends(path, _HEAD_BYTES)
     return any(_pair_of(line) for line in head.decode(errors="replace").splitlines()[:10])
 
 

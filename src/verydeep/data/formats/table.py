@@ -35,16 +35,16 @@ _FEW = 10  # boxes, which may end there by chance, and
 _SHARE_AT_LAST_PIXEL = 0.02  # of the boxes, which may, too
 
 
-def detect(data: Path) -> str | None:
+def detect(data: Path, root: Root) -> str | None:
     """Tables in the folder itself; a file that the user names is one by its suffix."""
-    return _words(_tables(data))
+    return _words(_tables(data, root))
 
 
 def read(data: Path, root: Root) -> AnnotatedSet:
     """All rows of all tables; those that are wrong are told by file and line."""
     gathered, finder = Gathered(), PhotoFinder(root)
     problems: list[Problem] = []
-    tables = _tables(data)
+    tables = _tables(data, root)
     told_by_size = False
     for path in tables:
         of_rows = Problems(path)
@@ -71,7 +71,7 @@ def _words(tables: Sequence[Path]) -> str | None:
     return f"{len(tables)} tables: {named}" if len(tables) > 1 else f"the table {named}"
 
 
-def _tables(data: Path) -> list[Path]:
+def _tables(data: Path, root: Root) -> list[Path]:
     """The tables at the top of a folder. Beside one that certainly is, those that may be are read, too, to be told."""
     if data.is_file():
         return [data] if data.suffix.lower() in TABLE_SUFFIXES else []
@@ -82,11 +82,11 @@ def _tables(data: Path) -> list[Path]:
     certain: dict[Path, bool | None] = {}
     for path in (path for path in files if not path.name.startswith(".")):
         is_parquet_of_many = path.suffix.lower() == ".parquet" and len(certain) >= _PARQUET_TRIES
-        certain[path] = None if is_parquet_of_many else _is_table(path)
+        certain[path] = None if is_parquet_of_many or not root.holds(path) else _is_table(path, root)
     return [path for path, is_one in certain.items() if is_one is not False] if True in certain.values() else []
 
 
-def _is_table(path: Path) -> bool | None:
+def _is_table(path: Path, root: Root) -> bool | None:
     """Whether its first rows name photos that are there. None: it has the columns but no photos, or is damaged."""
     if path.suffix.lower() == ".parquet" and not is_parquet(path):
         return None
@@ -101,14 +101,13 @@ def _is_table(path: Path) -> bool | None:
     columns = find_columns(table.columns, [row.cells for row in table.head])
     if columns.path is None or (columns.label is None and not columns.box):
         return False
-    inside = Root(path.parent)
-    named = [row.cells.get(columns.path) for row in table.head]
-    return any(isinstance(name, str) and _is_photo(name, inside) for name in named) or None
+    named = [name for row in table.head if isinstance(name := row.cells.get(columns.path), str)]
+    return any(_is_photo(name, folder, root) for name in named for folder in (path.parent, root.folder)) or None
 
 
-def _is_photo(named: str, inside: Root) -> bool:
+def _is_photo(named: str, folder: Path, root: Root) -> bool:
     try:
-        found = inside.path(inside.folder, named, "")
+        found = root.path(folder, named, "")
     except DatasetError:
         return False
     return found.name.lower().endswith(PHOTO_SUFFIXES) and os.path.isfile(found)  # noqa: PTH113, as in Root

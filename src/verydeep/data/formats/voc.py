@@ -24,7 +24,7 @@ from verydeep.data.annotations import (
     make_label,
     make_size,
 )
-from verydeep.data.formats.find import PhotoFinder, tails
+from verydeep.data.formats.find import PhotoFinder, links_out, tails
 from verydeep.data.formats.mask_names import name_masks
 from verydeep.data.formats.splits import image_sets, settle_splits
 from verydeep.data.untrusted import Element, Root, read_ends, read_xml
@@ -57,9 +57,9 @@ class _Beside:
         return found
 
 
-def detect(data: Path) -> str | None:
+def detect(data: Path, root: Root) -> str | None:
     """XML files in the folders where one has the element <annotation>."""
-    files = list(_files(data))
+    files = list(_files(data, root))
     return _found(files, data) if files else None
 
 
@@ -70,8 +70,8 @@ def read(data: Path, root: Root) -> AnnotatedSet:
     passed_over = Counter[str]()
     finder = PhotoFinder(root)
     beside: dict[Path, _Beside] = {}
-    files = list(_files(data))
-    for path in files:
+    files = list(_files(data, root))
+    for path in dict.fromkeys([*files, *links_out(data, root, (".xml",))]):
         try:
             if path != data:
                 root.check(path)
@@ -89,19 +89,18 @@ def read(data: Path, root: Root) -> AnnotatedSet:
     return AnnotatedSet("voc", root.folder, kept, _found(files, data), *told, named=named)
 
 
-def _files(data: Path) -> Iterator[Path]:
+def _files(data: Path, root: Root) -> Iterator[Path]:
     """All XML files of the folders in which one looks like VOC's, so that a damaged one is told, not missed."""
     if data.is_file():
-        yield from [data] if data.suffix.lower() == ".xml" and _is_voc(data) else []
+        yield from [data] if data.suffix.lower() == ".xml" and _is_voc(read_ends(data, _HEAD_BYTES)[0]) else []
         return
     for folder, names in walk(data, follow=False):
         files = [folder / name for name in names if name.lower().endswith(".xml")]
-        if any(_is_voc(file) for file in files[:_TRIES]):
+        if any(_is_voc(root.ends(file, _HEAD_BYTES)[0]) for file in files[:_TRIES]):
             yield from files
 
 
-def _is_voc(path: Path) -> bool:
-    head, _ = read_ends(path, _HEAD_BYTES)
+def _is_voc(head: bytes) -> bool:
     return b"<annotation" in head.replace(b"\0", b"")  # in UTF-16, too
 
 

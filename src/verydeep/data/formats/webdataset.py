@@ -60,12 +60,12 @@ class _Sample:
         return next((self.parts[ending] for ending in _PHOTO_ENDINGS if ending in self.parts), None)
 
 
-def detect(data: Path) -> str | None:
+def detect(data: Path, root: Root) -> str | None:
     """Shards with photos that have something beside them; a tar of class folders is none, unless it is named itself."""
     shards = _shards(data)
     if data.is_file():
         return f"the shard {printable(data.name)}" if shards else None
-    plain = [path for path in shards if not _is_compressed(path)]
+    plain = [path for path in shards if root.holds(path) and not _is_compressed(path)]
     if any(map(_has_samples, plain[: _LOOKED_AT[0]])):
         return _words(shards)
     return _words(shards) if shards and not plain and not files_below(data, PHOTO_SUFFIXES) else None
