@@ -75,7 +75,7 @@ def test_what_is_printed_says_what_is_trained_how_it_goes_and_what_to_do_next(
 ) -> None:
     (photos / "red" / "phone.heic").touch()
     done = run("train", photos, *QUICK, "--out", tmp_path / "run")
-    others, first, second, *epochs, report, use = done.err.splitlines()
+    others, first, second, *epochs, unsure, report, use = done.err.splitlines()
     assert others.startswith("passed over, since a photo is a .jpg, .jpeg, .png or .webp: 1 .heic. Convert ")
     assert first == "24 photos to train on, of 2 classes: blue 12, red 12; 6 to validate on"
     assert second == "toy-bn-gap-0.625x at 16 pixels, 2 epochs; cpu, float32, batch 8"
@@ -84,6 +84,10 @@ def test_what_is_printed_says_what_is_trained_how_it_goes_and_what_to_do_next(
     )
     assert re.fullmatch(r"epoch 2/2: .* photos/s", epochs[1])
     assert len(epochs) == 2
+    assert unsure.endswith(
+        "photos to validate on, 6; expected, 50 or more. "
+        "Add photos, or train with `--folds 5`, which validates on every photo."
+    )
     assert report == f"how it went, and how good it is: {tmp_path / 'run' / 'report.html'}"
     assert use == f"use it: verydeep predict PHOTO --model {tmp_path / 'run'}"
 

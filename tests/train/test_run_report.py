@@ -316,8 +316,18 @@ def test_a_run_of_one_epoch_and_one_whose_measurements_are_lost_have_their_pages
 def test_a_model_without_calibration_has_its_page(render):
     text, _ = render(n=30, is_calibrated=False)
     words = check_alone(text) and Page(text).words
-    assert "too few validation photos to learn how far its confidence can be trusted" in words
+    assert "photos to validate on, 30; expected, 50 or more. Add photos, or train with" in words
     assert "Expected calibration error: " in words
+
+
+@pytest.mark.whole_report
+def test_what_a_calibration_lacks_is_told_in_numbers_with_a_way_out_that_there_is(render):
+    of_folds = Page(render(n=30, is_calibrated=False, origin={"folds": 3})[0]).words
+    assert "photos to validate on, 30; expected, 50 or more. Add photos." in of_folds
+    assert "or train with" not in of_folds
+    text, report = render(n=55)
+    told = f"50 photos have to be recognised, and {report.top1.successes} were."
+    assert f"It never says that a photo is none of the classes: to learn when, {told}" in Page(text).words
 
 
 def test_the_time_is_split_where_it_was_measured(render):

@@ -267,9 +267,12 @@ def _train(run: "Run", splits: "Splits", device: str, logs: tuple[str, ...]) -> 
 
 
 def _print_result(run: "Run", report: "Validation") -> None:
-    from verydeep.train.card import use
+    from verydeep.evaluate import Report
+    from verydeep.train.card import uncalibrated, use
 
     click.echo(report.headline)
+    if isinstance(report, Report) and not report.calibration.photos:
+        click.echo(uncalibrated(report, has_folds=bool(run.folds)), err=True)
     click.echo(f"model: {printable(str(run.folder / 'model.safetensors'))}")
     folder = printable(shlex.quote(str(run.folder)))
     click.echo(f"how it went, and how good it is: {printable(str(run.folder / 'report.html'))}", err=True)

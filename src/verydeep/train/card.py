@@ -7,6 +7,7 @@ from verydeep.accounting import account_layers, total
 from verydeep.architecture import Architecture
 from verydeep.errors import printable
 from verydeep.evaluate import Report
+from verydeep.evaluate.calibration import MIN_PHOTOS
 from verydeep.evaluate.report import Proportion
 from verydeep.train.recipe import Recipe
 from verydeep.weights import ModelInfo
@@ -80,18 +81,28 @@ def share(proportion: Proportion) -> str:
     return f"{proportion.successes} of {proportion.n}" if proportion.n else "none"
 
 
+def uncalibrated(report: Report, has_folds: bool) -> str:
+    """Why the confidence of a model was not fitted to its validation photos, and what to do, in sentences."""
+    way = "Add photos." if has_folds else "Add photos, or train with `--folds 5`, which validates on every photo."
+    return (
+        "How far its confidence can be trusted was not learnt, nor when it should say that a photo is none of the "
+        f"classes: photos to validate on, {report.n}; expected, {MIN_PHOTOS} or more. {way}"
+    )
+
+
 def confidence(info: ModelInfo, report: Report) -> str:
     """How far its confidence can be trusted, and when it names no class, in sentences."""
     calibration = info.calibration
     if not calibration.photos:
-        return "There were too few validation photos to learn how far its confidence can be trusted."
+        return uncalibrated(report, has_folds="folds" in info.origin)
     named = report.right_when_answered
     rejection = (
         f"A photo whose best class has less than {calibration.reject_below:.0%} is said to be probably none of the "
         f"classes; so are {report.n - named.n} of the {report.n} validation photos, and of the others it names "
         f"{named.successes} of {named.n} right."
         if calibration.reject_below
-        else "Too few were recognised to learn when it should say that a photo is none of the classes."
+        else f"It never says that a photo is none of the classes: to learn when, {MIN_PHOTOS} photos have to be "
+        f"recognised, and {report.top1.successes} were."
     )
     error = f"{report.calibration_error:.3f}"
     if report.uncalibrated_error is not None:
