@@ -545,6 +545,12 @@ def test_a_run_of_the_head_tells_how_much_more_photos_would_help(tune, tmp_path)
         ([(0.5, 0.52), (0.6, 0.61), (0.65, 0.67), (0.7, 0.71)], "More photos would help: from 10 to 40 photos each"),
         ([(0.7, 0.5), (0.5, 0.7), (0.6, 0.6), (0.7, 0.5)], "More photos of the same kind would help little"),
         ([(0.5,), (0.6,), (0.65,), (0.7,)], "by one draw of each size"),
+        (
+            [(0.5, 0.52), (0.6, 0.61), (0.9, 0.9), (1, 75 / 76)],
+            "less than one of the 76 that were asked about is missed",
+        ),
+        ([(1, 1), (1, 1), (1, 1), (1, 1)], "Whether more photos would help cannot be seen"),
+        ([(0.5, 0.52), (0.6, 0.61), (0.9, 0.9), (74 / 76, 74 / 76)], "More photos would help"),
     ],
 )
 def test_a_learning_curve_says_whether_more_photos_help(top1, told):
@@ -554,6 +560,7 @@ def test_a_learning_curve_says_whether_more_photos_help(top1, told):
 def test_the_gain_of_doubling_is_the_slope_by_the_logarithm():
     curve = LearningCurve((10, 20, 40, 80), ((0.5, 0.5), (0.6, 0.6), (0.7, 0.7), (0.8, 0.8)), 76)
     assert curve.gain == pytest.approx((0.1, 0.0), abs=1e-9)
+    assert "over the draws, asked about 76 photos)" in curve.sentence
     assert math.isinf(LearningCurve((10, 20), ((0.5,), (0.6,)), 76).gain[1])
 
 

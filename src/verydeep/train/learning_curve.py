@@ -52,10 +52,15 @@ class LearningCurve:
         gain, error = self.gain
         first, last = self.photos[0], self.photos[-1]
         told = f"from {first:,} to {last:,} photos each doubling changed top-1 by {100 * gain:+.1f} points"
+        if self.n * (1 - np.mean(self.top1[-1])) < 1:
+            return (
+                f"Whether more photos would help cannot be seen: {told}, and with all of them less than one of the "
+                f"{self.n:,} that were asked about is missed. Only more or harder ones to validate on could show it."
+            )
         if gain > STANDARD_ERRORS * error:
             return (
                 f"More photos would help: {told} (\N{PLUS-MINUS SIGN}{100 * STANDARD_ERRORS * error:.1f} over the "
-                f"draws, on the same {self.n:,} validation photos); twice as many may bring about as much again."
+                f"draws, asked about {self.n:,} photos); twice as many may bring about as much again."
             )
         if not np.isfinite(error):
             return f"How much more photos would help: {told}, by one draw of each size."
