@@ -116,6 +116,13 @@ def test_photos_without_a_class_are_passed_over_and_counted_in_a_line(tmp_path: 
     ]
 
 
+def test_a_localiser_of_photos_without_any_box_is_refused_before_one_is_read(tmp_path: Path, give: Give) -> None:
+    """There are none to be read."""
+    photos = [annotated(tmp_path / f"{i}.jpg", "cat" if i % 2 else "dog") for i in range(20)]
+    with pytest.raises(DatasetError, match="has a box around what it shows: 1 CSV file"):
+        open_splits(give(photos), task="localize")
+
+
 def test_problems_are_told_and_too_many_stop_the_run(tmp_path: Path, give: Give) -> None:
     photos = [annotated(tmp_path / f"{i}.jpg", "cat" if i % 2 else "dog") for i in range(200)]
     problems = tuple(Problem(f"{i}.json", f"{i}.json\n is cut off.", "Copy it.") for i in range(7))

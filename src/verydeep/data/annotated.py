@@ -102,7 +102,7 @@ def sides_of(found: AnnotatedSet, data: Path, note: Callable[[str], None], task:
 
 def _boxed_sides(taught: Sequence[_Shown], found: AnnotatedSet, data: Path, note: Callable[[str], None]) -> Sides:
     """Photos of one class each, with the boxes of that class. Raises DatasetError where no photo has a box."""
-    upright = _upright(taught, data, note)
+    upright = _upright(taught, data, note) if any(one.annotated.instances for one in taught) else []
     without = sum(not len(_shares(one)) for one in upright)
     if without == len(upright):
         raise DatasetError(
