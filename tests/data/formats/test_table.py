@@ -423,6 +423,16 @@ def test_boxes_that_end_with_their_last_pixel_are_read_so_and_may_have_only_one(
     assert known(annotated) == {"a.jpg": ((), 11 * [("cat", 1, 2, 39, 20)])}
 
 
+def test_the_last_pixel_is_that_of_the_upright_photo(tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 6  # it lies on its side: 40 x 30 pixels are stored
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg", exif=turned)
+    for right, bottom, is_shifted in ((29, 30, True), (20, 39, True), (30, 20, False), (20, 29, False)):
+        (tmp_path / "t.csv").write_text("path,label,x1,y1,x2,y2\n" + 11 * f"a.jpg,cat,1,2,{right},{bottom}\n")
+        (photo,) = read_annotations(tmp_path / "t.csv").photos
+        assert photo.instances[0].box == Box(1, 2, right + is_shifted, bottom + is_shifted), (right, bottom)
+
+
 def test_the_main_objects_of_coco_are_read(shared_data):
     annotated = read_annotations(shared_data / "coco128" / "main_object_train.csv")
     with (shared_data / "coco128" / "main_object_train.csv").open(newline="") as file:

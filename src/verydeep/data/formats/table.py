@@ -26,7 +26,7 @@ from verydeep.data.tabular import TABLE_SUFFIXES, Problems, Table, column_name, 
 from verydeep.data.untrusted import Root
 from verydeep.data.walk import split_name
 from verydeep.errors import DatasetError, ImageError, MissingExtraError, printable
-from verydeep.image.decode import stored_size
+from verydeep.image.decode import upright_size
 
 _NAMED = 3  # tables that are named, of several
 _LOOKED_AT = 2000  # photos that tell whether ends are inclusive
@@ -177,7 +177,7 @@ def ends_look_inclusive(annotated: AnnotatedSet) -> bool:
     with_boxes = [photo for photo in annotated.photos if any(each.shape is None for each in photo.instances)]
     boxes = at_last_pixel = 0
     for photo in with_boxes[:: max(1, len(with_boxes) // _LOOKED_AT)]:
-        if (size := photo.size or _stored_size(photo)) is None:
+        if (size := photo.size or _upright_size(photo)) is None:
             continue
         for box in (instance.box for instance in photo.instances if instance.shape is None):
             if any(edge % 1 for edge in box) or box.right >= size[0] or box.bottom >= size[1]:
@@ -187,9 +187,9 @@ def ends_look_inclusive(annotated: AnnotatedSet) -> bool:
     return at_last_pixel > max(_FEW, _SHARE_AT_LAST_PIXEL * boxes)
 
 
-def _stored_size(photo: AnnotatedPhoto) -> tuple[int, int] | None:
+def _upright_size(photo: AnnotatedPhoto) -> tuple[int, int] | None:
     try:
-        return stored_size(photo.photo.read(), photo.photo.name)
+        return upright_size(photo.photo.read(), photo.photo.name)
     except ImageError:
         return None
 
