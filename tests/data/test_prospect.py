@@ -155,7 +155,10 @@ def test_what_is_refused_is_told_where_the_annotations_are_for_it(clean: Annotat
         (lambda clean: clean.photos[:6], "one class only, 'cat'"),
         (lambda clean: [replace(one, labels=()) for one in clean.photos], "no photo of"),
         (lambda clean: [replace(one, split="val") for one in clean.photos], "all photos on the side to validate on"),
-        (lambda clean: [replace(clean.photos[0], labels=("emu",), split="val"), *clean.photos[1:]], "not know: emu"),
+        (
+            lambda clean: [replace(clean.photos[0], labels=("emu",), split="val"), *clean.photos[1:]],
+            "train lacks: emu",
+        ),
         (lambda clean: [*clean.photos, replace(clean.photos[0], labels=("dog",))], "(cat0.png: cat, dog)"),
         (lambda clean: [*clean.photos, replace(clean.photos[0], split="val")], "is on both sides"),
         (

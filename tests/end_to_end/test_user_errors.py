@@ -218,7 +218,7 @@ IN_THIS_PROCESS = [
     ("train one-class", 3, "photos are of one class only, 'cat'; expected two or more", "something else"),
     ("train one-photo", 3, "class 'cat' has 1 photo; expected one to train on and one to validate on", "Add photos"),
     ("train phone", 3, "phone/dog has no photo (.jpg, .jpeg, .png, .webp), but other files such as IMG_1.H", "Convert"),
-    ("train split", 3, "classes that the model does not know: wolf. It knows cat, dog", "Rename"),
+    ("train split", 3, "val has classes that train lacks: wolf. Train has cat, dog", "Add photos of them to train"),
     ("evaluate model.safetensors nowhere", 3, "nowhere does not exist", "Check the path"),
     ("evaluate model.safetensors wolves", 3, "the model does not know: wolf. It knows cat, dog, rocket", "Rename"),
     ("evaluate model.safetensors texts", 3, "none of the 1 photos can be read", ""),

@@ -147,8 +147,7 @@ def splits_of(sides: "Sides", data: str | Path, seed: int = 0) -> Splits:
         )
     if validation is None:
         return split(training, seed)
-    _check_trainable(training)
-    return Splits(training, validation.relabeled(training.classes), is_drawn=False)
+    return _told_sides(training, validation)
 
 
 def open_validation(
@@ -213,8 +212,18 @@ def _class_folders(folder: str | Path, seed: int) -> Splits:
     training = open_folder(train)
     if validation is None:
         return split(training, seed)
+    return _told_sides(training, open_folder(validation))
+
+
+def _told_sides(training: Dataset, validation: Dataset) -> Splits:
+    """Raises DatasetError on classes that were never shown."""
     _check_trainable(training)
-    return Splits(training, open_folder(validation).relabeled(training.classes), is_drawn=False)
+    if missing := sorted(set(validation.classes) - set(training.classes)):
+        raise DatasetError(
+            f"val has classes that train lacks: {', '.join(missing)}. Train has {', '.join(training.classes)}.",
+            "Add photos of them to train, rename them, or leave those classes out.",
+        )
+    return Splits(training, validation.relabeled(training.classes), is_drawn=False)
 
 
 def side_folders(folder: Path) -> dict[str, Path]:
