@@ -187,6 +187,18 @@ def test_outlines_are_drawn_into_masks_and_the_rest_is_background(tmp_path: Path
     assert splits.training.classes == ("_background_", "cat", "dog")
     assert (len(splits.training), len(splits.validation)) == (4, 1)
     assert set(np.unique(targets.mask(0)).tolist()) in ({0, 1}, {0, 2})
+    assert open_splits(tmp_path, task="segment").fingerprint() == splits.fingerprint()
+    corrected = json.loads((tmp_path / "0.json").read_text())
+    corrected["shapes"][0]["points"][0][0] += 0.25
+    (tmp_path / "0.json").write_text(json.dumps(corrected))
+    assert open_splits(tmp_path, task="segment").fingerprint() != splits.fingerprint()
+
+
+def test_of_many_boxes_each_counts_in_what_is_told() -> None:
+    boxes = np.random.default_rng(0).random((400, 4))
+    changed = boxes.copy()
+    changed[200, 1] += 0.1
+    assert BoxTargets((boxes,)).told(0) != BoxTargets((changed,)).told(0)
 
 
 @pytest.mark.usefixtures("all_formats")

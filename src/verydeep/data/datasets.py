@@ -106,7 +106,10 @@ class Splits:
         )
 
     def fingerprint(self) -> str:
-        """Changes with a photo's name, class, box or side; not where the folder moves or a photo's content changes."""
+        """Changes with a photo's name, class, boxes, outlines or side.
+
+        Not where the folder moves, nor with what is in the file of a photo or a mask.
+        """
         digest = hashlib.blake2b(digest_size=16)
         for side in (self.training, self.validation):
             for position, (path, label) in enumerate(zip(side.paths, side.labels, strict=True)):

@@ -4,6 +4,7 @@ A photo may be read smaller than it is stored, so a crop is given by shares of i
 """
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -63,7 +64,8 @@ class BoxTargets:
         return box_in_view(found[int(sizes.prod(axis=1).argmax())], view)
 
     def told(self, position: int) -> str:
-        return np.array2string(self.boxes[position], precision=6)
+        boxes = self.boxes[position]
+        return np.array2string(boxes, precision=6, threshold=boxes.size + 1)  # of many it would leave some out
 
 
 def box_in_view(box: np.ndarray, view: View) -> np.ndarray:
@@ -124,4 +126,7 @@ class MaskTargets:
 
     def told(self, position: int) -> str:
         photo = self.photos[position]
-        return photo.mask.name if photo.mask else f"{len(photo.instances)} outlines"
+        if photo.mask:
+            return photo.mask.name
+        outlines = [(each.label, each.shape) for each in photo.instances if each.shape is not None]
+        return hashlib.blake2b(repr(outlines).encode(errors="surrogatepass"), digest_size=16).hexdigest()
