@@ -391,6 +391,7 @@ def test_several_labels_mixed_tasks_sides_and_what_is_passed_over_are_noted(tmp_
     assert set(found) == {"several-labels", "mixed-tasks", "no-split", "ignored", "passed-over"}
     assert {finding.severity for finding in found.values()} == {"note"}
     assert found["several-labels"].places[0].note == "cat, dog"
+    assert "A classifier learns one class a photo, and refuses them" in found["several-labels"].action
     assert found["passed-over"].message == "of no use here, and passed over: 12 points"
     assert found["mixed-tasks"].message.endswith("14 photos with labels, 1 photo with boxes")
     assert found["no-split"].files == ("boxed.png",)

@@ -174,7 +174,7 @@ def test_photos_of_several_classes_are_left_out_of_folders_and_told(tmp_path):
     both = photo(photo_file(tmp_path / "from", "both.png"), "cat", "dog")
     converted = convert(replace(clean, photos=(*clean.photos, both)), tmp_path / "to", "folders")
     assert converted.photos == 12
-    assert "both.png shows cat, dog; a folder is for photos of one class." in converted.failures[0]
+    assert "both.png shows cat, dog; a folder is for photos of one class. Give it one label" in converted.failures[0]
 
 
 def test_shapes_become_masks_that_teach_the_same(everything, tmp_path):
@@ -354,8 +354,9 @@ def test_what_cannot_be_read_is_left_out_and_told(tmp_path):
     assert (converted.photos, len(converted.failures)) == (12, 3)
     assert "a.json" in converted.failures[0]
     only_bad = replace(clean, photos=bad)
-    with pytest.raises(DatasetError, match="no photo could be written as table"):
+    with pytest.raises(DatasetError, match="no photo could be written as table") as caught:
         convert(only_bad, tmp_path / "other", "table")
+    assert "another format" in caught.value.hint
     assert not (tmp_path / "other").exists()
     assert not list(tmp_path.glob(".verydeep*"))
 

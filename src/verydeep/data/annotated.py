@@ -253,18 +253,10 @@ def _shown(photos: Iterable[AnnotatedPhoto]) -> list[_Shown]:
 
 
 def _one_shown(annotated: AnnotatedPhoto) -> _Shown:
-    named = annotated.labels or tuple(instance.label for instance in annotated.instances)
-    classes = frozenset(unicodedata.normalize("NFC", name) for name in named) - {IGNORE, BACKGROUND, ""}
-    is_ignored = IGNORE in annotated.labels or (IGNORE in named and not classes)
+    classes = frozenset(unicodedata.normalize("NFC", name) for name in annotated.shown) - {""}
+    is_ignored = IGNORE in annotated.classes and not classes
     splits = frozenset([annotated.split] if annotated.split else [])
-    return _Shown(
-        stored(annotated.photo),
-        (annotated.origin,),
-        frozenset() if is_ignored else classes,
-        splits,
-        is_ignored,
-        annotated,
-    )
+    return _Shown(stored(annotated.photo), (annotated.origin,), classes, splits, is_ignored, annotated)
 
 
 def stored(photo: Photo) -> StoredPhoto:

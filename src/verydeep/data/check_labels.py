@@ -112,7 +112,8 @@ def photos_of_several_classes(survey: Survey) -> Iterator[Finding]:
     )
     if places:
         message = f"{counted(len(places), 'photo has', 'photos have')} several labels, of {len(survey.set.photos):,}"
-        yield Finding("several-labels", "note", message, places, "All of them hold: it is a task of several labels.")
+        action = "A classifier learns one class a photo, and refuses them: keep one label of each, or leave them out."
+        yield Finding("several-labels", "note", message, places, action)
 
 
 def ignored_labels(survey: Survey) -> Iterator[Finding]:

@@ -75,7 +75,10 @@ def convert(
         items = _Items(annotated, folder, out, module.HOLDS, module.layout(annotated), photos, failures)
         module.write(folder, items.each(on_progress), annotated)
         if not items.written:
-            raise DatasetError(f"no photo could be written as {to}: {(failures or ['there is none'])[0]}")
+            raise DatasetError(
+                f"no photo could be written as {to}: {(failures or ['there is none.'])[0]}",
+                "Mend the photos, or write another format, such as labelme.",
+            )
     return Converted(
         out, to, items.written, _losses(annotated, to, module.HOLDS, out if photos == "none" else None), tuple(failures)
     )

@@ -179,18 +179,11 @@ class Root:
         self._inside = _with_end(os.path.realpath(folder))
         self._real_folders: dict[str, str] = {}  # of those that files were looked for in: many files lie in few
 
-    def file(self, base: Path, named: str, origin: str) -> Path:
-        """`named`, from the folder `base` on, where that is a file in here, links followed. Raises DatasetError.
-
-        A path from Windows is understood. Absolute paths are good where they lead in here.
-        """
-        found = self.path(base, named, origin)
-        if not os.path.isfile(found):  # noqa: PTH113, Path.is_file raises where the name is too long
-            raise DatasetError(f"{origin} names {printable(named)[:200]}, which is no file.", "Correct the path.")
-        return found
-
     def path(self, base: Path, named: str, origin: str) -> Path:
-        """As `file`, whether it is there or not."""
+        """`named`, from the folder `base` on, whether it is there or not. Raises DatasetError where it leads out.
+
+        A path from Windows is understood. Absolute paths are good where they lead in here; links are followed.
+        """
         if not named or "\0" in named:
             raise DatasetError(f"{origin} names no file: {printable(named)!r}.", "Correct the path.")
         plain = named.replace("\\", "/")

@@ -102,7 +102,7 @@ def deal(photos: Dataset, folds: int, seed: int) -> list[np.ndarray]:
         if len(own) < 2:
             raise DatasetError(
                 f"class {name!r} has {len(own)} photo; expected two or more, to train on one and to ask about another.",
-                "Add photos to its folder.",
+                "Add photos of it.",
             )
         for position in sorted(own, key=lambda at: draw(f"{seed}/{name}/{file_name(photos.paths[at])}")):
             dealt[card % folds].append(position)

@@ -152,7 +152,7 @@ def read_info(path: str | Path) -> ModelInfo:
     if "verydeep" not in metadata:
         raise ModelFileError(
             f"{path} is a safetensors file of another program: its header has no entry 'verydeep'.",
-            "Only models that `verydeep train` wrote can be opened.",
+            "Only models that `verydeep train` wrote can be opened; weights of other programs are not converted yet.",
         )
     info = _parse_header(path, metadata["verydeep"])
     _check_shapes(str(path), info.architecture, shapes)

@@ -184,7 +184,10 @@ def _objects(cell: object, names: ClassNames, origin: str) -> list[Instance]:
 
 def _objects_of_one(cell: object, names: ClassNames, origin: str) -> list[Instance]:
     if not isinstance(cell, dict):
-        raise DatasetError(f"{origin} has the objects {printable(str(cell))[:40]!r}; expected bbox and category.")
+        raise DatasetError(
+            f"{origin} has the objects {printable(str(cell))[:40]!r}; expected bbox and category.",
+            'Write {"bbox": [[x, y, width, height]], "categories": ["cat"]}.',
+        )
     boxes_key = next((key for key in _BOXES if key in cell), "")
     label_key = next((key for key in _CATEGORIES if key in cell), "")
     boxes = read_boxes(cell.get(boxes_key), True, origin)

@@ -35,4 +35,7 @@ def _only_class(photo: AnnotatedPhoto) -> str:
     if len(classes) == 1:
         return classes[0]
     what = f"shows {', '.join(map(printable, classes))}" if classes else "is of no class"
-    raise DatasetError(f"{printable(photo.photo.name)} {what}; a folder is for photos of one class.")
+    name = printable(photo.photo.name)
+    raise DatasetError(
+        f"{name} {what}; a folder is for photos of one class.", "Give it one label, or write labelme, which holds it."
+    )
