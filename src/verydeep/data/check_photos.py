@@ -1,7 +1,7 @@
 """What can be wrong with the photos themselves: unreadable, missing, doubled, tiny, not annotated."""
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from verydeep.data.findings import Finding, Place, Severity, counted
 from verydeep.data.survey import Survey, Unreadable
 
 TINY = 32  # pixels: below that a photo shows little more than a colour, and the five pools of a VGG leave nothing
+_MOST_SAID = 8  # of a group of photos, one by one; of a larger one how often each is said
 
 
 def unreadable_annotations(survey: Survey) -> Iterator[Finding]:
@@ -146,7 +147,9 @@ def _place(survey: Survey, group: Sequence[AnnotatedPhoto], said: Sequence[str])
     names = tuple(survey.name(photo.photo.name) for photo in group)
     if len(set(names)) < len(names):  # one photo that is named several times: what tells them apart is who names it
         names = tuple(f"{name} by {survey.name(photo.origin)}" for name, photo in zip(names, group, strict=True))
-    return Place(names, " | ".join(said))
+    if len(said) <= _MOST_SAID:
+        return Place(names, " | ".join(said))
+    return Place(names, " | ".join(f"{count:,} {word}" for word, count in Counter(said).most_common()))
 
 
 def _is(places: Sequence[Place]) -> str:
