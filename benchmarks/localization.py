@@ -26,8 +26,6 @@ from verydeep.evaluate.fixed_box import best_fixed_box, fixed_finder
 from verydeep.evaluate.localization import evaluate_localization, localize
 from verydeep.evaluate.localization_report import OVERLAP, LocalizationReport
 from verydeep.evaluate.results import append_result, model_label, result_row
-from verydeep.image import crop_box, read_image
-from verydeep.outputs.boxes import from_region
 from verydeep.runtime import OpenedModel, open_model
 from verydeep.train.run import RECIPE_FILE
 from verydeep.weights.files import MODEL_FILE, model_path
@@ -95,8 +93,7 @@ def measure(given: Given, name: str) -> None:
             report = evaluate_localization([opened], splits.validation, protocol, scales=scales)
             reports[kind, way] = report
             append(given, name, f"{kind}, {way}", report, opened)
-    opened = open_model(folder)
-    append(given, name, "the best fixed box", fixed(splits.training, splits.validation, opened), None)
+    append(given, name, "the best fixed box", fixed(splits.training, splits.validation), None)
     compare(given, name, reports)
 
 
@@ -115,18 +112,12 @@ def train(given: Given, folder: Path, data: Path, fields: Mapping[str, str]) -> 
     subprocess.run([sys.executable, "-m", "verydeep", *command], check=True, stdout=subprocess.DEVNULL)  # noqa: S603, our own command
 
 
-def fixed(training: Dataset, validation: Dataset, model: OpenedModel) -> LocalizationReport:
-    """What the one box would reach that fits most of the photos to train on. model: whose crops it is placed in."""
+def fixed(training: Dataset, validation: Dataset) -> LocalizationReport:
+    """What the one box would reach that fits most of the photos to train on, in shares of a photo's sides."""
     assert isinstance(training.targets, BoxTargets)
-    info = model.info
-    boxes = []
-    for path, shares in zip(training.paths, training.targets.boxes, strict=True):
-        height, width = read_image(path).shape[:2]
-        crop = np.array(crop_box((height, width), info.preprocessing))
-        boxes.append(from_region(shares * (width, height, width, height), crop))
-    box = best_fixed_box(boxes)
-    protocol = f"one box for all photos, the best for those to train on; IoU over {OVERLAP}"
-    return localize([fixed_finder(box, info)], validation, info.classes, protocol=protocol)
+    box, classes = best_fixed_box(training.targets.boxes), validation.classes
+    protocol = f"one box for all photos, in shares of their sides, the best for those to train on; IoU over {OVERLAP}"
+    return localize([fixed_finder(box, len(classes))], validation, classes, protocol=protocol)
 
 
 def figures(report: LocalizationReport) -> Iterator[tuple[str, float, tuple[float, float]]]:

@@ -5,12 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from verydeep.errors import DatasetError, ImageError
-from verydeep.evaluate.localization import Finder, Found, answers
+from verydeep.evaluate.localization import Finder, Found
 from verydeep.evaluate.localization_report import OVERLAP
-from verydeep.image.preprocess import crop_box
+from verydeep.image.decode import read_image
 from verydeep.nouns import StoredPhoto
-from verydeep.outputs.boxes import clip, edges, iou, to_region
-from verydeep.weights.files import ModelInfo
+from verydeep.outputs.boxes import edges, iou
 
 _TABLE_ROWS = 256  # boxes that are compared with all objects at once
 
@@ -18,8 +17,10 @@ _TABLE_ROWS = 256  # boxes that are compared with all objects at once
 def best_fixed_box(boxes: Iterable[np.ndarray]) -> np.ndarray:
     """The one box that has an IoU over 0.5 with an object in as many photos as possible: (4,) edges.
 
-    boxes: of each photo (m, 4) edges as shares of its square, as the result is; photos without any do not
-    count. Searched on a grid, then in ever smaller steps around the best; of equal ones that with the larger mean IoU.
+    boxes: of each photo (m, 4) edges as shares of its sides, as the result is and as `BoxTargets` has them; photos
+    without any do not count. Of the whole photo, not of a square cut from it: in that an object beside the middle has
+    another place in each proportion, and one box fits fewer of them. Searched on a grid, then in ever smaller steps
+    around the best; of equal ones that with the larger mean IoU.
     """
     every = [np.asarray(one, float) for one in boxes if len(one)]
     if not every:
@@ -36,39 +37,42 @@ def best_fixed_box(boxes: Iterable[np.ndarray]) -> np.ndarray:
             if its_value <= value:
                 break
             best, value = near, its_value
-    return edges(best)
+    return _within(best)
 
 
 def _best_of(candidates: np.ndarray, boxes: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, float]:
     """The best of (n, 4) centres, widths and heights, and its value: how many photos, and their mean IoU after it."""
     values = []
     for first in range(0, len(candidates), _TABLE_ROWS):
-        table = iou(edges(candidates[first : first + _TABLE_ROWS])[:, np.newaxis], boxes[np.newaxis])
+        table = iou(_within(candidates[first : first + _TABLE_ROWS])[:, np.newaxis], boxes[np.newaxis])
         own = np.maximum.reduceat(table, starts, axis=1)
         values.append((own > OVERLAP).sum(axis=1) + own.mean(axis=1))
     every = np.concatenate(values)
     return candidates[every.argmax()], float(every.max())
 
 
-def fixed_finder(box: np.ndarray, info: ModelInfo, *, threads: int | None = None) -> Finder:
-    """The same box for every photo, relative to its square: what there is to beat. All classes are equal.
+def _within(boxes: np.ndarray) -> np.ndarray:
+    """The edges of what lies in the photo of each centre, width and height."""
+    clipped: np.ndarray = np.clip(edges(boxes), 0, 1)
+    return clipped
 
-    box: (4,), the edges as shares of the square, such as `best_fixed_box` finds.
+
+def fixed_finder(box: np.ndarray, classes: int) -> Finder:
+    """The same box for every photo: what there is to beat. All classes are equal.
+
+    box: (4,), the edges as shares of the photo's sides, such as `best_fixed_box` finds.
     """
-    classes = len(info.classes)
     even = np.full(classes, 1 / classes)
 
     def find(paths: Sequence[StoredPhoto]) -> Iterator[Found | ImageError]:
-        for one in answers(_say_nothing, paths, info.preprocessing, threads=threads):
-            if isinstance(one, ImageError):
-                yield one
+        for path in paths:
+            try:
+                height, width = read_image(path).shape[:2]
+            except ImageError as error:
+                yield error
                 continue
-            region = np.array(crop_box(one.size, info.preprocessing))
-            placed = clip(to_region(box, region), one.size)
-            yield Found(one.size, even, region[np.newaxis], placed[np.newaxis, np.newaxis], even[np.newaxis])
+            sides = np.array([width, height, width, height], float)
+            whole = np.array([[0.0, 0.0, width, height]])
+            yield Found((height, width), even, whole, (box * sides)[np.newaxis, np.newaxis], even[np.newaxis])
 
     return find
-
-
-def _say_nothing(images: np.ndarray) -> dict[str, np.ndarray]:
-    return {"logits": np.zeros((len(images), 1))}

@@ -86,12 +86,6 @@ def to_region(boxes: np.ndarray, region: np.ndarray) -> np.ndarray:
     return np.concatenate([corner + size * boxes[..., :2], corner + size * boxes[..., 2:]], axis=-1)
 
 
-def from_region(boxes: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """The inverse of `to_region`, for a region that has an area."""
-    corner, size = region[..., :2], region[..., 2:] - region[..., :2]
-    return np.concatenate([(boxes[..., :2] - corner) / size, (boxes[..., 2:] - corner) / size], axis=-1)
-
-
 def clip(boxes: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """What of them is within a photo of (height, width); without an area where nothing is."""
     height, width = size
