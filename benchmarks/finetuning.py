@@ -4,7 +4,7 @@
 
 Three trainings of the recipe `finetune` take part, on the same folds of all photos, with the same seeds: the head alone
 of the built-in model, all its layers, and all layers of the same network from scratch. Each photo is asked about by
-models that were not trained on it. Ends where it was stopped when it is run again: two hours and more on two cores.
+models that were not trained on it. Run again, it goes on where it was stopped: two hours and more on two cores.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from verydeep.evaluate.metrics import bootstrap_interval, paired_bootstrap
 from verydeep.evaluate.results import append_result, model_label, result_row
 from verydeep.runtime import find_model
 from verydeep.train.run import RECIPE_FILE
@@ -25,7 +26,6 @@ REPOSITORY = Path(__file__).parents[1]
 RESULTS = REPOSITORY / "benchmarks" / "results" / "finetuning.csv"
 MODEL = "imagenette"
 ALL_LAYERS = {"trained": "all", "epochs": "15", "learning_rate": "0.02"}
-DRAWS = 10_000  # of the bootstrap
 Right = np.ndarray  # (seeds, photos) bool
 
 
@@ -57,12 +57,12 @@ def main() -> None:
         "from scratch": (["--recipe", "finetune"], ALL_LAYERS | scratch),
     }
     right = {name: _right(given, name, *kind) for name, kind in kinds.items()}
-    for name, answers in right.items():
-        _append(given, f"top-1, {name}", answers.mean(), _interval([answers]), answers)
-    for name in list(right)[:2]:
-        answers = [right[name], right["from scratch"]]
-        value = answers[0].mean() - answers[1].mean()
-        _append(given, f"top-1 of {name} less that from scratch", value, _interval(answers), answers[0])
+    shares = {name: answers.mean(axis=0) for name, answers in right.items()}  # of the seeds, photo by photo
+    for name, each in shares.items():
+        _append(given, f"top-1, {name}", each.mean(), bootstrap_interval(each), len(each))
+    for name in list(shares)[:2]:
+        change = paired_bootstrap(shares["from scratch"], shares[name])
+        _append(given, f"top-1 of {name} less that from scratch", *change, len(shares[name]))
 
 
 def _right(given: argparse.Namespace, name: str, options: Sequence[str], settings: Mapping[str, str]) -> Right:
@@ -85,18 +85,8 @@ def _right(given: argparse.Namespace, name: str, options: Sequence[str], setting
     return np.array(rows)
 
 
-def _interval(answers: Sequence[Right]) -> tuple[float, float]:
-    """95 % of the bootstrap over photos, the seeds averaged: of a mean, or of the difference of two, photo by photo."""
-    shares = [right.mean(axis=0) for right in answers]
-    each = shares[0] if len(shares) == 1 else shares[0] - shares[1]
-    drawn = np.random.default_rng(0).integers(0, len(each), (DRAWS, len(each)))
-    low, high = np.quantile(each[drawn].mean(axis=1), [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _append(given: argparse.Namespace, what: str, value: float, interval: tuple[float, float], answers: Right) -> None:
+def _append(given: argparse.Namespace, what: str, value: float, interval: tuple[float, float], photos: int) -> None:
     path = find_model(MODEL)
-    seeds, photos = answers.shape
     row = result_row(
         model=model_label(path),
         architecture=read_info(path).architecture.name,
@@ -104,7 +94,7 @@ def _append(given: argparse.Namespace, what: str, value: float, interval: tuple[
         dtype="float32",
         threads=2,
         batch=32,
-        protocol=f"{what}; {given.data.name}, {given.folds} folds, mean of {seeds} seeds; interval over photos",
+        protocol=f"{what}; {given.data.name}, {given.folds} folds, mean of {given.seeds} seeds; interval over photos",
         n=photos,
         value=f"{value:.4f}",
         spread=f"{interval[0]:.4f}..{interval[1]:.4f}",

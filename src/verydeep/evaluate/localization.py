@@ -94,13 +94,18 @@ def evaluate_localization(
         classifiers=[finder(classifier)] if classifier else [],
         on_progress=on_progress,
     )
-    text = fused_protocol([_described(protocol, model.info.preprocessing, scales) for model in models])
-    return replace(report, protocol=", ".join(filter(None, (text, conditions))), protocol_name=protocol)
+    told = describe_protocol(models, protocol, scales)
+    return replace(report, protocol=", ".join(filter(None, (told, conditions))), protocol_name=protocol)
 
 
-def _described(protocol: str, preprocessing: Preprocessing, scales: Sequence[int]) -> str:
-    sizes = ", ".join(map(str, scales or (preprocessing.resize,)))
-    return BOX_PROTOCOLS[protocol].format(fit=preprocessing.in_words, scales=sizes)
+def describe_protocol(models: Sequence[OpenedModel], protocol: str, scales: Sequence[int] = ()) -> str:
+    """What photos go through in `evaluate_localization`, in a sentence."""
+
+    def described(preprocessing: Preprocessing) -> str:
+        sizes = ", ".join(map(str, scales or (preprocessing.resize,)))
+        return BOX_PROTOCOLS[protocol].format(fit=preprocessing.in_words, scales=sizes)
+
+    return fused_protocol([described(model.info.preprocessing) for model in models])
 
 
 def localize(
