@@ -181,6 +181,20 @@ def test_dense_at_the_size_of_the_crop_is_the_crop(
         assert dense.posteriors == pytest.approx(center.posteriors, abs=1e-6)
 
 
+@pytest.mark.parametrize("fit", ["letterbox", "squash"])
+def test_dense_keeps_a_photos_proportions_whatever_the_fit(
+    fit: Any, boxed: Dataset, opened: Callable[..., OpenedModel]
+) -> None:
+    model = opened(head="fc", is_dense=True)
+    info = replace(model.info, preprocessing=replace(model.info.preprocessing, fit=fit))
+    refitted = replace(model, info=info)
+    photos = boxed.take(range(4))
+    one, other = (evaluate_localization([each], photos, "dense", scales=(40,)) for each in (model, refitted))
+    assert other.own_boxes.tolist() == one.own_boxes.tolist()
+    assert other.posteriors.tolist() == one.posteriors.tolist()
+    assert other.protocol == one.protocol
+
+
 def test_fused_models_average_their_posteriors_and_pool_their_boxes() -> None:
     random = np.random.default_rng(0)
 

@@ -105,6 +105,8 @@ def test_boxes_are_learned_in_photos_that_are_seen_whole(fit: str, data: Path, r
         [open_model(run.folder, engine="reference")], splits_of(run.data, run.recipe).validation
     )
     np.testing.assert_allclose(again.own_boxes, report.own_boxes, atol=0.01)
+    opened = open_model(run.folder, engine="reference", is_dense=True)
+    check_learned(evaluate_localization([opened], splits_of(run.data, run.recipe).validation, "dense"))
 
 
 def test_evaluation_of_the_model_is_the_validation_of_its_training(trained: tuple[Run, LocalizationReport]) -> None:

@@ -2,11 +2,12 @@
 
 verydeep train DATA --recipe localize --from imagenette
 verydeep train DATA --recipe localize --from imagenette --set boxes=class
-verydeep train DATA --recipe localize --from RUN --set box_loss=euclidean --set learns_classes=false
+verydeep train DATA --recipe localize --from RUN --set box_loss=euclidean --set box_weight=25 --set learns_classes=false
 
 For a few hundred photos with a box each, and a CPU. The head is the paper's, since fc6 sees where in the last map
-something is; the gap head averages that away. The last line is the paper's: from a classifier, boxes alone, by
-their Euclidean distance. What each choice is worth: benchmarks/results/localization.csv.
+something is; the gap head averages that away. Photos are squashed to squares, for a thing may lie anywhere in them:
+the central crop of one of 4 x 3 shows three quarters of it. The last line is the paper's: from a classifier with the
+head fc, boxes alone, by their Euclidean distance. What each choice is worth: benchmarks/results/localization.csv.
 """
 
 from verydeep.train.recipe import Recipe
@@ -17,7 +18,7 @@ RECIPE = Recipe(
     width=0.5,
     head="fc",
     boxes="single",
-    input_size=128,
+    input_size=160,
     initialization="he",
     epochs=60,
     batch_size=32,
@@ -30,7 +31,9 @@ RECIPE = Recipe(
     box_loss="l1",
     box_weight=5.0,
     ema_decay=0.98,
-    train_areas=(0.5, 1.0),  # of the photo
-    test_resize=128,  # pixels: nearly all of the photo is seen, for a box may lie anywhere in it
-    test_crop=128,
+    train_areas=(0.3, 1.0),  # of the photo
+    color_shift=0.1,
+    fit="squash",  # the whole photo; the IoU of two boxes is the same in any proportions
+    test_resize=160,  # pixels: the size that the built-in classifier is asked at
+    test_crop=160,
 )
