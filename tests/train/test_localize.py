@@ -129,6 +129,16 @@ def test_the_page_shows_figures_and_photos_with_both_boxes(trained: tuple[Run, L
     assert page.count("data:image/jpeg;base64,") == report.n
 
 
+@pytest.mark.parametrize("fields", [{}, {"box_loss": "euclidean", "learns_classes": False}])
+def test_losses_that_differ_in_kind_are_no_sign_of_overfitting(
+    fields: dict[str, object], trained: tuple[Run, LocalizationReport], recipe: Recipe
+) -> None:
+    rows = [{"validation_class_and_box": 0.5, "loss": 0.01, "validation_loss": 2.0}] * 10
+    told = TASK.verdict(rows, trained[1], recipe.with_fields(fields), is_fine_tuned=True)
+    assert "levelled off" in " ".join(told)
+    assert "verfit" not in " ".join(told)
+
+
 PAYLOAD = "<script>document.title='hacked'</script>"
 
 

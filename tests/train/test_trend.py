@@ -6,7 +6,7 @@ from verydeep.train.recipe import Recipe
 from verydeep.train.tasks import task_named
 from verydeep.train.tasks.trend import trend
 
-TASK = task_named("localize")
+TASK = task_named("segment")
 
 
 def told(scores: "list[float]", *, loss: float = 1.0, is_fine_tuned: bool = False) -> str:
@@ -19,8 +19,8 @@ def told(scores: "list[float]", *, loss: float = 1.0, is_fine_tuned: bool = Fals
     [
         ([], "How the training went was not recorded."),
         ([0.1, 0.2], "After 2 epochs it is too early to see where it goes; try `--set epochs=4`."),
-        ([0.1 * n for n in range(10)], "It was still improving: over the last 4 epochs validation class and box"),
-        ([0.5] * 10, "It had levelled off: over the last 4 epochs validation class and box changed by +0.0 points."),
+        ([0.1 * n for n in range(10)], "It was still improving: over the last 4 epochs validation mean IoU"),
+        ([0.5] * 10, "It had levelled off: over the last 4 epochs validation mean IoU changed by +0.0 points."),
         ([0.1, 0.5, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4], "it was best after epoch 3. Try `--set epochs=3`."),
     ],
 )

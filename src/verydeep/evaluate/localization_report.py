@@ -131,7 +131,10 @@ class LocalizationReport:
 
     @property
     def loss(self) -> float:
-        """The mean cross-entropy of the classes, in nats, and what is missing to a mean IoU of 1."""
+        """The mean cross-entropy of the classes, in nats, and what is missing to a mean IoU of 1.
+
+        Whatever loss taught the boxes, so that runs can be compared; for the same reason it is not that of training.
+        """
         return metrics.cross_entropy(self.posteriors, self.labels) + 1 - self.mean_iou.value
 
     @property

@@ -36,7 +36,7 @@ class Validation(Protocol):
 
     @property
     def loss(self) -> float:
-        """As in training, but of whole photos."""
+        """Of whole photos, the lower the better. Not every task's is that of training: see `trend`."""
 
     @property
     def score(self) -> float:

@@ -105,7 +105,10 @@ class Localize:
     def verdict(
         self, metrics: Rows, validation: LocalizationReport, recipe: Recipe, *, is_fine_tuned: bool
     ) -> list[str]:
-        return [*localize_page.result(validation), *trend(metrics, self, recipe, is_fine_tuned=is_fine_tuned)]
+        return [
+            *localize_page.result(validation),
+            *trend(metrics, self, recipe, is_fine_tuned=is_fine_tuned, are_losses_alike=False),
+        ]
 
     def loss_floor(self, recipe: Recipe, classes: int) -> float:
         return 0.0
