@@ -120,6 +120,20 @@ def test_evaluation_of_the_model_is_the_validation_of_its_training(trained: tupl
         assert again.loss == pytest.approx(report.loss, abs=0.001)
 
 
+def test_training_and_evaluation_tell_the_same_probabilities(
+    make_boxed_photos: Callable[..., Path], recipe: Recipe, tmp_path: Path
+) -> None:
+    data = make_boxed_photos(tmp_path / "things", train=16, val=60)  # enough to fit a temperature to
+    run = create_run(tmp_path / "run", recipe.with_fields({"epochs": 2}), data, ("test",), {})
+    told = go(run).to_dict()
+    assert told["calibration"]["temperature"] != 1
+    again = evaluate_localization([open_model(run.folder, engine="torch")], splits_of(data, recipe).validation)
+    assert again.to_dict()["calibration"] == told["calibration"]
+    for one, other in zip(told["photos"], again.to_dict()["photos"], strict=True):
+        first, second = ([said["probability"] for said in photo["predictions"]] for photo in (one, other))
+        assert first == pytest.approx(second, abs=1e-5)
+
+
 def test_the_page_shows_figures_and_photos_with_both_boxes(trained: tuple[Run, LocalizationReport]) -> None:
     run, report = trained
     page = (run.folder / "report.html").read_text()

@@ -20,7 +20,7 @@ from verydeep.evaluate.protocols import check_same_classes, fused_protocol
 from verydeep.image.decode import name_of
 from verydeep.image.preprocess import crop_box
 from verydeep.image.stream import batches, stream
-from verydeep.nouns import Engine, Failure, Preprocessing, StoredPhoto, Weights
+from verydeep.nouns import Calibration, Engine, Failure, Preprocessing, StoredPhoto, Weights
 from verydeep.outputs.boxes import class_boxes, clip, slide, to_region, windows
 from verydeep.outputs.classify import best_classes, class_logits, posteriors, softmax
 from verydeep.runtime import OpenedModel
@@ -95,7 +95,13 @@ def evaluate_localization(
         on_progress=on_progress,
     )
     told = describe_protocol(models, protocol, scales)
-    return replace(report, protocol=", ".join(filter(None, (told, conditions))), protocol_name=protocol)
+    naming = [classifier] if classifier else models
+    return replace(
+        report,
+        protocol=", ".join(filter(None, (told, conditions))),
+        protocol_name=protocol,
+        calibration=naming[0].info.calibration if len(naming) == 1 else Calibration(),  # none is known of a mean
+    )
 
 
 def describe_protocol(models: Sequence[OpenedModel], protocol: str, scales: Sequence[int] = ()) -> str:

@@ -58,7 +58,7 @@ class LocalizationReport:
     paths: tuple[StoredPhoto, ...]
     labels: np.ndarray  # (n,) int64, positions in `classes`
     true_boxes: tuple[np.ndarray, ...]  # n arrays (m, 4): the objects of the photo's class
-    posteriors: np.ndarray  # (n, classes) float64
+    posteriors: np.ndarray  # (n, classes) float64, at the calibration's temperature
     top_boxes: np.ndarray  # (n, 5 or fewer, 4): of the best classes, the best first
     own_boxes: np.ndarray  # (n, 4): of the photo's class
     failures: tuple[Failure, ...] = ()  # the photos that could not be read, which are in no figure

@@ -18,6 +18,7 @@ from verydeep.evaluate.localization import center_finder, localize
 from verydeep.evaluate.localization_report import OVERLAP, LocalizationReport
 from verydeep.evaluate.protocols import Inputs
 from verydeep.nouns import Engine
+from verydeep.outputs.classify import posteriors
 from verydeep.train.card import share
 from verydeep.train.recipe import Recipe
 from verydeep.train.tasks import CONDITIONS, OnProgress, Rows, localize_page
@@ -86,7 +87,8 @@ class Localize:
     def calibrated(self, validation: LocalizationReport) -> LocalizationReport:
         """The logarithms of the posteriors differ from the logits by a number for each photo, which changes nothing."""
         logits = np.log(np.maximum(validation.posteriors, _LEAST))
-        return replace(validation, calibration=calibrate(logits, validation.labels))
+        calibration = calibrate(logits, validation.labels)
+        return replace(validation, calibration=calibration, posteriors=posteriors(logits, calibration.temperature))
 
     def card(self, info: ModelInfo, validation: LocalizationReport) -> list[str]:
         low, high = validation.mean_iou.interval
