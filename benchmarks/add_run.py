@@ -11,7 +11,7 @@ from typing import Any
 
 from verydeep.errors import VerydeepError
 from verydeep.train.run import open_run
-from verydeep.train.tasks import task_named
+from verydeep.train.tasks import task_of
 from verydeep.weights import read_info
 from verydeep.weights.files import MODEL_FILE
 
@@ -32,7 +32,7 @@ def row(folder: Path) -> dict[str, Any]:
     """Everything of it is in the model file and in the run's measurements. Raises ModelFileError, CheckpointError."""
     run, info = open_run(folder), read_info(folder / MODEL_FILE)
     origin, metrics = info.origin, run.metrics()
-    validation, metric = origin["validation"], task_named(info.architecture.task).metric
+    validation, metric = origin["validation"], task_of(run.recipe).metric
     low, high = validation[metric]["interval_95"]
     words = shlex.split(origin["command"])
     settings = dict(value.split("=", 1) for option, value in pairwise(words) if option == "--set")  # the last counts

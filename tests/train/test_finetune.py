@@ -32,7 +32,7 @@ from verydeep.train.optimize import make_optimizer, rate_factors
 from verydeep.train.recipe import Recipe, Stage
 from verydeep.train.run import Run, create_run, open_run
 from verydeep.train.start import begin_from, describe_start, new_layers, open_start
-from verydeep.train.tasks import task_named
+from verydeep.train.tasks import task_of
 from verydeep.train.tasks.classify import balanced_weights
 from verydeep.weights import ModelInfo, read_model, write_model
 
@@ -290,7 +290,7 @@ def test_a_balanced_step_is_that_of_a_loss_weighted_by_class(photos, small_recip
     assert state.class_weights.tolist() == pytest.approx((len(splits.training) / (2 * counts)).tolist())
     images, labels = torch.randn(6, 3, 16, 16), torch.tensor([0, 1, 0, 0, 1, 0])
     targets = torch.nn.functional.one_hot(labels, 2).float()
-    loss_of = partial(task_named("classify").loss, recipe=recipe, class_weights=state.class_weights, proxies=None)
+    loss_of = partial(task_of(recipe).loss, recipe=recipe, class_weights=state.class_weights, proxies=None)
     loss, logits = loop._backward(state.network, (images, targets), 1.0, "float32", loss_of)
     each = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
     assert float(loss) == pytest.approx(float((each * state.class_weights[labels]).mean()), rel=1e-5)

@@ -25,6 +25,7 @@ from verydeep.train.recipe import Recipe
 from verydeep.train.report import render_report
 from verydeep.train.run import Run, create_run, open_run
 from verydeep.train.start import begin_from, describe_start, new_layers, open_start
+from verydeep.train.tasks import task_of
 from verydeep.train.tasks.localize import TASK, box_costs
 from verydeep.weights import ModelInfo, read_model
 
@@ -147,8 +148,10 @@ def test_the_page_shows_figures_and_photos_with_both_boxes(trained: tuple[Run, L
 def test_losses_that_differ_in_kind_are_no_sign_of_overfitting(
     fields: dict[str, object], trained: tuple[Run, LocalizationReport], recipe: Recipe
 ) -> None:
-    rows = [{"validation_class_and_box": 0.5, "loss": 0.01, "validation_loss": 2.0}] * 10
-    told = TASK.verdict(rows, trained[1], recipe.with_fields(fields), is_fine_tuned=True)
+    chosen = recipe.with_fields(fields)
+    task = task_of(chosen)
+    rows = [{f"validation_{task.metric}": 0.5, "loss": 0.01, "validation_loss": 2.0}] * 10
+    told = task.verdict(rows, trained[1], chosen, is_fine_tuned=True)
     assert "levelled off" in " ".join(told)
     assert "verfit" not in " ".join(told)
 
@@ -360,13 +363,28 @@ def test_boxes_alone_leave_the_scores_of_the_classes(
     fields = {"learns_classes": False, "box_loss": "euclidean", "epochs": 2, "weight_decay": 0.0, "learning_rate": 1e-4}
     chosen = begin_from(recipe, info, fields)
     run = create_run(tmp_path / "run", chosen, data, ("test",), {}, start=start)
-    go(run)
+    report = go(run)
     before, after = read_model(start.path)[1], read_model(run.folder)[1]
     for part in ("fc8.weight", "fc8.bias"):
         np.testing.assert_array_equal(after[part][:2], before[part])
     assert not np.array_equal(after["fc7.weight"], before["fc7.weight"])
     rows = run.metrics()
     assert rows[-1]["loss"] < rows[0]["loss"]
+    check_judged_by_boxes(run, report)
+
+
+def check_judged_by_boxes(run: Run, report: LocalizationReport) -> None:
+    """In the metrics, in what is printed, in the card and on the page; early stopping goes by the boxes, too."""
+    found = report.given_class
+    assert report.score == found.value != report.top1.value
+    last = run.metrics()[-1]
+    assert last["validation_given_class"] == pytest.approx(found.value)
+    assert last["validation_loss"] == pytest.approx(1 - report.mean_iou.value, abs=1e-3)
+    assert report.headline.startswith(f"the box, its class told, {found.value:.1%} (95 % interval ")
+    assert f"| validation | {report.headline} |" in (run.folder / "README.md").read_text()
+    page = (run.folder / "report.html").read_text()
+    assert f"<strong>{found.value:.1%}</strong> of 12 validation photos found, their class told" in page
+    assert "evaluate MODEL DATA --classifier CLASSIFIER" in page
 
 
 # What teaches

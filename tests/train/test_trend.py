@@ -3,10 +3,8 @@
 import pytest
 
 from verydeep.train.recipe import Recipe
-from verydeep.train.tasks import task_named
+from verydeep.train.tasks.segment import TASK
 from verydeep.train.tasks.trend import trend
-
-TASK = task_named("segment")
 
 
 def told(scores: "list[float]", *, loss: float = 1.0, is_fine_tuned: bool = False) -> str:

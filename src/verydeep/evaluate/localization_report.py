@@ -64,6 +64,7 @@ class LocalizationReport:
     failures: tuple[Failure, ...] = ()  # the photos that could not be read, which are in no figure
     calibration: Calibration = field(default_factory=Calibration)  # of the model, or fitted to these photos
     without_box: int = 0  # photos in which no object of their class is told, which are in no figure either
+    are_classes_judged: bool = True  # False: it has learnt boxes alone, and is judged by them, their class told
 
     @property
     def n(self) -> int:
@@ -133,25 +134,34 @@ class LocalizationReport:
     def loss(self) -> float:
         """The mean cross-entropy of the classes, in nats, and what is missing to a mean IoU of 1.
 
-        Whatever loss taught the boxes, so that runs can be compared; for the same reason it is not that of training.
+        The latter alone where classes are not judged. Whatever loss taught the boxes, so that runs can be compared; for
+        the same reason it is not that of training.
         """
-        return metrics.cross_entropy(self.posteriors, self.labels) + 1 - self.mean_iou.value
+        of_classes = metrics.cross_entropy(self.posteriors, self.labels) if self.are_classes_judged else 0.0
+        return of_classes + 1 - self.mean_iou.value
+
+    @property
+    def judged(self) -> Proportion:
+        """What the model is judged by: the photos whose first answer is right, class and box, or `given_class`."""
+        return self.top1 if self.are_classes_judged else self.given_class
 
     @property
     def score(self) -> float:
-        """What the model is judged by: the photos whose first answer is right, class and box."""
-        return self.top1.successes / self.n
+        """As a number."""
+        return self.judged.successes / self.n
 
     @property
     def headline(self) -> str:
-        """The score with its interval and its terms."""
-        return f"class and box {self.top1.value:.1%} ({_interval(self.top1)}, n = {self.n}; {self.protocol})"
+        """The score with its name, its interval and its terms."""
+        name = "class and box" if self.are_classes_judged else "the box, its class told,"
+        return f"{name} {self.judged.value:.1%} ({_interval(self.judged)}, n = {self.n}; {self.protocol})"
 
     @property
     def lead(self) -> tuple[str, ...]:
         """The score alone, and the rest of the sentence."""
-        told = f"of {self.n:,} validation photos recognised and found (IoU over {OVERLAP}; {_interval(self.top1)})"
-        return f"{self.top1.value:.1%}", told
+        what = "recognised and found" if self.are_classes_judged else "found, their class told"
+        told = f"of {self.n:,} validation photos {what} (IoU over {OVERLAP}; {_interval(self.judged)})"
+        return f"{self.judged.value:.1%}", told
 
     def summary(self) -> dict[str, Any]:
         """As a model file has it."""

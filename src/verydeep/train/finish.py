@@ -22,7 +22,7 @@ from verydeep.train.learning_curve import CURVE_FILE, LearningCurve
 from verydeep.train.recipe import Recipe
 from verydeep.train.report import write_report
 from verydeep.train.run import RECIPE_FILE, Run
-from verydeep.train.tasks import Validation, task_named
+from verydeep.train.tasks import Validation, task_of
 from verydeep.weights import ModelInfo, write_model
 from verydeep.weights.files import MODEL_FILE
 
@@ -47,7 +47,7 @@ def validate(
     architecture = recipe.architecture(len(photos.classes))
     engine = TorchEngine(architecture, weights, device=device)
     info = ModelInfo(architecture, photos.classes, recipe.preprocessing)
-    task = task_named(architecture.task)
+    task = task_of(recipe)
     validation: Validation = task.validate(
         engine, info, photos, inputs=inputs, in_full=in_full, on_progress=on_progress
     )
@@ -77,7 +77,7 @@ def finish(
         validation = validate(
             recipe, kept, splits.validation, device, inputs=inputs, in_full=True, on_progress=on_progress
         )
-    task = task_named(recipe.task)
+    task = task_of(recipe)
     report: Validation = task.calibrated(validation)
     origin = {
         "program": f"verydeep {verydeep.__version__}, {machine.commit()}",

@@ -57,7 +57,7 @@ from verydeep.train.precision import autocast, choose_precision
 from verydeep.train.recipe import Recipe, Stage
 from verydeep.train.run import Run
 from verydeep.train.start import Start, describe_start, load_start
-from verydeep.train.tasks import Validation, task_named
+from verydeep.train.tasks import Validation, task_of
 from verydeep.train.watchdog import STACKS_FILE, Watchdog
 from verydeep.weights import ModelInfo
 
@@ -153,7 +153,7 @@ def train(
                 session.cache = open_training_cache(recipe, splits, display, watchdog.alive)
         epochs_done = state.progress.epoch + state.progress.batch / session.order.steps
         costs = _costs(session)
-        task = task_named(recipe.task)
+        task = task_of(recipe)
         title = _title(session)
         display.start(title, costs, epochs_done, (task.metric, task.metric_in_words))
         try:
@@ -208,7 +208,7 @@ def begin(recipe: Recipe, splits: Splits, device: torch.device, start: Start | N
     )
     if has_room_to_keep(recipe, network.architecture, device, precision, progress.micro_batch):
         machine.keep_freed_memory()
-    weights = task_named(recipe.task).class_weights(recipe, splits.training)
+    weights = task_of(recipe).class_weights(recipe, splits.training)
     return State(
         network,
         make_optimizer(network, recipe),
@@ -399,7 +399,7 @@ def learn_batch(
     finite, TrainingError where memory is short.
     """
     optimizer, progress, architecture = state.optimizer, state.progress, state.network.architecture
-    task = task_named(architecture.task)
+    task = task_of(recipe)
     loss_of = partial(task.loss, recipe=recipe, class_weights=state.class_weights, proxies=state.proxies)
     network = state.network.after(batch.layer) if isinstance(batch, FeatureBatch) else state.network
     device = next(network.parameters()).device
@@ -467,7 +467,7 @@ def _end_epoch(session: Session, log: Log) -> None:
     progress = state.progress
     size = recipe.sizes[progress.epoch]
     start = time.perf_counter()
-    task = task_named(recipe.task)
+    task = task_of(recipe)
     loss, score = _validate_epoch(session, size)
     row = {
         "epoch": progress.epoch + 1,
@@ -535,7 +535,7 @@ def _validate_features(session: Session, tail: Tail) -> Validation:
     """As `validate`, from the features of the validation photos; it differs from that in the last digits."""
     recipe, classes = session.run.recipe, session.splits.training.classes
     info = ModelInfo(recipe.architecture(len(classes)), classes, recipe.preprocessing)
-    validation: Validation = task_named(recipe.task).validate(
+    validation: Validation = task_of(recipe).validate(
         FeatureEngine(tail),
         info,
         session.splits.validation,
@@ -662,7 +662,7 @@ def _prepare(
     """
     taught = None if batch.targets is None else batch.targets.to(device, non_blocking=True)
     labels = batch.labels.to(device, non_blocking=True)
-    targets = task_named(architecture.task).targets(labels, taught, architecture)
+    targets = task_of(recipe).targets(labels, taught, architecture)
     if isinstance(batch, FeatureBatch):
         return batch.features.to(device).float(), targets
     preprocessing = recipe.preprocessing

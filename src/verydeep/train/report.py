@@ -22,7 +22,7 @@ from verydeep.train.card import begun_from, use
 from verydeep.train.figures import learning_curve_figure, loss_figure, rate_figure, score_figure
 from verydeep.train.page import prose, table, text
 from verydeep.train.recipe import Recipe
-from verydeep.train.tasks import Task, Validation, task_named
+from verydeep.train.tasks import Task, Validation, task_of
 from verydeep.weights import ModelInfo
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def render_report(
     report: the validation of the finished model. metrics: the rows of METRICS_FILE, maybe none. curve: what fewer
     photos teach. notes: sentences to stand with the verdict. Raises MissingExtraError where matplotlib is missing.
     """
-    task = task_named(info.architecture.task)
+    task = task_of(recipe)
     parts = [
         *_head(info, report, recipe, metrics),
         *_verdict(info, report, recipe, metrics, curve, notes),
@@ -123,7 +123,7 @@ def _verdict(  # noqa: PLR0917, all that it looks at
     curve: "LearningCurve | None",
     notes: Sequence[str],
 ) -> Iterable[str]:
-    task = task_named(info.architecture.task)
+    task = task_of(recipe)
     sentences = task.verdict(metrics, report, recipe, is_fine_tuned="start" in info.origin)
     sentences += [curve.sentence] if curve else []
     yield "<h2>Verdict</h2>"

@@ -1,4 +1,4 @@
-"""What a network is taught and how well it does it: one file for each `architecture.Task`. `task_named` finds it."""
+"""What a network is taught and how well it does it: one file for each `architecture.Task`. `task_of` finds it."""
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,7 +7,6 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from torch import Tensor
 
 from verydeep.architecture import Architecture
-from verydeep.architecture import Task as TaskName
 from verydeep.data.datasets import Dataset
 from verydeep.evaluate.protocols import Inputs
 from verydeep.nouns import Calibration, Engine, Failure
@@ -17,7 +16,6 @@ from verydeep.weights import ModelInfo
 Rows: TypeAlias = Sequence[Mapping[str, float]]
 OnProgress: TypeAlias = Callable[[int], None]
 CONDITIONS = "float32, engine torch"  # of every validation in training
-FILES: dict[TaskName, str] = {"classify": "classify", "localize": "localize", "segment": "segment", "embed": "embed"}
 
 
 class Validation(Protocol):
@@ -122,7 +120,8 @@ class Task(Protocol[V]):
         """Of the report's page, HTML: what the model can and cannot do."""
 
 
-def task_named(name: TaskName) -> Task[Any]:
-    """The one of an `Architecture.task`."""
-    task: Task[Any] = importlib.import_module(f"verydeep.train.tasks.{FILES[name]}").TASK
+def task_of(recipe: Recipe) -> Task[Any]:
+    """The one of what a recipe's network learns."""
+    file = importlib.import_module(f"verydeep.train.tasks.{recipe.task}")
+    task: Task[Any] = file.TASK if recipe.learns_classes or recipe.task != "localize" else file.BOXES_ALONE
     return task

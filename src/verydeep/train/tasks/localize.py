@@ -31,11 +31,14 @@ _LEAST = 1e-300  # of a probability whose logarithm is taken
 
 
 class Localize:
-    """See `tasks.Task`."""
+    """See `tasks.Task`. learns_classes: whether classes are judged, too; else the boxes alone, their class told."""
 
-    metric = "class_and_box"
-    metric_in_words = "class and box"
     is_share = True
+
+    def __init__(self, *, learns_classes: bool = True) -> None:
+        self.learns_classes = learns_classes
+        self.metric = "class_and_box" if learns_classes else "given_class"
+        self.metric_in_words = "class and box" if learns_classes else "boxes found"
 
     def targets(self, labels: Tensor, taught: Tensor | None, architecture: Architecture) -> Tensor:
         """(n, classes + 4): 1 for the class of each photo, then the box's middle, width and height; no box: zeros."""
@@ -76,13 +79,14 @@ class Localize:
     ) -> LocalizationReport:
         """inputs: lack the photos' sizes, which boxes need."""
         protocol = PROTOCOL.format(fit=info.preprocessing.in_words, overlap=OVERLAP)
-        return localize(
+        report = localize(
             [center_finder(engine, info)],
             photos,
             info.classes,
             protocol=f"{protocol}, {CONDITIONS}",
             on_progress=on_progress,
         )
+        return replace(report, are_classes_judged=self.learns_classes)
 
     def calibrated(self, validation: LocalizationReport) -> LocalizationReport:
         """The logarithms of the posteriors differ from the logits by a number for each photo, which changes nothing."""
@@ -149,3 +153,4 @@ def _area(low: Tensor, high: Tensor) -> Tensor:
 
 
 TASK = Localize()
+BOXES_ALONE = Localize(learns_classes=False)

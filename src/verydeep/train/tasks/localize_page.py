@@ -21,7 +21,14 @@ _SAID, _TRUE = (66, 133, 244), (52, 168, 83)
 
 def result(report: LocalizationReport) -> list[str]:
     """The first sentences of the verdict."""
-    low, high = (100 * bound for bound in report.top1.interval)
+    low, high = (100 * bound for bound in report.judged.interval)
+    if not report.are_classes_judged:
+        return [
+            f"Of 100 new photos like these it would find about {100 * report.score:.0f} ({low:.0f} to {high:.0f}), "
+            "their class told: a box that overlaps the true one by more than half.",
+            "It learnt boxes alone, and the layers below its class scores changed without regard to these. Let a "
+            "classifier name the classes: `verydeep evaluate MODEL DATA --classifier CLASSIFIER`.",
+        ]
     sentences = [
         f"Of 100 new photos like these it would name and find about {100 * report.score:.0f} ({low:.0f} to "
         f"{high:.0f}): their class, and a box that overlaps the true one by more than half."
