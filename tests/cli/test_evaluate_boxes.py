@@ -100,6 +100,85 @@ def test_dense_looks_at_whole_photos(
     assert found["protocol"]["description"].startswith("whole photo at shorter side 36")
 
 
+def test_scales_are_those_of_dense(run: Run, make_model: Callable[..., Path], data: Path) -> None:
+    model = make_model("red", "blue", head="fc", box=None, width=0.0625)
+    done = run("evaluate", model, data, "--protocol", "dense", "--scales", "36, 44", *REFERENCE, "--json")
+    opened = open_model(model, engine="reference", is_dense=True)
+    expected = evaluate_localization([opened], photos_of(data), "dense", scales=(36, 44)).to_dict()
+    found = json.loads(done.out)
+    assert found["photos"] == expected["photos"]
+    assert found["protocol"]["description"].startswith("whole photo at shorter side 36, 44, bilinear")
+
+
+@pytest.mark.parametrize("protocol", ["center", "dense"])
+def test_a_classifier_names_the_classes_and_is_told_everywhere(
+    *,
+    protocol: str,
+    run: Run,
+    make_model: Callable[..., Path],
+    make_toy: Callable[..., Path],
+    data: Path,
+    tmp_path: Path,
+) -> None:
+    model = make_model("red", "blue", head="fc", box=None, width=0.0625)
+    names = make_toy(tmp_path / "names.safetensors", ("red", "blue"), Preprocessing(40, 32), batch_norm=True)
+    arguments = (model, data, "--classifier", names, "--protocol", protocol, *REFERENCE)
+    found = json.loads(run("evaluate", *arguments, "--json", "--append", tmp_path / "results.csv").out)
+    both = [open_model(path, engine="reference", is_dense=protocol == "dense") for path in (model, names)]
+    expected = evaluate_localization(both[:1], photos_of(data), protocol, classifier=both[1]).to_dict()
+    alone = evaluate_localization(both[:1], photos_of(data), protocol).to_dict()
+    assert found["photos"] == expected["photos"] != alone["photos"]
+    seen = "whole photo at shorter side 40" if protocol == "dense" else "centre crop 32 of shorter side 40"
+    assert f"; classes named by toy-bn-gap, {seen}, bilinear" in found["protocol"]["description"]
+    assert (found["model"], found["classifier"]["model"], found["fused_with"]) == (str(model), str(names), [])
+    with (tmp_path / "results.csv").open(newline="") as file:
+        assert {row["model"] for row in csv.DictReader(file)} == {f"{model_label(model)} + {model_label(names)}"}
+    assert str(names) in run("evaluate", *arguments).out.replace("\n", "").replace("  ", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--scales", "36,x"), "--scales is '36,x'; expected numbers from 1 to 4096, like 160,192,224."),
+        (("--scales", ""), "--scales is ''; expected numbers"),
+        (("--scales", "0"), "--scales is '0'; expected numbers"),
+        (("--scales", "4097"), "--scales is '4097'; expected numbers"),
+        (("--scales", "40"), "the protocol center has no scales."),
+        (("--scales", "40,31", "--protocol", "dense"), "a scale of 31 pixels; expected at least 32, the crop of the"),
+        (("--classifier", "nothing"), "there is no model 'nothing'."),
+        (("--classifier", "{toy}"), "knows 'nowhere' where"),
+        (("--classifier", "{embedding}"), "names no class of a photo."),
+    ],
+)
+def test_scales_and_classifiers_that_do_not_fit_are_refused_in_a_line(
+    *,
+    arguments: tuple[str, ...],
+    told: str,
+    run: Run,
+    make_model: Callable[..., Path],
+    make_toy: Callable[..., Path],
+    data: Path,
+    tmp_path: Path,
+) -> None:
+    models = {
+        "toy": make_toy(tmp_path / "toy.safetensors", ("red", "green", "blue")),
+        "embedding": make_toy(tmp_path / "embedding.safetensors", ("here", "there"), head="embedding"),
+    }
+    model = make_model("red", "nowhere", "blue", head="fc", width=0.0625)
+    done = run("evaluate", model, data, *(part.format(**models) for part in arguments), *REFERENCE)
+    assert done.code == (3 if "nothing" in arguments else 2)
+    assert re.search(f"^error: .*{re.escape(told)}", done.err, re.MULTILINE)
+
+
+@pytest.mark.parametrize("option", ["--scales", "--classifier"])
+def test_a_classifier_alone_has_no_options_of_boxes(
+    option: str, run: Run, toy_model: Path, class_folders: Path
+) -> None:
+    done = run("evaluate", toy_model, class_folders, option, {"--scales": "40", "--classifier": toy_model}[option])
+    assert done.code == 2
+    assert f"{option} is for models with boxes; {toy_model} is one to classify with." in done.err.splitlines()[0]
+
+
 def test_rows_of_results_are_class_and_box_and_the_box_alone(
     run: Run, model: Path, data: Path, report: LocalizationReport, tmp_path: Path
 ) -> None:

@@ -228,6 +228,7 @@ def test_a_classifier_names_what_the_localiser_finds(
     names = Predictor(toy_model, engine="reference").predict_proba(found.paths)
     assert found.posteriors == pytest.approx(names)
     assert found.own_boxes.tolist() == alone.own_boxes.tolist()
+    assert found.protocol.startswith(f"{alone.protocol}; classes named by toy-bn-gap, centre crop 32 of shorter side ")
     twice = evaluate_localization([model, model], boxed)
     assert twice.own_boxes == pytest.approx(alone.own_boxes)
     assert twice.posteriors == pytest.approx(alone.posteriors)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from verydeep.cli.options import whole_numbers
 from verydeep.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def bench(
     if picture:
         check_picture(picture)
     subject = _subject(model, architecture, classes, size)
-    sizes = _numbers(batches)
+    sizes = whole_numbers("--batches", batches, "1,16", 99_999)
     network = read_info(subject).architecture if isinstance(subject, Path) else subject
     image_size = (size, size) if size else None
     gmacs = max(sizes) * total(account_layers(network, image_size)).macs / 1e9
@@ -101,16 +102,6 @@ def _subject(model: str | None, architecture: str | None, classes: int, size: in
     if model is not None:
         raise UsageError(f"got the model {model!r} and the architecture {architecture!r}.", "Name one of the two.")
     return architecture_named(architecture, classes=classes, input_size=size or 224)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    """ "1,16" -> (1, 16)."""
-    words = [word.strip() for word in text.split(",")]
-    if not all(word.isascii() and word.isdigit() and len(word) < 6 and int(word) > 0 for word in words):
-        raise UsageError(
-            f"--batches is {text!r}; expected numbers of at least 1, like 1,16.", "Separate them by commas."
-        )
-    return tuple(dict.fromkeys(map(int, words)))
 
 
 def _photos(arguments: tuple[str, ...]) -> tuple[str, ...]:

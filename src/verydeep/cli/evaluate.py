@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from verydeep.cli.options import EngineOptions, annotation_options, engine_options
+from verydeep.cli.options import EngineOptions, annotation_options, engine_options, whole_numbers
 from verydeep.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -26,13 +26,16 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog="Examples: `verydeep evaluate imagenette photos/val`, "
-    "`verydeep evaluate trained/flowers-modern flowers --json`, `verydeep evaluate one flowers --with other`."
+    "`verydeep evaluate trained/flowers-modern flowers --json`, `verydeep evaluate one flowers --with other`, "
+    "`verydeep evaluate birds-boxes birds --protocol dense --scales 160,192,224`."
 )
 @click.argument("model")
 @click.argument("data")
 @click.option("--with", "others", multiple=True, metavar="MODEL", help="Fuse it with MODEL's; may be repeated.")
+@click.option("--classifier", metavar="MODEL", help="That names the classes in place of models with boxes.")
 @annotation_options
 @click.option("--protocol", default="center", help="center: what predict does; dense: the paper's.  [center]")
+@click.option("--scales", metavar="PIXELS", help="Of dense with boxes: shorter sides, 160,192,224.  [the model's one]")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, with the answer for each photo.")
 @click.option("--append", metavar="FILE.csv", help="Add what it is judged by as a row to a file of results.")
 @engine_options
@@ -40,9 +43,11 @@ def evaluate(
     model: str,
     data: str,
     others: tuple[str, ...],
+    classifier: str | None,
     wanted: str | None,
     root: Path | None,
     protocol: str,
+    scales: str | None,
     as_json: bool,
     append: str | None,
     batch_size: int,
@@ -55,7 +60,8 @@ def evaluate(
     validation, test), or the annotations name some, those are taken; where training drew some from DATA, those; else
     all. Classes are matched by name. An embedding model is measured by how many photos are most like one of their own
     class, of any classes; one with boxes by how many it names and finds, with an IoU over 0.5.
-    --with measures what several models say together: the mean of their posteriors, their boxes merged.
+    --with measures what several models say together: the mean of their posteriors, their boxes merged. With
+    --classifier another model says what is there, and those with boxes where it is, as in the paper's localisation.
     Photos that cannot be read are told at the end, with exit code 3, and are in no figure.
     """
     from verydeep.cli.failures import tell_failures  # --help does without all of these
@@ -72,6 +78,12 @@ def evaluate(
     infos = [(path, read_info(path)) for path in map(find_model, (model, *others))]
     check_fusable(infos)
     task = infos[0][1].architecture.task
+    sizes = whole_numbers("--scales", scales, "160,192,224", 4096) if scales is not None else ()
+    if task != "localize" and (sizes or classifier is not None):
+        option = "scales" if sizes else "classifier"
+        raise UsageError(f"--{option} is for models with boxes; {infos[0][0]} is one to {task} with.", "Leave it out.")
+    if classifier is not None:
+        infos.append((find_model(classifier), read_info(find_model(classifier))))
     if task == "segment":
         from verydeep.cli.evaluate_segments import check_protocol
 
@@ -91,31 +103,33 @@ def evaluate(
         )
         which += ", on which it was trained"
     photos = len(dataset)
-    opened = [open_model(name, **options, is_dense=is_dense, photos=photos) for name in (model, *others)]
+    every = [open_model(path, **options, is_dense=is_dense, photos=photos) for path, _ in infos]
+    opened, naming = (every[:-1], every[-1]) if classifier is not None else (every, None)
     precision = options["precision"]
     with progress("evaluated", len(dataset)) as show:
         report = _measure(
             opened,
             dataset,
             protocol,
+            **({"scales": sizes, "classifier": naming} if task == "localize" else {}),
             batch_size=batch_size,
-            conditions=f"{_conditions(opened, precision)}; {which}",
+            conditions=f"{_conditions(every, precision)}; {which}",
             threads=options["threads"],
             on_progress=show,
         )
     if append:
-        for row in _results(report, opened, data, precision, batch_size):
+        for row in _results(report, every, data, precision, batch_size):
             append_result(append, row)
     if as_json:
-        _print_json(_subject(opened, data, precision) | {"batch_size": batch_size} | report.to_dict())
+        _print_json(_subject(opened, naming, data, precision) | {"batch_size": batch_size} | report.to_dict())
     else:
-        _print_tables(report, _joined(f"{one.path} ({one.info.architecture.name})" for one in opened), data)
+        _print_tables(report, _joined(f"{one.path} ({one.info.architecture.name})" for one in every), data)
     tell_failures(report.failures, len(report.paths) + len(report.failures), " and are in no figure")
     return DataError.exit_code if report.failures else 0
 
 
 def _measure(opened: "Sequence[OpenedModel]", photos: "Dataset", protocol: str, **settings: Any) -> "AnyReport":
-    """By the measure of what the models answer. settings: of `evaluate_fused`."""
+    """By the measure of what the models answer. settings: of `evaluate_fused` or `evaluate_localization`."""
     from verydeep.evaluate import evaluate_fused
     from verydeep.evaluate.embedding_report import evaluate_embedding
     from verydeep.evaluate.localization import evaluate_localization
@@ -160,15 +174,21 @@ def _joined(names: Iterable[str]) -> str:
     return " + ".join(dict.fromkeys(filter(None, names)))
 
 
-def _subject(opened: "Sequence[OpenedModel]", data: str, precision: str) -> dict[str, Any]:
-    """What was evaluated, on what, and what computed it."""
-    first, *others = [
-        {"model": str(one.path), "architecture": {"name": one.info.architecture.name} | one.info.architecture.to_dict()}
-        for one in opened
-    ]
-    engines, devices = _joined(one.engine_name for one in opened), _joined(one.engine.device for one in opened)
+def _subject(
+    opened: "Sequence[OpenedModel]", naming: "OpenedModel | None", data: str, precision: str
+) -> dict[str, Any]:
+    """What was evaluated, on what, and what computed it. naming: the classifier beside models with boxes."""
+
+    def described(one: "OpenedModel") -> dict[str, Any]:
+        architecture = one.info.architecture
+        return {"model": str(one.path), "architecture": {"name": architecture.name} | architecture.to_dict()}
+
+    first, *others = map(described, opened)
+    every = [*opened, naming] if naming else opened
+    engines, devices = _joined(one.engine_name for one in every), _joined(one.engine.device for one in every)
     computed = {"engine": engines, "device": devices, "precision": precision}
-    return first | {"fused_with": others, "data": data} | computed
+    named = {"classifier": described(naming)} if naming else {}
+    return first | {"fused_with": others} | named | {"data": data} | computed
 
 
 def _drawn_seed(models: "Sequence[tuple[Path, ModelInfo]]", data: str) -> int | None:

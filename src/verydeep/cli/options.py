@@ -6,6 +6,8 @@ from typing import Any, TypedDict
 
 import click
 
+from verydeep.errors import UsageError
+
 # As runtime/open.py has them, which would import numpy: --help does without.
 ENGINES = ("auto", "native", "torch", "reference")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -38,6 +40,17 @@ class EngineOptions(TypedDict):
     device: str
     precision: str
     threads: int | None
+
+
+def whole_numbers(option: str, text: str, example: str, most: int) -> tuple[int, ...]:
+    """ "1,16" -> (1, 16), each once. Raises UsageError on anything but numbers from 1 to `most`."""
+    words = [word.strip() for word in text.split(",")]
+    short = [word for word in words if word.isascii() and word.isdigit() and len(word) <= len(str(most))]
+    if len(short) < len(words) or not all(1 <= int(word) <= most for word in short):
+        raise UsageError(
+            f"{option} is {text!r}; expected numbers from 1 to {most}, like {example}.", "Separate them by commas."
+        )
+    return tuple(dict.fromkeys(map(int, words)))
 
 
 def annotation_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -27,9 +27,9 @@ from verydeep.runtime import OpenedModel
 from verydeep.weights.files import ModelInfo
 
 BOX_PROTOCOLS = {
-    "center": "{fit}; the box of each class",
-    "dense": "whole photo at shorter side {scales}, bilinear, dense view, class scores averaged over the map and the "
-    "sizes; the boxes of all windows merged greedily, rated by the class scores of their windows",
+    "center": "{seen}; the box of each class",
+    "dense": "{seen}, dense view, class scores averaged over the map and the sizes; the boxes of all windows merged "
+    "greedily, rated by the class scores of their windows",
 }
 
 
@@ -94,7 +94,7 @@ def evaluate_localization(
         classifiers=[finder(classifier)] if classifier else [],
         on_progress=on_progress,
     )
-    told = describe_protocol(models, protocol, scales)
+    told = describe_protocol(models, protocol, scales, classifier)
     naming = [classifier] if classifier else models
     return replace(
         report,
@@ -104,14 +104,23 @@ def evaluate_localization(
     )
 
 
-def describe_protocol(models: Sequence[OpenedModel], protocol: str, scales: Sequence[int] = ()) -> str:
+def describe_protocol(
+    models: Sequence[OpenedModel],
+    protocol: str,
+    scales: Sequence[int] = (),
+    classifier: OpenedModel | None = None,
+) -> str:
     """What photos go through in `evaluate_localization`, in a sentence."""
 
-    def described(preprocessing: Preprocessing) -> str:
+    def seen(preprocessing: Preprocessing) -> str:
         sizes = ", ".join(map(str, scales or (preprocessing.resize,)))
-        return BOX_PROTOCOLS[protocol].format(fit=preprocessing.in_words, scales=sizes)
+        is_dense = protocol == "dense"
+        return f"whole photo at shorter side {sizes}, bilinear" if is_dense else preprocessing.in_words
 
-    return fused_protocol([described(model.info.preprocessing) for model in models])
+    told = fused_protocol([BOX_PROTOCOLS[protocol].format(seen=seen(model.info.preprocessing)) for model in models])
+    if classifier:
+        told += f"; classes named by {classifier.info.architecture.name}, {seen(classifier.info.preprocessing)}"
+    return told
 
 
 def localize(
@@ -212,7 +221,8 @@ def dense_finder(
     chosen = tuple(scales) or (info.preprocessing.resize,)
     if min(chosen) < info.preprocessing.crop:
         raise UsageError(
-            f"a scale of {min(chosen)} pixels; expected at least {info.preprocessing.crop}, the crop of the model.",
+            f"a scale of {min(chosen)} pixels; expected at least {info.preprocessing.crop}, the crop of the model "
+            f"({info.architecture.name}).",
             "Leave out the smaller ones.",
         )
     run = _dense_run(engine, info, weights)
@@ -310,6 +320,11 @@ def _check_models(models: Sequence[OpenedModel], classifier: OpenedModel | None)
                 f"the model {model.path} ({model.info.architecture.name}) gives no boxes.",
                 "Train one with boxes=single or boxes=class.",
             )
+    if classifier and classifier.info.architecture.task not in ("classify", "localize"):
+        raise UsageError(
+            f"the model {classifier.path} ({classifier.info.architecture.name}) names no class of a photo.",
+            "Give a classifier of the same classes.",
+        )
     for other in [*models[1:], *([classifier] if classifier else [])]:
         check_same_classes(models[0].path, models[0].info, other.path, other.info)
 
