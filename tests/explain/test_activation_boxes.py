@@ -6,15 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from verydeep.data.datasets import Dataset
-from verydeep.data.picture_targets import BoxTargets
-from verydeep.evaluate.localization import localize
 from verydeep.explain.backward import Target
 from verydeep.explain.boxes import hot_box, needed_outputs
 from verydeep.explain.explanation import explain, subject_of
-from verydeep.explain.finder import activation_finder
 from verydeep.explain.gradcam import gradcam
-from verydeep.image import read_image
 from verydeep.nouns import Preprocessing
 from verydeep.predict import Predictor
 from verydeep.runtime import open_model
@@ -92,19 +87,3 @@ def test_with_the_gap_head_the_map_is_the_class_activation_map(toy_model: Path) 
         activation = np.tensordot(model.weights["fc8.weight"][number], values["relu2_1"], axes=1)
         found = gradcam(subject, values, Target("logits", number), "relu2_1")
         assert found * activation.size == pytest.approx(activation, rel=1e-3, abs=1e-5)
-
-
-def test_a_classifier_is_evaluated_as_a_localiser(toy_model: Path, class_folders: Path) -> None:
-    paths = sorted(class_folders.glob("*/[0-2].png"))
-    labels = tuple(("cat", "dog", "rocket").index(path.parent.name) for path in paths)
-    targets = BoxTargets((np.array([[0.2, 0.2, 0.8, 0.8]]),) * len(paths))
-    model = open_model(toy_model, engine="reference")
-    report = localize(
-        [activation_finder(model, batch_size=5)], Dataset(model.info.classes, tuple(paths), labels, targets=targets),
-        model.info.classes,
-    )  # fmt: skip
-    predictor = Predictor(toy_model, engine="reference", boxes=True)
-    for row, path in enumerate(report.paths):
-        prediction = predictor.predict(read_image(path))  # type: ignore[arg-type]
-        assert [score.box for score in prediction.scores] == [tuple(box) for box in report.top_boxes[row].tolist()]
-        assert prediction.label == report.classes[report.top_classes[row, 0]]

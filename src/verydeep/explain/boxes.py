@@ -24,9 +24,7 @@ def needed_outputs(architecture: Architecture) -> tuple[str, ...]:
     return (*(layer.relu_name if layer.has_relu else layer.name for layer in layers[first:-1]), "logits")
 
 
-def activation_box(
-    subject: Subject, values: Values, class_index: int, image_size: tuple[int, int], share: float = SHARE
-) -> np.ndarray:
+def activation_box(subject: Subject, values: Values, class_index: int, image_size: tuple[int, int]) -> np.ndarray:
     """The box of a class in the picture that the network got: its edges, (4,), as shares of that picture.
 
     values: `needed_outputs` of one picture of image_size (height, width). Where nothing speaks for the class, it is the
@@ -36,7 +34,7 @@ def activation_box(
     maps = gradcam(subject, values, Target("logits", class_index), layer)
     account = account_of_output(subject.architecture, layer, image_size)
     height, width = image_size
-    found = hot_box(enlarge(maps, account.center, account.stride, image_size), share)
+    found = hot_box(enlarge(maps, account.center, account.stride, image_size))
     return found / (width, height, width, height)
 
 
