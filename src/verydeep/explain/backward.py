@@ -156,9 +156,9 @@ def walk_back(subject: Subject, values: Values, target: Start, rule: Rule) -> It
     names = [name for name, _, _ in steps]
     sources = {name: source for name, source, _ in steps}
     start = len(steps) if target.output == "logits" else names.index(target.output) + 1
-    signal, size = target.signal(values), values["image"].shape[1:]
+    signal = target.signal(values)
     if target.output == "logits" and subject.architecture.task == "segment":
-        below, beside = border_of(subject.architecture, *size)
+        below, beside = border_of(subject.architecture, *values["image"].shape[1:])
         signal = np.pad(signal, ((0, 0), (0, below), (0, beside)))
     for name, source, layer in reversed(steps[:start]):
         yield name, signal
@@ -168,7 +168,7 @@ def walk_back(subject: Subject, values: Values, target: Start, rule: Rule) -> It
             signal = _linear_part_back(subject.weights, layer, signal, values[source])
         else:
             signal = RULES[rule](signal, values[name])
-    yield "image", border_back(signal, *size)
+    yield "image", border_back(signal, *values["image"].shape[1:])
 
 
 def _steps(architecture: Architecture) -> Iterator[tuple[str, str, Layer]]:
