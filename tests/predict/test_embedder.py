@@ -9,6 +9,7 @@ from PIL import Image
 
 from verydeep.errors import ImageError, UsageError, VerydeepError
 from verydeep.image import preprocess, read_image
+from verydeep.nouns import Failure
 from verydeep.predict import Embedder
 from verydeep.predict.embedder import most_alike
 from verydeep.weights import read_model, write_model
@@ -35,8 +36,9 @@ def test_an_embedding_is_the_direction_of_what_that_layer_makes_of_the_photo(
     found = list(embedder.embed_many(paths, batch_size=2))
     for path, vector in zip(paths, found, strict=True):
         if path.name == "3.png":
-            assert isinstance(vector, ImageError)
-            assert str(path) in vector.message
+            assert isinstance(vector, Failure)
+            assert vector.path == str(path)
+            assert str(path) in vector.reason
             continue
         image = preprocess(read_image(path), embedder.model.info.preprocessing)
         features = embedder.model.engine.run(image[None], (output,))[output][0]
@@ -48,10 +50,12 @@ def test_paths_bytes_arrays_and_generators_will_do(toy_model: Path, paths: list[
     embedder = Embedder(toy_model, engine="reference")
     sources = (kind for kind in (str(paths[0]), paths[0].read_bytes(), read_image(paths[0])))
     first, *others = embedder.embed_many(sources)
-    assert all(np.array_equal(first, other) for other in others)
+    assert all(np.array_equal(first, other) for other in [*others, embedder.embed(paths[0])])
     assert list(embedder.embed_many([])) == []
     with pytest.raises(UsageError, match="expected several photos"):
         embedder.embed_many(str(paths[0]))
+    with pytest.raises(ImageError, match=r"3\.png"):
+        embedder.embed(paths[3])
 
 
 def test_a_model_of_pixels_is_refused(segnet_model: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 import safetensors.numpy
 from PIL import Image
 
-from verydeep.errors import ImageError, StorageError, UsageError
+from verydeep.errors import StorageError, UsageError
+from verydeep.nouns import Failure
 from verydeep.predict import Embedder, index
 from verydeep.predict.index import Entry, IndexFile, Maker, compare, complete, index_file, known, maker_of
 
@@ -315,5 +316,6 @@ def test_a_photo_is_what_errors_call_it(folder: Path, embedder: Embedder) -> Non
     (folder / "text.png").write_text("no picture")
     (photo,) = compare({}, str(folder), [str(folder / "text.png")]).new
     (answer,) = embedder.embed_many([photo])
-    assert isinstance(answer, ImageError)
-    assert answer.message.startswith(f"{folder / 'text.png'} is not a picture")
+    assert isinstance(answer, Failure)
+    assert answer.path == photo.path
+    assert answer.reason.startswith(f"{folder / 'text.png'} is not a picture")

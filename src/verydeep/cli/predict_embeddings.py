@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from verydeep.cli.answers import Asked, Csv, Embedding, Json, Output, tell_answers
 from verydeep.cli.document import JsonDocument
-from verydeep.errors import ImageError, UsageError
+from verydeep.errors import UsageError
 from verydeep.image.stream import Source
 from verydeep.nouns import Failure
 from verydeep.predict import Embedder
@@ -31,7 +31,7 @@ def predict_embeddings(embedder: Embedder, asked: Asked) -> int:
 
     def answer(photos: list[Source]) -> Iterator[Embedding | Failure]:
         for vector in embedder.embed_many(photos, asked.batch_size):
-            yield Failure("", vector.message, vector.hint) if isinstance(vector, ImageError) else Embedding("", vector)
+            yield vector if isinstance(vector, Failure) else Embedding("", vector)
 
     return tell_answers(asked, answer, output, "embedded")
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -116,8 +117,8 @@ def _answers(
     sources = read_sources(paths)
     embedded = embedder.embed_many([source for _, source in sources], batch_size)
     for (path, source), vector in zip(sources, embedded, strict=True):
-        if isinstance(vector, ImageError):
-            yield Failure(path, vector.message, vector.hint)
+        if isinstance(vector, Failure):
+            yield replace(vector, path=path)
             continue
         alike: list[Alike] = []
         order, cosines = most_alike(vectors.reshape(len(names), len(vector)), vector)

@@ -1,4 +1,4 @@
-"""From photos to embeddings, vectors that tell how alike two photos are: `Embedder().embed_many(paths)`.
+"""From photos to embeddings, vectors that tell how alike two photos are: `Embedder().embed("photo.jpg")`.
 
 photo -> load -> preprocess -> Engine.run -> embeddings
 """
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.errors import ImageError
 from verydeep.image.decode import PHOTO_FORMATS
 from verydeep.image.stream import Source
+from verydeep.nouns import Failure
 from verydeep.outputs.embeddings import embedding_output, embeddings
-from verydeep.predict.photos import Reader, check_finite
+from verydeep.predict.photos import Reader, check_finite, or_failure
 from verydeep.runtime import open_model
 
 BATCH_SIZE = 32
@@ -43,13 +43,19 @@ class Embedder:
         self.output = embedding_output(self.model.info.architecture)
         self._reader = Reader(self.model.info.preprocessing, threads, formats)
 
-    def embed_many(self, photos: Iterable[Source], batch_size: int = BATCH_SIZE) -> Iterator[np.ndarray | ImageError]:
-        """The embedding of each photo, (d,) float32 of length 1, or why it cannot be read, in the order given.
+    def embed(self, photo: Source) -> np.ndarray:
+        """The embedding of one photo, (d,) float32 of length 1. Raises ImageError where it cannot be read."""
+        images, _ = self._reader.read(photo)
+        vector: np.ndarray = self._vectors(images)[0]
+        return vector
+
+    def embed_many(self, photos: Iterable[Source], batch_size: int = BATCH_SIZE) -> Iterator[np.ndarray | Failure]:
+        """The embedding of each photo as `embed` gives it, or a Failure where it cannot be read, in the order given.
 
         As with `Predictor.predict_many`, `photos` may be a generator. Raises UsageError on a single photo.
         """
         answers = self._reader.answers(photos, lambda images, _: self._vectors(images), batch_size)
-        return (vector for _, vector in answers)
+        return (or_failure(*answer) for answer in answers)
 
     def _vectors(self, images: np.ndarray) -> np.ndarray:
         features = self.model.engine.run(images, (self.output,))[self.output]

@@ -228,8 +228,8 @@ def complete(
     try:
         vectors = embedder.embed_many(photos.new, batch_size)
         for done, (photo, vector) in enumerate(zip(photos.new, vectors, strict=True), start=1):
-            if isinstance(vector, ImageError):
-                failures.append(Failure(photo.path, vector.message, vector.hint))
+            if isinstance(vector, Failure):
+                failures.append(vector)
             else:
                 entries[photo.below] = Entry(photo.size, photo.mtime, photo.digest, vector)
             on_progress(done)

@@ -54,7 +54,7 @@ def expected_of(model: str | Path | None, settings: Mapping[str, Any]) -> Expect
         return lambda photo: segmented(segmenter.logits(photo), segmenter.model.info)
     if task == "embed":
         embedder = Embedder(model, **settings)
-        return lambda photo: {"embedding": next(iter(embedder.embed_many([photo]))).tolist()}  # type: ignore[union-attr]  # it can be read
+        return lambda photo: {"embedding": embedder.embed(photo).tolist()}
     predictor = Predictor(model, **settings)
     return lambda photo: {"predictions": [predictor.predict(photo, k=1).scores[0].to_dict()]}
 
