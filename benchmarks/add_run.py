@@ -4,11 +4,11 @@ import csv
 import math
 import shlex
 import sys
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from verydeep.cli.train import train
 from verydeep.errors import VerydeepError
 from verydeep.train.run import open_run
 from verydeep.train.tasks import task_of
@@ -32,12 +32,9 @@ def row(folder: Path) -> dict[str, Any]:
     """Everything of it is in the model file and in the run's measurements. Raises ModelFileError, CheckpointError."""
     run, info = open_run(folder), read_info(folder / MODEL_FILE)
     origin, metrics = info.origin, run.metrics()
-    validation, metric = origin["validation"], task_of(run.recipe).metric
-    low, high = validation[metric]["interval_95"]
-    words = shlex.split(origin["command"])
-    settings = dict(value.split("=", 1) for option, value in pairwise(words) if option == "--set")  # the last counts
-    settings.pop("seed", None)
-    recipe = next((value for option, value in pairwise(words) if option == "--recipe"), "modern")
+    validation, task = origin["validation"], task_of(run.recipe)
+    low, high = validation[task.metric]["interval_95"]
+    recipe, settings = _asked(origin)
     return {
         "date": origin["date"],
         "program": origin["program"],
@@ -53,12 +50,26 @@ def row(folder: Path) -> dict[str, Any]:
         "epochs": len(metrics),
         "seconds": round(metrics[-1]["seconds"]),
         "waiting": round(sum(row.get("waiting_seconds", math.nan) for row in metrics) / metrics[-1]["seconds"], 4),
-        "protocol": validation["protocol"],
+        "protocol": f"{task.metric_in_words}: {validation['protocol']}",
         "n": validation["n"],
-        "value": validation[metric]["value"],
+        "value": validation[task.metric]["value"],
         "spread": f"{low:.4f}..{high:.4f}",
-        "curve": " ".join(f"{step[f'validation_{metric}']:.4f}" for step in metrics),
+        "curve": " ".join(f"{step[f'validation_{task.metric}']:.4f}" for step in metrics),
     }
+
+
+def _asked(origin: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+    """The recipe's name, and what `--set` changed of it, the seed apart, as the command itself reads what it was told.
+
+    A training that Python began names none: "-".
+    """
+    program, *words = shlex.split(origin["command"])
+    if (program, *words[:1]) != ("verydeep", "train"):
+        return "-", {}
+    told = train.make_context("train", words[1:], resilient_parsing=True).params
+    settings = dict(text.split("=", 1) for text in told["settings"])  # of two of a field the last counts
+    settings.pop("seed", None)
+    return told["recipe_name"] or ("finetune" if "start" in origin else "modern"), settings
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from verydeep.architecture import Architecture
 from verydeep.nouns import Calibration, Preprocessing
-from verydeep.weights import ModelInfo, write_model
+from verydeep.weights import ModelInfo, read_model, write_model
 
 EXPECTED = Path(__file__).parents[1] / "accounting"
 CONFIGURATIONS = ["A", "A-LRN", "B", "C", "D", "E"]
@@ -198,6 +198,20 @@ def test_the_table_of_a_model_says_where_it_comes_from_and_how_good_it_is(descri
     assert "logits divided by 1.25; under 40.0% probably none of the classes; fitted on 300 photos" in out
     assert "command verydeep train animals" in out
     assert "top-1 75.0% (95 % interval 69.8% to 79.6%, n = 300): centre crop 48 of shorter side 50" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("class_and_box", "class and box"), ("mean_iou", "mean IoU"), ("recall1", "recall@1"), ("recall@1", "recall@1")],
+)
+def test_models_of_every_task_say_how_good_they_are(
+    name: str, told: str, describe: Describe, toy_model: Path, tmp_path: Path
+) -> None:
+    info, weights = read_model(toy_model)
+    validation = {"protocol": "whole photos", "n": 30, name: {"value": 0.75, "interval_95": [0.5, 0.875]}}
+    write_model(tmp_path / "model.safetensors", replace(info, origin={"validation": validation}), weights)
+    out = " ".join(describe(str(tmp_path / "model.safetensors"))[1].split())
+    assert f"validation {told} 75.0% (95 % interval 50.0% to 87.5%, n = 30): whole photos" in out
 
 
 def test_what_a_model_file_says_cannot_move_the_cursor(describe: Describe, told_model: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import add_run
 import numpy as np
 import pytest
 import torch
@@ -91,8 +92,10 @@ def test_photos_find_their_class_and_model_card_and_measurements_say_how_well(
     assert "| MAP@R | " in card
     assert "verydeep search PHOTO --in FOLDER --model model.safetensors" in card
     origin = read_model(run.folder)[0].origin["validation"]
-    assert origin["recall@1"]["value"] == report.score
+    assert origin["recall1"]["value"] == report.score
     assert origin["n"] == 9
+    assert (row := add_run.row(run.folder))["protocol"] == f"recall@1: {report.protocol}"
+    assert row["value"] == report.score
 
 
 def test_evaluation_of_the_model_is_the_validation_of_its_training(trained: tuple[Run, EmbeddingReport]) -> None:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import add_run
 import numpy as np
 import pytest
 import torch
@@ -87,6 +88,7 @@ def test_it_learns_boxes_and_writes_model_card_and_measurements(trained: tuple[R
     info, _ = read_model(run.folder)
     assert (info.architecture.task, info.architecture.boxes) == ("localize", "single")
     assert info.origin["validation"]["class_and_box"]["value"] == report.score
+    assert add_run.row(run.folder)["protocol"] == f"class and box: {report.protocol}"
 
 
 def test_boxes_of_each_class_are_learned(data: Path, recipe: Recipe, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import add_run
 import numpy as np
 import pytest
 import torch
@@ -75,6 +76,8 @@ def test_it_learns_masks_and_writes_model_card_and_measurements(trained: tuple[R
     info, _ = read_model(run.folder)
     assert info.architecture.task == "segment"
     assert info.origin["validation"]["mean_iou"]["value"] == report.score
+    assert (row := add_run.row(run.folder))["protocol"] == f"mean IoU: {report.protocol}"
+    assert row["value"] == report.score
 
 
 def test_contours_are_looked_at_in_the_final_validation_alone(

@@ -34,6 +34,13 @@ in a layer's output for one image. Field: the receptive field, the side in pixel
 unit sees. Stride: the pixels from that square to its neighbour's."""
 ABOVE_UNPOOLS = " Above an unpool they differ from unit to unit: the largest field, the mean stride."
 PURPOSES = {"classify": "classify", "localize": "classify and locate", "segment": "segment", "embed": "embed"}
+_JUDGED_BY = {  # names of figures that a training notes: what to call them
+    "top1": "top-1",
+    "class_and_box": "class and box",
+    "mean_iou": "mean IoU",
+    "recall1": "recall@1",
+    "recall@1": "recall@1",  # in the first embedding models
+}
 
 
 Fact: TypeAlias = "tuple[str, str]"  # a subject, and what is said of it
@@ -219,25 +226,20 @@ def _model_facts(model: "ModelFile") -> list[Fact]:
 
 def _origin(value: object) -> str:
     """What the training noted: a text, an accuracy with its terms, or anything else that JSON holds."""
-    match value:
-        case str():
-            return value
-        case {
-            "protocol": str(protocol),
-            "n": int(n),
-            "top1": {"value": float(top1), "interval_95": [float() | int() as low, float() | int() as high]},
-        }:
-            return f"top-1 {top1:.1%} (95 % interval {low:.1%} to {high:.1%}, n = {n:,}): {protocol}"
-        case {
-            "protocol": str(protocol),
-            "n": int(n),
-            "recall@1": {"value": float(recall), "interval_95": [float() | int() as low, float() | int() as high]},
-        }:
-            return f"recall@1 {recall:.1%} (95 % interval {low:.1%} to {high:.1%}, n = {n:,}): {protocol}"
-        case _:
-            import json  # most often there is nothing of the kind
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        for name, in_words in _JUDGED_BY.items():
+            match value | {"judged": value.get(name)}:
+                case {
+                    "protocol": str(protocol),
+                    "n": int(n),
+                    "judged": {"value": float(found), "interval_95": [float() | int() as low, float() | int() as high]},
+                }:
+                    return f"{in_words} {found:.1%} (95 % interval {low:.1%} to {high:.1%}, n = {n:,}): {protocol}"
+    import json  # most often there is nothing of the kind
 
-            return json.dumps(value)
+    return json.dumps(value)
 
 
 def _paragraphs(facts: Sequence[Fact], columns: int) -> Iterator[str]:

@@ -94,8 +94,9 @@ class EmbeddingReport:
         return tuple(Confusion(self.classes[i], self.classes[j], int(counts[i, j])) for i, j in pairs if counts[i, j])
 
     def summary(self) -> dict[str, Any]:
-        """As a model file has it."""
-        return {"protocol": self.protocol, "n": self.n, **self._figures()}
+        """As a model file has it: "recall1" and so on, as the measurements of a training call it, and "MAP@R"."""
+        figures = {name.replace("recall@", "recall"): figure for name, figure in self._figures().items()}
+        return {"protocol": self.protocol, "n": self.n, **figures}
 
     def to_dict(self) -> dict[str, Any]:
         """As `verydeep evaluate --json` prints it: every figure, and what each photo is most like."""

@@ -68,7 +68,7 @@ V = TypeVar("V", bound=Validation)
 class Task(Protocol[V]):
     """What is taught, and what comes of it."""
 
-    metric: str  # of `Validation.score`: "top1" is "validation_top1" in metrics.jsonl
+    metric: str  # of `Validation.score`: "top1" is "validation_top1" in metrics.jsonl, "top1" in `Validation.summary`
     metric_in_words: str
     is_share: bool  # whether the score is a share of the photos
 
