@@ -14,10 +14,11 @@ from PIL import Image
 from trainings import CPU, Listen, Stop, arrays, end_of, go, splits_of
 
 from verydeep.data.class_batches import ClassBatches
+from verydeep.data.datasets import Dataset, Splits, split
 from verydeep.data.loader import Shuffled
 from verydeep.errors import DatasetError, RecipeError
 from verydeep.evaluate.embedding_report import EmbeddingReport, evaluate_embedding
-from verydeep.evaluate.retrieval import retrieve
+from verydeep.evaluate.retrieval import check_retrievable, retrieve
 from verydeep.nouns import Preprocessing
 from verydeep.predict import Embedder
 from verydeep.recipes import load_recipe
@@ -38,6 +39,7 @@ from verydeep.train.start import begin_from, describe_start, open_start
 from verydeep.train.tasks import embed_page
 from verydeep.weights import ModelInfo, read_model
 
+REPOSITORY = Path(__file__).parents[2]
 EMBED = {"head": "embedding", "dimensions": 6, "cutmix": 0.0, "save_as": "float32", "batch_size": 12}
 LOSSES = ("triplet", "contrastive", "softmax")
 
@@ -286,6 +288,20 @@ def test_what_does_not_go_together_is_told(fields: dict[str, Any], message: str,
 
 def test_softmax_takes_parts_of_a_batch(recipe: Recipe) -> None:
     assert recipe.with_fields({"embedding_loss": "softmax", "micro_batch": 4}).micro_batch == 4
+
+
+def test_of_eight_photos_of_a_class_as_many_validate_as_can_be_found() -> None:
+    """Which is why the tutorial asks for eight."""
+
+    def drawn(each: int) -> Splits:
+        labels = [0] * each + [1] * each
+        return split(Dataset(("red", "blue"), tuple(Path(f"{n}.png") for n in range(2 * each)), tuple(labels)), seed=0)
+
+    check_retrievable(drawn(8).validation.labels)
+    with pytest.raises(DatasetError, match="none of the 2 photos") as refused:
+        check_retrievable(drawn(7).validation.labels)
+    assert "eight where training draws a fifth" in refused.value.hint
+    assert "with eight photos or more" in (REPOSITORY / "docs" / "tutorial" / "embedding.md").read_text()
 
 
 def test_a_validation_in_which_nothing_can_be_found_is_told_before_the_training(

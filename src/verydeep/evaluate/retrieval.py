@@ -76,7 +76,7 @@ def check_retrievable(labels: Sequence[int] | np.ndarray) -> None:
     if len(set(np.asarray(labels).tolist())) == len(labels):
         raise DatasetError(
             f"none of the {len(labels)} photos has another of its class: there is nothing to find.",
-            "Give two photos or more of some classes.",
+            "Give two photos or more of some classes; eight where training draws a fifth of each to validate.",
         )
 
 
