@@ -2,31 +2,68 @@
 
     python benchmarks/finetuning.py [--data DATA] [--runs FOLDER] [--seeds N] [--folds K]
 
-Three trainings of the recipe `finetune` take part, on the same folds of all photos, with the same seeds: the head alone
-of the built-in model, all its layers, and all layers of the same network from scratch. Each photo is asked about by
-models that were not trained on it. Run again, it goes on where it was stopped: two hours and more on two cores.
+Three trainings of the recipe `finetune` take part, on the same folds of all photos, with the same seeds: all layers of
+the built-in model; the same network for as many epochs from scratch, at the rates that suit such a start; and the head
+of the built-in model alone, for as many epochs as the recipe has. Each photo is asked about by models that were not
+trained on it. Run again, it goes on where it was stopped: two hours on two cores.
 """
 
 import argparse
 import json
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
+from verydeep import machine
+from verydeep.data.datasets import open_splits
 from verydeep.evaluate.metrics import bootstrap_interval, paired_bootstrap
 from verydeep.evaluate.results import append_result, model_label, result_row
-from verydeep.runtime import find_model
-from verydeep.train.run import RECIPE_FILE
+from verydeep.files import atomic_write
+from verydeep.image.decode import name_of
+from verydeep.recipes import load_recipe
+from verydeep.train.display import Display
+from verydeep.train.folds import FOLDS_FOLDER, ask_folds
+from verydeep.train.recipe import Recipe
+from verydeep.train.run import RECIPE_FILE, create_run, open_run
+from verydeep.train.start import Start, begin_from, open_start
 from verydeep.weights import read_info
 
 REPOSITORY = Path(__file__).parents[1]
 RESULTS = REPOSITORY / "benchmarks" / "results" / "finetuning.csv"
 MODEL = "imagenette"
-ALL_LAYERS = {"trained": "all", "epochs": "15", "learning_rate": "0.02"}
-Right = np.ndarray  # (seeds, photos) bool
+ALL_LAYERS = {"trained": "all", "epochs": 15, "learning_rate": 0.02}
+FROM_SCRATCH = {"initialization": "identity", "whiten": True, "layer_decay": 1.0, "learning_rate": 0.05}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A way to train."""
+
+    name: str
+    recipe: Recipe
+    start: Start | None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the trainings of a kind came to."""
+
+    kind: Kind
+    right: np.ndarray  # (seeds, photos) bool: whether the model of its fold recognised each photo
+    precision: str
+    threads: int
+
+    @property
+    def shares(self) -> np.ndarray:
+        """(photos,): with how many of the seeds each was recognised."""
+        return self.right.mean(axis=0)
+
+    @property
+    def told(self) -> str:
+        return f"{self.kind.name}, {self.kind.recipe.epochs} epochs"
 
 
 def main() -> None:
@@ -36,65 +73,77 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--folds", type=int, default=5)
     given = parser.parse_args()
-    info = read_info(find_model(MODEL))
-    network = info.architecture
-    scratch = {
-        "configuration": network.configuration,
-        "batch_norm": str(network.batch_norm).lower(),
-        "width": f"{network.width:g}",
-        "head": network.head,
-        "input_size": str(network.input_size),
-        "test_resize": str(info.preprocessing.resize),
-        "test_crop": str(info.preprocessing.crop),
-        "initialization": "identity",
-        "whiten": "true",
-        "layer_decay": "1",
-        "learning_rate": "0.05",
-    }
-    kinds = {
-        "head of imagenette": (["--from", MODEL], {}),
-        "all layers of imagenette": (["--from", MODEL], ALL_LAYERS),
-        "from scratch": (["--recipe", "finetune"], ALL_LAYERS | scratch),
-    }
-    right = {name: _right(given, name, *kind) for name, kind in kinds.items()}
-    shares = {name: answers.mean(axis=0) for name, answers in right.items()}  # of the seeds, photo by photo
-    for name, each in shares.items():
-        _append(given, f"top-1, {name}", each.mean(), bootstrap_interval(each), len(each))
-    for name in list(shares)[:2]:
-        change = paired_bootstrap(shares["from scratch"], shares[name])
-        _append(given, f"top-1 of {name} less that from scratch", *change, len(shares[name]))
+    torch.set_num_threads(machine.cores())
+    tell(given, *(ask(given, kind) for kind in kinds()))
 
 
-def _right(given: argparse.Namespace, name: str, options: Sequence[str], settings: Mapping[str, str]) -> Right:
+def kinds() -> tuple[Kind, Kind, Kind]:
+    """All layers from the model, the same from scratch, the model's head."""
+    start, info = open_start(MODEL)
+    recipe = load_recipe("finetune").with_fields({"precision": "float32"})  # auto might choose another one for each
+    all_layers = begin_from(recipe, info, ALL_LAYERS)
+    return (
+        Kind(f"all layers of {start.name}", all_layers, start),
+        Kind("from scratch", all_layers.with_fields(FROM_SCRATCH), None),
+        Kind(f"head of {start.name}", begin_from(recipe, info, {}), start),
+    )
+
+
+def ask(given: argparse.Namespace, kind: Kind) -> Answers:
     """Whether each photo was recognised by the model of its fold, with each seed."""
-    rows = []
-    for seed in range(given.seeds):
-        folder = given.runs / f"{name.replace(' ', '-')}-{seed}"
-        answers = folder.with_suffix(".json")
-        if not answers.exists():
-            fields = [f"--set={field}={value}" for field, value in {**settings, "seed": str(seed)}.items()]
-            new = [str(given.data), *options, *fields, "--folds", str(given.folds), "--out", str(folder)]
-            known = ["--resume", str(folder)]
-            command = ["train", *(known if (folder / RECIPE_FILE).exists() else new), "--json"]
-            done = subprocess.run([sys.executable, "-m", "verydeep", *command], check=True, stdout=subprocess.PIPE)  # noqa: S603, our own command
-            answers.write_bytes(done.stdout)
-        photos = json.loads(answers.read_bytes())["photos"]
-        photos.sort(key=lambda photo: photo["path"])
-        rows.append([photo["predictions"][0]["label"] == photo["label"] for photo in photos])
-        print(f"{name}, seed {seed}: top-1 {np.mean(rows[-1]):.1%} of {len(rows[-1])}", flush=True)
-    return np.array(rows)
+    found = [ask_once(given, kind, seed) for seed in range(given.seeds)]
+    right = np.array([list(one["right"].values()) for one in found])
+    return Answers(kind, right, found[0]["precision"], found[0]["threads"])
 
 
-def _append(given: argparse.Namespace, what: str, value: float, interval: tuple[float, float], photos: int) -> None:
-    path = find_model(MODEL)
+def ask_once(given: argparse.Namespace, kind: Kind, seed: int) -> dict[str, Any]:
+    """The same with one seed, the photos by their names; what was asked before is kept."""
+    folder = given.runs / f"{kind.name.replace(' ', '-')}-{seed}"
+    answers = folder.with_suffix(".json")
+    if not answers.exists():
+        atomic_write(answers, json.dumps(train_once(given, kind, seed, folder), indent=2) + "\n")
+    found: dict[str, Any] = json.loads(answers.read_text(encoding="utf-8"))
+    share = np.mean(list(found["right"].values()))
+    print(f"{kind.name}, seed {seed}: top-1 {share:.1%} of {len(found['right'])}", flush=True)
+    return found
+
+
+def train_once(given: argparse.Namespace, kind: Kind, seed: int, folder: Path) -> dict[str, Any]:
+    """What `ask_once` keeps. A run that is there goes on."""
+    if (folder / RECIPE_FILE).exists():
+        run = open_run(folder)
+    else:
+        recipe, command = kind.recipe.with_fields({"seed": seed}), (Path(__file__).name,)
+        run = create_run(folder, recipe, given.data, command, {}, start=kind.start, folds=given.folds)
+    report = ask_folds(run, open_splits(given.data, seed), Display).report
+    right = zip(map(name_of, report.paths), report.posteriors.argmax(axis=1) == report.labels, strict=True)
+    return {
+        "right": {name: bool(is_right) for name, is_right in sorted(right)},
+        "precision": read_info(folder / FOLDS_FOLDER / "1").origin["precision"],
+        "threads": torch.get_num_threads(),
+    }
+
+
+def tell(given: argparse.Namespace, all_layers: Answers, scratch: Answers, head: Answers) -> None:
+    """A row for each, and what the start is worth, photo by photo: by the same epochs, and by the head alone."""
+    for one in (all_layers, scratch, head):
+        append(given, f"top-1, {one.told}", one, one.shares.mean(), bootstrap_interval(one.shares))
+    for one in (all_layers, head):
+        more, interval = paired_bootstrap(scratch.shares, one.shares)
+        append(given, f"top-1 of {one.told}, less that {scratch.told}, paired", one, more, interval)
+
+
+def append(given: argparse.Namespace, what: str, answers: Answers, value: float, interval: tuple[float, float]) -> None:
+    seeds, photos = answers.right.shape
+    kind = answers.kind
     row = result_row(
-        model=model_label(path),
-        architecture=read_info(path).architecture.name,
+        model=model_label(kind.start.path) if kind.start else "-",
+        architecture=kind.recipe.architecture(classes=2).name,
         engine="torch",
-        dtype="float32",
-        threads=2,
-        batch=32,
-        protocol=f"{what}; {given.data.name}, {given.folds} folds, mean of {given.seeds} seeds; interval over photos",
+        dtype=answers.precision,
+        threads=answers.threads,
+        batch=kind.recipe.batch_size,
+        protocol=f"{what}; {given.data.name}, {given.folds} folds, mean of {seeds} seeds; interval over photos",
         n=photos,
         value=f"{value:.4f}",
         spread=f"{interval[0]:.4f}..{interval[1]:.4f}",

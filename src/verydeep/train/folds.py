@@ -43,10 +43,22 @@ def train_folds(
     has one photo only.
     """
     photos = everything(splits)
+    found = ask_folds(run, splits, make_display, device)
+    display = make_display()
+    display.note(f"the model to keep, trained on all {len(photos)} photos")
+    try:
+        whole = Splits(photos, photos.take([]), is_drawn=False)
+        return _report(train(run, whole, display, device, logs, held_out=found)), found
+    finally:
+        display.close()
+
+
+def ask_folds(run: Run, splits: Splits, make_display: Callable[[], Display], device: str = "auto") -> HeldOut:
+    """The same without the model that is kept: what the models of the folds say, each of the photos of its fold."""
+    photos = everything(splits)
     positions = deal(photos, run.folds, run.recipe.seed)
     with sole_use(run.folder / FOLDS_FOLDER / "lock", f"the run in {run.folder}"):
-        whole = Splits(photos, photos.take([]), is_drawn=False)
-        recipe, shared = _prepare(run, whole, device, make_display)
+        recipe, shared = _prepare(run, Splits(photos, photos.take([]), is_drawn=False), device, make_display)
         reports, metrics, curves = [], [], []
         for number, held_out in enumerate(positions):
             others = np.setdiff1d(np.arange(len(photos)), held_out)
@@ -60,13 +72,7 @@ def train_folds(
                 display.close()
             metrics.append(one.metrics())
             curves.append(_curve(one))
-        found = pooled(reports, metrics, curves)
-        display = make_display()
-        display.note(f"the model to keep, trained on all {len(photos)} photos")
-        try:
-            return _report(train(run, whole, display, device, logs, held_out=found)), found
-        finally:
-            display.close()
+        return pooled(reports, metrics, curves)
 
 
 def check_folds(recipe: Recipe) -> None:
