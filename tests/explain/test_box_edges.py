@@ -86,7 +86,7 @@ def test_what_cannot_be_explained_of_a_box_is_refused(model: OpenedModel, photo:
         explain(model, photo, "gradient", edge="left", layer="relu1_1")
     with pytest.raises(UsageError, match="Leave --whole out"):
         explain(model, photo, edge="left", is_dense=True)
-    with pytest.raises(UsageError, match=r"\(toy-bn-gap\) gives no boxes"):
+    with pytest.raises(UsageError, match=r"^the model \(toy-bn-gap\) gives no boxes"):
         explain(open_model(toy_model, engine="reference"), photo, edge="left")
 
 
@@ -106,3 +106,13 @@ def test_the_command_explains_a_box(
     assert entry["explanations"][0]["target"]["box_edge"] == "all"
     done = run("explain", *settings, "--box-edge", "all", "--method", "activations")
     assert (done.code, done.err.splitlines()[0]) == (2, "error: activations looks at a layer, not at a box.")
+
+
+def test_an_edge_is_not_passed_over_by_a_model_of_pixels(
+    run: Callable[..., Any], photo: np.ndarray, segnet_model: Path, tmp_path: Path
+) -> None:
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    done = run(
+        "explain", tmp_path / "photo.png", "--model", segnet_model, "--engine", "reference", "--box-edge", "left"
+    )
+    assert (done.code, done.err.splitlines()[0]) == (2, "error: a model of pixels gives no boxes.")

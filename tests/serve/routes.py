@@ -104,6 +104,7 @@ def valid(photo: bytes) -> list[Request]:
     text = base64.b64encode(photo).decode()
     one = json.dumps({"images": [text]}).encode()
     files = form((b'name="a"; filename="a.png"', photo), (b'name="comment"', b"nice"))
+    two = form((b'name="photo"; filename="a.png"', photo), (b'name="similar_to"; filename="b.png"', photo))
     pixels, images = bytes(range(192)), bytes(4 * 3 * 32 * 32)
     return [
         *(Request(b"GET", path.encode()) for path in paths),
@@ -111,6 +112,7 @@ def valid(photo: bytes) -> list[Request]:
         Request(b"POST", b"/predict", (JSON,), one),
         Request(b"POST", b"/predict", (FORM,), files),
         Request(b"POST", b"/explain?method=gradcam&label=dog&layer=relu2_1", (PNG,), photo),
+        Request(b"POST", b"/explain?method=gradient", (FORM,), two),
         Request(b"POST", b"/activations?layer=relu1_1", (PNG,), photo),
         v2("photos", "BYTES", [1], [text]),
         v2("photos", "BYTES", [1], raw=len(photo).to_bytes(4, "little") + photo),

@@ -123,6 +123,15 @@ def make_photo(number: int, side: int = 40) -> bytes:
     return file.getvalue()
 
 
+def two_photos(photo: bytes, other: bytes, name: bytes = b'name="similar_to"') -> tuple[bytes, dict[str, str]]:
+    """The body and the headers of a form, as `curl -F photo=@a.png -F similar_to=@b.png` sends it."""
+    lines = []
+    for field, data in ((b'name="photo"', photo), (name, other)):
+        head = b'--cut\r\nContent-Disposition: form-data; %s; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
+        lines.append(head % field + data + b"\r\n")
+    return b"".join(lines) + b"--cut--\r\n", {"content-type": "multipart/form-data; boundary=cut"}
+
+
 def becomes(is_so: Callable[[], bool], seconds: float = PATIENCE) -> bool:
     """Whether it is so within that time."""
     deadline = time.monotonic() + seconds

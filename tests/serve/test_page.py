@@ -202,6 +202,14 @@ def test_the_box_of_the_answer_is_drawn_on_the_photo(browser, serve, make_locali
         assert box[side] == pytest.approx(pixels * scale, abs=1)
     assert box["x"] - photo["x"] == pytest.approx((72 - 32) * scale, abs=1)
     assert box["y"] - photo["y"] == pytest.approx(4 * scale, abs=1)
+    assert page.locator("#edge option").count() == 6
+    for edge, words in (("left", "the left edge of its box"), ("all", "all edges of its box")):
+        page.select_option("#edge", edge)
+        expect(page, "#explained").to_contain_text(f" · {words} · ")
+    page.select_option("#method", "occlusion")  # which explains a class
+    expect(page, "#explained").not_to_contain_text("edge")
+    expect(page, "#trouble").to_have_text("")
+    assert page.is_disabled("#edge")
     context.close()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from browsing import CHROMIUM, expect, give
 from PIL import Image
-from serving import Server, end, start
+from serving import Server, end, start, two_photos
 
 from verydeep.image.decode import decode_numbers
 from verydeep.image.draw_objects import class_colours
@@ -70,6 +70,7 @@ def test_predict_gives_the_shares_and_the_mask_of_each_whole_photo(served: Serve
     described, *_ = served.ask("GET", "/models").json["models"]
     assert described["task"] == "segment"
     assert described["methods"] == ["gradcam", "gradient", "guided", "deconvnet"]
+    assert described["edges"] == []
 
 
 def test_the_open_inference_protocol_gives_the_logits_of_each_pixel(served: Server, segmenter: Segmenter) -> None:
@@ -113,6 +114,11 @@ def test_the_class_of_pixels_is_explained_and_maps_are_of_the_whole_photo(served
     seen = Image.open(io.BytesIO(base64.b64decode(found["seen"].partition(",")[2])))
     assert seen.size == (440, 293)
     assert served.ask("POST", "/explain?method=occlusion", photo, headers).status == 422
+    edge = served.ask("POST", "/explain?edge=left", photo, headers)
+    assert (edge.status, edge.json["error"]) == (422, "a model of pixels gives no boxes.")
+    alike = served.ask("POST", "/explain", *two_photos(photo, photo))
+    assert alike.status == 422
+    assert "answers for each pixel of a photo" in alike.json["error"]
     maps = served.ask("POST", "/activations?layer=relu2_1_D", photo, headers).json
     assert maps["channels"] == 8
     assert served.ask("GET", "/models/toy/layers").status == 200

@@ -20,6 +20,7 @@ from clients import Answer, ask_in_turn, post
 from PIL import Image
 from serving import make_photo, wait_until
 
+from verydeep.explain import METHODS, explain
 from verydeep.image import decode
 from verydeep.image.preprocess import fit, preprocess
 from verydeep.predict import Predictor
@@ -146,6 +147,21 @@ def test_a_localiser_answers_with_boxes_in_pixels_of_the_upright_photo(serve, ma
         for got, score in zip(answer["predictions"], expected.scores, strict=True):
             assert got["box"] == pytest.approx(score.box.to_dict(), abs=0.02)
     assert answers[0]["predictions"][0]["box"]["bottom"] <= 70
+    photo = make_photo(3)
+    described, *_ = server.ask("GET", "/models").json["models"]
+    assert described["edges"] == ["left", "top", "right", "bottom", "all"]
+    for edge in described["edges"]:
+        found = server.ask("POST", f"/explain?label=dog&edge={edge}", photo, {"content-type": "image/png"}).json
+        right = explain(predictor.model, decode(photo, "photo"), label="dog", edge=edge)
+        assert (found["label"], found["edge"], found["reach"]) == ("dog", edge, pytest.approx(right.score, abs=1e-4))
+        assert " of the box of dog, " in found["in_words"]
+    for query, error in (
+        ("edge=middle", "a box has no edge 'middle'; there are left, top, right, bottom, all."),
+        ("edge=left&method=occlusion", "occlusion tells what a class loses, not a box."),
+        ("edge=left&method=gradient&layer=relu1_1", "gradient explains a box, or a unit of a layer."),
+    ):
+        reply = server.ask("POST", f"/explain?{query}", photo, {"content-type": "image/png"})
+        assert (reply.status, reply.json["error"]) == (422, error)
     photo = {"name": "photos", "datatype": "BYTES", "shape": [1]}
     photo["data"] = [base64.b64encode(file.getvalue()).decode()]
     (output,) = infer(server, {"inputs": [photo]}).json["outputs"]
@@ -278,12 +294,15 @@ def test_an_answer_comes_with_its_reasons(server, photos):
         ("/explain?label=nobody", 422),
         ("/explain?method=occlusion&layer=relu1_1", 422),
         ("/explain?model=nobody", 404),
+        ("/explain?edge=left", 422),
         ("/activations?layer=fc8", 422),
         ("/activations", 422),
     ):
         reply = server.ask("POST", path, photos[0], png)
         assert (reply.status, set(reply.json)) == (status, {"error", "hint"}), path
     assert server.ask("POST", "/explain", b"nonsense", png).status == 422
+    edge = server.ask("POST", "/explain?edge=left", photos[0], png)
+    assert edge.json["error"] == "the model (toy-bn-gap) gives no boxes."
     assert server.ask("GET", "/networks/F").status == 404
     networks = server.ask("GET", "/networks").json["networks"]
     assert {one["name"]: one["totals"]["weight_layers"] for one in networks} == {
@@ -312,6 +331,14 @@ def test_what_is_served_is_described_for_people_and_for_programs(server):
     assert [model["name"] for model in described] == ["toy", "other"]
     assert described[0]["classes"] == ["cat", "dog", "rocket"]
     paths = server.ask("GET", "/openapi.json").json["paths"]
+    assert [model["methods"] for model in described] == 2 * [list(METHODS)]
+    asked = {one["name"] for one in paths["/explain"]["post"]["parameters"]}
+    assert asked == {"model", "method", "label", "layer", "edge"}
+    forms = {
+        path: set(paths[path]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"])
+        for path in ("/predict", "/explain", "/activations")
+    }
+    assert forms == {"/predict": {"photo"}, "/explain": {"photo", "similar_to"}, "/activations": {"photo"}}
     assert {"/predict", "/models", "/metrics", "/health/ready", "/v2/models/{name}/infer"} <= set(paths)
 
 

@@ -83,7 +83,9 @@ def check_request(model: OpenedModel, request: Request, similar_to: str | None =
         return
     if request.method in explain.METHODS and model.info.architecture.task == "segment":
         for name in request.methods:
-            explain.check_segment(model, name, label=request.label, layer=request.layer, channel=request.channel)
+            explain.check_segment(
+                model, name, label=request.label, layer=request.layer, channel=request.channel, edge=request.edge
+            )
         return
     if request.method in explain.METHODS:
         for name in request.methods:

@@ -217,7 +217,7 @@ def _check_edge(model: OpenedModel, method: str, edge: str, *, has_unit: bool, i
         raise UsageError(f"a box has no edge {edge!r}; there are {', '.join(BOX_EDGES)}.", "Choose one of these.")
     if model.info.architecture.task != "localize":
         raise UsageError(
-            f"the model {model.path} ({model.info.architecture.name}) gives no boxes.",
+            f"the model ({model.info.architecture.name}) gives no boxes.",
             "Name one that was trained with boxes, or explain a class.",
         )
     if is_dense:

@@ -130,9 +130,17 @@ def explain_segment(
 
 
 def check_segment(
-    model: OpenedModel, method: str, *, label: str | None = None, layer: str | None = None, channel: int | None = None
+    model: OpenedModel,
+    method: str,
+    *,
+    label: str | None = None,
+    layer: str | None = None,
+    channel: int | None = None,
+    edge: str | None = None,
 ) -> None:
-    """What `explain_segment` refuses whatever the photo. Raises UsageError."""
+    """What `explain_segment` refuses whatever the photo, and the edge of a box. Raises UsageError."""
+    if edge is not None:
+        raise UsageError("a model of pixels gives no boxes.", "Name a class, or leave the edge out.")
     if method not in METHODS_OF_PIXELS:
         raise UsageError(
             f"the method {method} does not explain the class of pixels; {', '.join(METHODS_OF_PIXELS)} do.",

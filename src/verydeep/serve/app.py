@@ -1,7 +1,7 @@
 """The routes: what a request asks, and its answer. Who may ask, and how much, is `guard`'s.
 
 POST /predict              photos as the body, in a form, or in JSON as base64; one or many
-POST /explain, /activations  why, and what a layer sees: `views`, as is the page at /
+POST /explain, /activations  why, of one photo or beside another, and what a layer sees: `views`, as is the page at /
 GET  /models               what is served
 GET  /health/live, ready   for a supervisor
 GET  /metrics              for Prometheus
@@ -26,10 +26,10 @@ from starlette.exceptions import HTTPException
 import verydeep
 from verydeep.errors import ImageError, VerydeepError
 from verydeep.explain import METHODS
-from verydeep.explain.segmentation import METHODS_OF_PIXELS
+from verydeep.explain.backward import BOX_EDGES
 from verydeep.serve import open_inference, views
 from verydeep.serve.batching import Overloaded
-from verydeep.serve.bodies import Photo, photos_of
+from verydeep.serve.bodies import Photo, in_openapi, photos_of
 from verydeep.serve.decoding import Decoders, Picture
 from verydeep.serve.guard import Refused
 from verydeep.serve.limits import Limits
@@ -171,7 +171,7 @@ def make_app(service: Service) -> FastAPI:
 
 
 def _add_routes(app: FastAPI, service: Service) -> None:
-    @app.post("/predict")
+    @app.post("/predict", openapi_extra=in_openapi(photo="one of the photos, whatever each is called"))
     async def predict(request: Request, model: str | None = None, top: int = 5) -> Response:
         """Classify, embed or segment photos: a body image/*, a form with files, or JSON {"images": [base64, ...]}."""
         if not 1 <= top <= MOST_SCORES:
@@ -222,7 +222,8 @@ def _described(model: ServedModel, precision: str) -> dict[str, Any]:
         "task": info.architecture.task,
         "architecture": info.architecture.to_dict(),
         "classes": list(info.classes),
-        "methods": list(METHODS_OF_PIXELS if model.tells_pixels else METHODS),
+        "methods": views.methods_of(model),
+        "edges": list(BOX_EDGES) if info.architecture.task == "localize" else [],
         "layers_with_map": views.layers_with_map(info.architecture),
         "preprocessing": info.preprocessing.to_dict(),
         "calibration": info.calibration.to_dict(),

@@ -9,7 +9,7 @@ import json
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it would log what clients wrote
 _TEXTS = re.compile(rb'"[^"]*"')
 _FILE_NAME = re.compile(rb";\s*filename\*?=", re.IGNORECASE)
+SIMILAR_TO = "similar_to"
+_SIMILAR_TO = re.compile(rb'[^;"]*form-data;\s*name="?similar_to"?\s*;', re.IGNORECASE)  # no file's name can say that
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
@@ -34,26 +36,62 @@ class Photo:
 
     data: bytes | bytearray | memoryview
     name: str  # for errors: "photo 2", never what the client called it
+    is_other: bool = False  # a form's file SIMILAR_TO, which another photo is compared with
 
 
 async def photos_of(request: Request, limits: Limits) -> list[Photo]:
     """At least one. Raises Refused."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    files: Sequence[bytes | bytearray]
+    files: Sequence[tuple[bytes | bytearray, bool]]
     if kind == "multipart/form-data":
         files = await _files_of_form(request, limits)
     elif kind == "application/json":
-        files = _base64(parse_json(await body_of(request), limits), limits)
+        files = [(image, False) for image in _base64(parse_json(await body_of(request), limits), limits)]
     elif kind.startswith("image/") or kind in ("", "application/octet-stream"):
-        files = [await body_of(request)]
+        files = [(await body_of(request), False)]
     else:
         raise Refused(
             415, "the body is neither a photo, nor a form, nor JSON.", "Send image/jpeg, multipart/form-data or JSON."
         )
-    if not any(files):
+    if not any(data for data, _ in files):
         raise Refused(422, "there is no photo in the body.", "Send at least one.")
     names = ["the photo"] if len(files) == 1 else [f"photo {number}" for number in range(1, len(files) + 1)]
-    return [Photo(data, name) for data, name in zip(files, names, strict=True)]
+    return [Photo(data, name, is_other) for (data, is_other), name in zip(files, names, strict=True)]
+
+
+async def photo_of(request: Request, limits: Limits) -> Photo:
+    """The one photo of a request. Raises Refused."""
+    photo, *others = await photos_of(request, limits)
+    if others:
+        raise Refused(422, f"{1 + len(others)} photos; expected one.", "Ask for each by itself.")
+    return photo
+
+
+async def photo_and_other(request: Request, limits: Limits) -> list[Photo]:
+    """The one photo of a request, and after it the one that it is compared with, if a form has it. Raises Refused."""
+    photos = await photos_of(request, limits)
+    ones, others = ([photo for photo in photos if photo.is_other == is_other] for is_other in (False, True))
+    if len(ones) != 1 or len(others) > 1:
+        got = f"{len(ones)} photos and {len(others)} called {SIMILAR_TO}; expected one of each."
+        alone = f"{len(ones)} photos; expected one."
+        raise Refused(
+            422, got if others else alone, f"To compare two, send the second as the form's file {SIMILAR_TO}."
+        )
+    return [replace(ones[0], name="the photo"), *(replace(other, name=SIMILAR_TO) for other in others)]
+
+
+def in_openapi(**files: str) -> dict[str, Any]:
+    """Such a body as OpenAPI describes it, of a route. files: of a form, by their names, what each is."""
+    file = {"type": "string", "format": "binary"}
+    named = {name: file | {"description": what} for name, what in files.items()}
+    texts = {"type": "array", "items": {"type": "string", "contentEncoding": "base64"}}
+    kinds = {
+        "image/*": file,
+        "multipart/form-data": {"type": "object", "properties": named},
+        "application/json": {"type": "object", "properties": {"images": texts}},
+    }
+    content = {kind: {"schema": schema} for kind, schema in kinds.items()}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 async def body_of(request: Request) -> bytearray:
@@ -105,8 +143,11 @@ def _base64(found: Any, limits: Limits) -> list[bytes]:
     return photos
 
 
-async def _files_of_form(request: Request, limits: Limits) -> list[bytearray]:
-    """The contents of a form's files. Its other fields are passed over, and files' names are not looked at."""
+async def _files_of_form(request: Request, limits: Limits) -> list[tuple[bytearray, bool]]:
+    """The contents of a form's files, and whether each is SIMILAR_TO.
+
+    Its other fields are passed over, and files' names are not looked at.
+    """
     form = _Form(limits.parts)
     try:
         boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary", b"")
@@ -118,7 +159,7 @@ async def _files_of_form(request: Request, limits: Limits) -> list[bytearray]:
         raise Refused(422, "the form cannot be read.", "Send it as curl -F does.") from error
     if not form.is_whole:
         raise Refused(422, "the form is cut off.", "Send it as curl -F does.")
-    return [data for head, data in form.parts if _FILE_NAME.search(head)]
+    return [(data, bool(_SIMILAR_TO.match(head))) for head, data in form.parts if _FILE_NAME.search(head)]
 
 
 class _Form:

@@ -6,7 +6,7 @@ its own, so no large photo is ever in this one.
 
 import importlib.resources
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,14 +17,25 @@ from verydeep.accounting import account_layers, total
 from verydeep.accounting.published import PUBLISHED
 from verydeep.architecture import Architecture, Layer
 from verydeep.errors import ImageError, UsageError
-from verydeep.explain import Explanation, SegmentExplanation, explain, explain_segment
+from verydeep.explain import (
+    METHODS,
+    check_segment,
+    check_similarity,
+    explain,
+    explain_segment,
+    explain_similarity,
+    similarity_to,
+)
 from verydeep.explain.activations import activations
+from verydeep.explain.backward import BoxEdge
 from verydeep.explain.explanation import hottest_ninth, smallest_half, where
-from verydeep.explain.picture import caption, cut_out, panel, segment_title, title
+from verydeep.explain.picture import AnyExplanation, caption, cut_out, panel, segment_title, similarity_title, title
+from verydeep.explain.segmentation import METHODS_OF_PIXELS
 from verydeep.explain.sheets import map_tiles
+from verydeep.explain.similarity import METHODS_OF_A_SIMILARITY
 from verydeep.image.draw import data_uri
 from verydeep.runtime import OpenedModel
-from verydeep.serve.bodies import Photo, photos_of
+from verydeep.serve.bodies import SIMILAR_TO, Photo, in_openapi, photo_and_other, photo_of
 from verydeep.serve.guard import Refused
 from verydeep.serve.models import ServedModel
 
@@ -47,25 +58,29 @@ _FILES = {
 _TIMED_RUNS = 3
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What an explanation shall be of, as `explain` takes it."""
+
+    method: str
+    label: str | None
+    layer: str | None
+    edge: str | None
+
+
 def add_routes(app: FastAPI, service: "Service") -> None:
     """Adds the page and what it asks for."""
     files = {name: _file(name) for name in _FILES}
 
-    async def photo_of(request: Request) -> Photo:
-        """The one photo of a request. Raises Refused."""
-        photo, *others = await photos_of(request, service.limits)
-        if others:
-            raise Refused(422, f"{1 + len(others)} photos; expected one.", "Ask for each by itself.")
-        return photo
-
-    async def picture_of(photo: Photo, model: ServedModel) -> np.ndarray:
-        """The photo as the network gets it. Raises Refused."""
-        (picture,) = await service.pictures(model, [photo])
-        if isinstance(picture, ImageError):
-            raise Refused(422, picture.message, picture.hint)
-        pixels = picture.pixels
-        seen = Image.fromarray(pixels).convert("L").convert("RGB") if model.is_grey else pixels
-        return np.asarray(seen)
+    async def pictures_of(photos: list[Photo], model: ServedModel) -> list[np.ndarray]:
+        """The photos as the network gets them. Raises Refused."""
+        found = []
+        for picture in await service.pictures(model, photos):
+            if isinstance(picture, ImageError):
+                raise Refused(422, picture.message, picture.hint)
+            pixels = picture.pixels
+            found.append(np.asarray(Image.fromarray(pixels).convert("L").convert("RGB")) if model.is_grey else pixels)
+        return found
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
@@ -86,29 +101,37 @@ def add_routes(app: FastAPI, service: "Service") -> None:
             raise Refused(404, "the page has no such file.")
         return files[name]
 
-    @app.post("/explain")
+    @app.post(
+        "/explain",
+        openapi_extra=in_openapi(photo="the one to explain", similar_to="another one that it is compared with"),
+    )
     async def explain_photo(
         request: Request,
+        *,
         model: str | None = None,
         method: str = "gradcam",
         label: str | None = None,
         layer: str | None = None,
+        edge: str | None = None,
     ) -> dict[str, Any]:
-        """Where in a photo the answer comes from: numbers in words, and two pictures as data addresses."""
-        chosen = service.model(model)
-        photo = await photo_of(request)
-        with service.place():
-            picture = await picture_of(photo, chosen)
-            explain_it = _explained_pixels if chosen.tells_pixels else _explained
-            return await service.in_turn(explain_it, chosen.opened, picture, method, label, layer)
+        """Where in a photo the answer comes from: numbers in words, and two pictures as data addresses.
 
-    @app.post("/activations")
+        edge: of a model with boxes left, top, right, bottom or all, how far the box reaches there. With a second file
+        similar_to in a form: what makes the photo like that one, which is all that an embedding model can tell.
+        """
+        chosen = service.model(model)
+        photos = await photo_and_other(request, service.limits)
+        with service.place():
+            pictures = await pictures_of(photos, chosen)
+            return await service.in_turn(_explained, chosen, pictures, _Asked(method, label, layer, edge))
+
+    @app.post("/activations", openapi_extra=in_openapi(photo="the one to look at"))
     async def maps(request: Request, layer: str, model: str | None = None) -> dict[str, Any]:
         """The maps that a layer makes of a photo, the most excited first, as pictures in data addresses."""
         chosen = service.model(model)
-        photo = await photo_of(request)
+        photo = await photo_of(request, service.limits)
         with service.place():
-            picture = await picture_of(photo, chosen)
+            (picture,) = await pictures_of([photo], chosen)
             return await service.in_turn(_maps, chosen.opened, picture, layer, chosen.tells_pixels)
 
     @app.get("/networks")
@@ -138,6 +161,11 @@ def layers_with_map(architecture: Architecture) -> list[str]:
     return [layer.relu_name if layer.has_relu else layer.name for layer in architecture.layers if _has_map(layer)]
 
 
+def methods_of(model: ServedModel) -> list[str]:
+    """The ways to explain that work for it."""
+    return list(METHODS_OF_PIXELS if model.tells_pixels else METHODS_OF_A_SIMILARITY if model.embeds else METHODS)
+
+
 def _has_map(layer: Layer) -> bool:
     return layer.kind not in ("fc", "gap", "unit")
 
@@ -158,29 +186,50 @@ def _file(name: str) -> Response:
     return Response(path.read_bytes(), media_type=f"{_FILES[name]}; charset=utf-8")
 
 
-def _explained(
-    opened: OpenedModel, picture: np.ndarray, method: str, label: str | None, layer: str | None
-) -> dict[str, Any]:
-    """Raises Refused on a name that there is not."""
+def _explained(model: ServedModel, pictures: list[np.ndarray], asked: _Asked) -> dict[str, Any]:
+    """pictures: of the photo, and of the one that it is compared with, if it is. Raises Refused on what does not go."""
+    picture, *others = pictures
     try:
-        found = explain(_of_crops(opened), picture, method, label=label, layer=layer)
+        if others:
+            return _likened(model, picture, others[0], asked)
+        return (_explained_pixels if model.tells_pixels else _explained_class)(model, picture, asked)
     except UsageError as error:
         raise Refused(422, error.message, error.hint) from error
-    return {"probability": found.probability, **_drawn(found, title(found), picture)}
 
 
-def _explained_pixels(
-    opened: OpenedModel, picture: np.ndarray, method: str, label: str | None, layer: str | None
-) -> dict[str, Any]:
-    """The same for a model of pixels, and the whole photo. Raises Refused on a name that there is not."""
-    try:
-        found = explain_segment(opened, picture, method, label=label, layer=layer)
-    except UsageError as error:
-        raise Refused(422, error.message, error.hint) from error
-    return {"share": found.share, **_drawn(found, segment_title(found), picture)}
+def _explained_class(model: ServedModel, picture: np.ndarray, asked: _Asked) -> dict[str, Any]:
+    """Or an edge of its box. Raises UsageError, as the others do."""
+    if model.embeds:
+        raise UsageError(
+            "an embedding is explained beside a second photo; there is one photo.",
+            f"Send both in a form: curl -F photo=@PHOTO -F {SIMILAR_TO}=@OTHER",
+        )
+    found = explain(
+        _of_crops(model.opened), picture, asked.method, label=asked.label, layer=asked.layer, edge=asked.edge
+    )
+    reach = {"edge": found.target.edge, "reach": found.score} if isinstance(found.target, BoxEdge) else {}
+    return {"label": found.label, "probability": found.probability, **reach, **_drawn(found, title(found), picture)}
 
 
-def _drawn(found: Explanation | SegmentExplanation, heading: str, picture: np.ndarray) -> dict[str, Any]:
+def _explained_pixels(model: ServedModel, picture: np.ndarray, asked: _Asked) -> dict[str, Any]:
+    """The same for a model of pixels, and the whole photo."""
+    check_segment(model.opened, asked.method, label=asked.label, layer=asked.layer, edge=asked.edge)
+    found = explain_segment(model.opened, picture, asked.method, label=asked.label, layer=asked.layer)
+    return {"label": found.label, "share": found.share, **_drawn(found, segment_title(found), picture)}
+
+
+def _likened(model: ServedModel, picture: np.ndarray, other: np.ndarray, asked: _Asked) -> dict[str, Any]:
+    """What makes a photo like another one."""
+    for name, value in (("label", asked.label), ("edge", asked.edge)):
+        if value is not None:
+            raise UsageError(f"{SIMILAR_TO} and {name} exclude each other.", f"Leave {name} out.")
+    opened = _of_crops(model.opened)
+    check_similarity(opened, asked.method, layer=asked.layer)
+    found = explain_similarity(opened, picture, similarity_to(opened, other), asked.method, layer=asked.layer)
+    return {"similarity": found.score, **_drawn(found, similarity_title(found, SIMILAR_TO), picture)}
+
+
+def _drawn(found: AnyExplanation, heading: str, picture: np.ndarray) -> dict[str, Any]:
     """What was found, in words and as pictures."""
     heat = found.map.heat
     seen = cut_out(picture, found.box, heat.shape)
@@ -188,7 +237,6 @@ def _drawn(found: Explanation | SegmentExplanation, heading: str, picture: np.nd
     return {
         "method": found.method,
         "layer": found.layer,
-        "label": found.label,
         "in_words": f"{heading}; {': '.join(caption(found))}; {where(heat)}",
         "half_in": smallest_half(heat) if is_hot else None,  # the share of the picture
         "most_in": hottest_ninth(heat) if is_hot else None,  # of nine parts, row by row

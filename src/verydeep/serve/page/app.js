@@ -7,7 +7,8 @@ import { preferred, say, speak } from "./words.js";
 const LARGEST = 20 * 2 ** 20;
 const state = {
   models: [], methods: {}, configurations: [], networks: new Map(),
-  photo: null, network: null, chosen: 0, // the place of the layer
+  photo: null, second: null, // which the first is compared with, where a model makes vectors
+  network: null, chosen: 0, // the place of the layer
   answers: [], reasons: null, maps: null, // kept, to be told in another language
 };
 const query = (given) => new URLSearchParams(Object.entries(given).filter(([, value]) => value)).toString();
@@ -15,9 +16,15 @@ const model = () => state.models.find(({ name }) => name === $("model").value); 
 
 // -- the photo -----------------------------------------------------------------------------------------------------
 
+/** Whether a file can be a photo; tells beside the work for it where it cannot. */
+function check(file, work) {
+  const isPhoto = /^image\/(jpeg|png|webp)$/.test(file?.type ?? "");
+  if (!isPhoto || file.size > LARGEST) tell(work, say(isPhoto ? "tooLarge" : "notPhoto"));
+  return isPhoto && file.size <= LARGEST;
+}
+
 function take(file) {
-  if (!/^image\/(jpeg|png|webp)$/.test(file?.type ?? "")) return tell(answer, say("notPhoto"));
-  if (file.size > LARGEST) return tell(answer, say("tooLarge"));
+  if (!check(file, answer)) return;
   for (const work of [film, explain, showMaps]) giveUp(work);
   state.photo = file;
   forget();
@@ -27,6 +34,16 @@ function take(file) {
   $("shown").src = URL.createObjectURL(file);
   $("stage").hidden = false;
   attempt(answer);
+}
+
+/** A photo to compare the first with. */
+function takeSecond(file) {
+  if (!check(file, explain)) return;
+  state.second = file;
+  URL.revokeObjectURL($("second-shown").src);
+  $("second-shown").src = URL.createObjectURL(file);
+  $("second-shown").hidden = false;
+  attempt(explain);
 }
 
 /** Gives the photo its room, and outlines the square that the model's preprocessing cuts out, if it cuts one. */
@@ -156,21 +173,32 @@ function drawScore(label, share, colour = "") {
 
 async function explain(signal) {
   if (!state.photo || !model()) return;
-  if (model().task === "embed") { // a vector has no reasons without a second photo
+  const isVector = model().task === "embed";
+  if (isVector && !state.second) { // it has no reasons by itself
     state.reasons = null;
     return void drawReasons();
   }
   const method = $("method").value;
   const layer = $("layer").disabled ? "" : $("layer").value;
-  const wanted = query({ model: $("model").value, method, label: $("class").value, layer });
+  const edge = $("edge").disabled ? "" : $("edge").value;
+  const wanted = query({ model: $("model").value, method, label: isVector ? "" : $("class").value, layer, edge });
+  const body = isVector ? pair(state.photo, state.second) : state.photo;
   try {
-    state.reasons = { ...(await ask(`explain?${wanted}`, { body: state.photo, signal })), method };
+    state.reasons = { ...(await ask(`explain?${wanted}`, { body, signal })), method };
   } catch (error) {
     if (!signal.aborted) state.reasons = null;
     throw error;
   } finally {
     drawReasons();
   }
+}
+
+/** The form that asks what makes a photo like another one. */
+function pair(photo, other) {
+  const form = new FormData();
+  form.append("photo", photo);
+  form.append("similar_to", other);
+  return form;
 }
 
 function drawReasons() {
@@ -184,7 +212,11 @@ function drawReasons() {
   const place = found.half_in === null
     ? say("nowhere")
     : say("where", { share: Math.round(100 * found.half_in), place: say(`place${found.most_in}`) });
-  $("explained").textContent = `${found.label}, ${(100 * (found.share ?? found.probability)).toFixed(1)} % · ${say(found.method)} · ${place}`;
+  const what = "similarity" in found
+    ? say("alike", { similarity: found.similarity.toFixed(3) })
+    : `${found.label}, ${(100 * (found.share ?? found.probability)).toFixed(1)} %`;
+  const part = found.edge ? say(`edge_${found.edge}`) : "";
+  $("explained").textContent = [what, part, say(found.method), place].filter(Boolean).join(" · ");
 }
 
 /** Draws what the unit of the chosen layer sees whose field's middle is nearest to the pointer. */
@@ -281,18 +313,24 @@ function options(select, pairs) {
 
 /** Fills the choices that depend on the model. */
 function offer() {
-  const { classes, layers_with_map: layers } = model() ?? { classes: [], layers_with_map: [] };
+  const { task, classes = [], layers_with_map: layers = [], edges = [] } = model() ?? {};
   options($("class"), [["", say("best")], ...classes.map((name) => [name, name])]);
+  $("class-choice").hidden = task === "embed"; // a vector is of no class
+  $("second").hidden = task !== "embed";
+  options($("edge"), [["", say("edge_")], ...edges.map((name) => [name, say(`edge_${name}`)])]);
+  $("edge-choice").hidden = !edges.length;
   const methods = Object.entries(state.methods).filter(([name]) => model()?.methods?.includes(name) ?? true);
   options($("method"), methods);
   options($("layer"), [["", say("last")], ...layers.map((name) => [name, name])]);
   $("layer").disabled = $("method").value !== "gradcam";
+  $("edge").disabled = $("method").value === "occlusion"; // which tells what a class loses
 }
 
 /** Writes everything in the chosen language; nothing is asked anew. */
 function translate() {
   speak($("language").value);
   $("shown").alt = say("photoAlt");
+  $("second-shown").alt = say("secondAlt");
   options($("other"), [["", say("nobody")], ...state.models.map(({ name }) => [name, name])]);
   options($("shown-network"), [["", say("ofModel")], ...state.configurations.map((name) => [name, name])]);
   offer();
@@ -322,6 +360,8 @@ const on = (id, kind, work) => $(id).addEventListener(kind, work);
 on("language", "change", translate);
 on("choose", "click", () => $("file").click());
 on("file", "change", () => { take($("file").files[0]); $("file").value = ""; });
+on("choose-second", "click", () => $("second-file").click());
+on("second-file", "change", () => { takeSecond($("second-file").files[0]); $("second-file").value = ""; });
 on("camera", "click", () => attempt(film));
 on("shoot", "click", shoot);
 on("stop", "click", endFilm);
@@ -334,7 +374,7 @@ for (const kind of ["dragover", "dragleave", "drop"]) document.addEventListener(
 document.addEventListener("paste", (event) => event.clipboardData.files.length && take(event.clipboardData.files[0]));
 on("model", "change", renew);
 on("other", "change", () => attempt(answer));
-for (const id of ["method", "class", "layer"]) on(id, "change", () => { offer(); attempt(explain); });
+for (const id of ["method", "class", "edge", "layer"]) on(id, "change", () => { offer(); attempt(explain); });
 on("opacity", "input", () => { $("heat").style.opacity = $("opacity").value / 100; });
 on("seen-stage", "pointermove", point);
 on("seen-stage", "pointerleave", () => { $("field").hidden = true; });

@@ -6,10 +6,10 @@ import { say } from "./words.js";
 const ROOT = new URL("../", import.meta.url); // also behind a proxy that serves it under a folder
 export const $ = (id) => document.getElementById(id);
 
-/** The JSON of an answer; an Error with the server's own sentence where it refuses. body: a file, which is posted. */
+/** The JSON of an answer; an Error with the server's own sentence where it refuses. body: posted, a file or a form. */
 export async function ask(path, { body, signal } = {}) {
   const token = kept("sessionStorage", "token");
-  const headers = { ...(body ? { "content-type": body.type } : {}), ...(token ? { authorization: bearer(token) } : {}) };
+  const headers = { ...(body?.type ? { "content-type": body.type } : {}), ...(token ? { authorization: bearer(token) } : {}) };
   const gone = () => new Error(say("gone"));
   const reply = await fetch(new URL(path, ROOT), { method: body ? "POST" : "GET", body, headers, signal })
     .catch(() => { throw gone(); });
