@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import tutorial_pictures
 from pages import PAGES, REPOSITORY, blocks, run_blocks
+from PIL import Image
 
 CONCEPTS = [page for page in PAGES if page.parent.name == "concepts"]
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)")
@@ -41,6 +43,16 @@ def test_every_page_of_docs_can_be_reached_from_the_readme():
             links += [link / "README.md" for link in links]  # what a folder shows
             waiting += [link for link in links if link.is_file()]
     assert set(PAGES) <= reached
+
+
+@pytest.mark.parametrize("name", tutorial_pictures.PICTURES)
+def test_a_tutorials_picture_is_shown_there_with_words_and_is_quick_to_load(name):
+    page = (REPOSITORY / "docs" / "tutorial" / f"{name}.md").read_text(encoding="utf-8")
+    assert re.search(rf"^!\[[^]]{{40,}}\]\(\.\./pictures/{name}\.jpg\)$", page, re.MULTILINE)
+    path = REPOSITORY / "docs" / "pictures" / f"{name}.jpg"
+    assert path.stat().st_size < 100_000
+    with Image.open(path) as picture:
+        assert (picture.format, picture.width) == ("JPEG", tutorial_pictures.WIDTH)
 
 
 def test_the_reference_is_the_programs(monkeypatch):

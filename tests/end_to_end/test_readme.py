@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import tables
+import tutorial_pictures
 from pages import REPOSITORY, blocks, run_blocks
 
 README = REPOSITORY / "README.md"
@@ -46,6 +47,7 @@ def test_the_commands_of_the_tutorial_on_fine_tuning_run_in_order(tmp_path):
     assert re.search(r"n = 48; .* 4 folds, each photo by a model that was not trained on it", printed)
     assert "How much more photos would help" in (tmp_path / "surfaces-head" / "report.html").read_text()
     assert "| fine-tuned from | imagenette: sha256 " in (tmp_path / "surfaces-head" / "README.md").read_text()
+    assert tutorial_pictures.PICTURES["fine-tuning"](tmp_path).width > tutorial_pictures.WIDTH
 
 
 @pytest.mark.slow
@@ -58,6 +60,7 @@ def test_the_commands_of_the_tutorial_on_localization_run_in_order(tmp_path):
     photos = json.loads((tmp_path / "answers.json").read_text())["photos"]
     assert len(photos) == 60
     assert "the left edge of the box of " in printed
+    assert tutorial_pictures.PICTURES["localization"](tmp_path).width > tutorial_pictures.WIDTH
 
 
 @pytest.mark.slow
@@ -70,7 +73,7 @@ def test_the_commands_of_the_tutorial_on_search_run_in_order(tmp_path):
     for found, name in ((gravel, "gravel"), (brick, "brick")):
         kinds = [Path(path).name.split("-")[0] for path in re.findall(r"^  \S+  (\S+)", found, re.M)]
         assert kinds.count(name) >= len(kinds) - 1
-    assert (tmp_path / "sheets" / "gravel-05-alike.jpg").is_file()
+    assert tutorial_pictures.PICTURES["search"](tmp_path).width > tutorial_pictures.WIDTH
     assert [len(entry["alike"]) for entry in json.loads((tmp_path / "alike.json").read_text())["photos"]] == [5, 5]
     (recall,) = re.findall(r"^recall@1: (\d+)%", printed, re.M)
     assert int(recall) > 80
@@ -108,6 +111,7 @@ def test_the_commands_of_the_tutorial_on_segmentation_run_in_order(tmp_path):
     assert document["classes"] == ["_background_", "path", "wall"]
     assert re.search(r"^pixels of wall: \d{2,}$", printed, re.M)
     assert (tmp_path / "why" / "40-explained-gradcam+gradient.png").is_file()
+    assert tutorial_pictures.PICTURES["segmentation"](tmp_path).width > tutorial_pictures.WIDTH
 
 
 def test_the_map_of_folders_is_the_tree():
