@@ -130,3 +130,15 @@ def test_without_any_change_the_interval_is_not_empty() -> None:
     change, (low, high) = metrics.paired_change(np.ones(400, bool), np.ones(400, bool))
     assert change == 0
     assert -0.01 < low < 0 < high < 0.01
+
+
+def test_the_bootstrap_has_about_the_width_of_the_normal_interval() -> None:
+    values = np.random.default_rng(0).normal(3, 2, 400)
+    low, high = metrics.bootstrap_interval(values)
+    assert (low, high) == metrics.bootstrap_interval(values)  # the same every time
+    assert (low + high) / 2 == pytest.approx(values.mean(), abs=0.05)
+    assert high - low == pytest.approx(2 * 1.96 * 2 / 20, rel=0.1)
+
+
+def test_the_bootstrap_of_equal_values_is_empty() -> None:
+    assert metrics.bootstrap_interval(np.full(7, 0.25)) == (0.25, 0.25)

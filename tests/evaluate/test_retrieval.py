@@ -8,7 +8,7 @@ import pytest
 from verydeep.errors import DatasetError
 from verydeep.evaluate import retrieval
 from verydeep.evaluate.metrics import wilson_interval
-from verydeep.evaluate.retrieval import bootstrap_interval, figures, retrieve
+from verydeep.evaluate.retrieval import figures, retrieve
 
 
 def at(*degrees: float) -> np.ndarray:
@@ -104,15 +104,3 @@ def test_memory_grows_with_the_photos_not_with_their_square(monkeypatch: pytest.
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2_000_000  # all similarities take 16 MB, and their order 32
-
-
-def test_the_bootstrap_has_about_the_width_of_the_normal_interval() -> None:
-    values = np.random.default_rng(0).normal(3, 2, 400)
-    low, high = bootstrap_interval(values)
-    assert (low, high) == bootstrap_interval(values)  # the same every time
-    assert (low + high) / 2 == pytest.approx(values.mean(), abs=0.05)
-    assert high - low == pytest.approx(2 * 1.96 * 2 / 20, rel=0.1)
-
-
-def test_the_bootstrap_of_equal_values_is_empty() -> None:
-    assert bootstrap_interval(np.full(7, 0.25)) == (0.25, 0.25)

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from verydeep.errors import DatasetError
-from verydeep.evaluate.metrics import wilson_interval
+from verydeep.evaluate.metrics import bootstrap_interval, wilson_interval
 
 KS = (1, 2, 4, 8)
 NEIGHBOUR_TEMPERATURE = 0.05  # of `neighbour_loss`
 _BLOCK_VALUES = 1 << 22  # similarities at once: 16 MB, and their order 32 MB
-_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,10 @@ class Retrieval:
         return Figure(found / len(self.ranks), wilson_interval(found, len(self.ranks), confidence))
 
     def mean_average_precision(self, confidence: float = 0.95) -> Figure:
-        """The mean of the average precision at R, and its interval by the bootstrap."""
+        """The mean of the average precision at R, and its interval by the bootstrap.
+
+        That takes photos for independent; photos that answer each other are not quite that.
+        """
         return Figure(float(self.precisions.mean()), bootstrap_interval(self.precisions, confidence))
 
 
@@ -109,18 +111,6 @@ def nearest(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         positions[part] = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
         cosines[part] = np.take_along_axis(similarities, positions[part], axis=1)
     return positions, cosines
-
-
-def bootstrap_interval(values: np.ndarray, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """The interval of the mean of N values, by resampling them: Efron's percentiles of 1000 means of N drawn anew.
-
-    It takes the values for independent. Photos that answer each other are not quite that.
-    """
-    random = np.random.default_rng(seed)
-    means = [values[random.integers(0, len(values), len(values))].mean() for _ in range(_RESAMPLES)]
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)
 
 
 def _answers(vectors: np.ndarray, classes: np.ndarray, queries: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:

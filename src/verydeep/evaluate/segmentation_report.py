@@ -22,7 +22,10 @@ from verydeep.outputs.segments import segment
 from verydeep.runtime.windows import WindowedEngine, photos_at_once
 from verydeep.weights.files import ModelInfo
 
-PROTOCOL = "whole photo at shorter side {resize}, bilinear; every pixel of the photo's own size counts"
+PROTOCOL = (
+    "whole photo at shorter side {resize}, bilinear, mirrored to multiples of the stride; "
+    "every pixel of the photo's own size counts"
+)
 SHOWN = 4  # photos of the best, and as many of the worst, whose masks are kept
 _LEAST = 1e-12  # of a probability whose logarithm is taken
 
