@@ -255,6 +255,13 @@ def test_there_is_no_verdict_before_a_window_after_the_warm_up() -> None:
     assert feed(losses[: WINDOW - 1]) == []
 
 
+def test_classes_that_weigh_alike_change_what_is_stuck_and_not_how_long_an_epoch_is() -> None:
+    recipe = Recipe(batch_size=100, warmup_epochs=7.0, label_smoothing=0.0)
+    balanced = StuckLoss(recipe, (900, 100), is_balanced=True)
+    told = [step for step in range(2 * WINDOW) if balanced.add(math.log(2), 0.001)]
+    assert told == [70 + WINDOW - 1 + (-70 % (WINDOW // BLOCKS))]
+
+
 def test_of_many_stuck_trainings_nearly_all_are_told_soon() -> None:
     random = np.random.default_rng(0)
     for excess in (0.0, 0.01, 0.5):  # biases that shake at a high learning rate make it worse than the entropy

@@ -1,6 +1,7 @@
 """`verydeep COMMAND`: finds the command, runs it, and turns every error of a user into one line and an exit code.
 
-Exit codes: 0; 1 failure; 2 misuse; 3 bad data; 130 stopped by Ctrl-C. Data goes to stdout, everything else to stderr.
+Exit codes: 0; 1 failure; 2 misuse; 3 bad data; 75 a training that hung; 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by
+SIGHUP. Data goes to stdout, everything else to stderr.
 """
 
 import contextlib

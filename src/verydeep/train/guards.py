@@ -181,11 +181,11 @@ class StuckLoss:
     There is no verdict before the warm-up is over and a window has passed since.
     """
 
-    def __init__(self, recipe: Recipe, counts: Sequence[int]) -> None:
-        """counts: training photos of each class."""
+    def __init__(self, recipe: Recipe, counts: Sequence[int], *, is_balanced: bool = False) -> None:
+        """counts: training photos of each class. is_balanced: classes count alike, whatever their photos."""
         epoch = -(-sum(counts) // recipe.batch_size)  # steps
         self._recipe = recipe
-        self._entropy = prior_entropy(counts, recipe.label_smoothing)
+        self._entropy = prior_entropy([1] * len(counts) if is_balanced else counts, recipe.label_smoothing)
         self._to_skip = math.ceil(recipe.warmup_epochs * epoch)
         self._block = -(-max(WINDOW, epoch) // BLOCKS)
         self._losses: deque[float] = deque(maxlen=BLOCKS * self._block)

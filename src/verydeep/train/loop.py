@@ -121,7 +121,8 @@ def train(
         if others := splits.passed_over():
             display.note(others)
         is_new = not state_files(run.folder)
-        state = begin(recipe, splits, device, run.start if is_new else None)  # from then on the state has it all
+        with watchdog.phase("preparing the network"):  # which decodes every mask for their classes' weights
+            state = begin(recipe, splits, device, run.start if is_new else None)  # from then on the state has it all
         if run.start and is_new:
             display.note(describe_start(run.start, state.network.architecture, splits.training.classes))
         for sentence in load_state(run.folder, state, splits):
@@ -223,8 +224,7 @@ def _learn(session: Session, log: Log) -> None:
     recipe, state = session.run.recipe, session.state
     stuck = None
     if recipe.task == "classify":  # of the other losses it is not known what they are where nothing is learnt
-        counts = session.splits.training.counts()
-        stuck = StuckLoss(recipe, counts if state.class_weights is None else [1] * len(counts))
+        stuck = StuckLoss(recipe, session.splits.training.counts(), is_balanced=state.class_weights is not None)
     while not _is_over(recipe, state.progress):
         stage = recipe.stage_of(state.progress.epoch)
         try:
