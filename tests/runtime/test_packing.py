@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -210,3 +211,31 @@ def test_a_folder_of_packed_weights_is_private_to_its_suffix(cache: Path, model:
     (cache / "notes.txt").write_text("mine", encoding="utf-8")
     logits(model)
     assert (cache / "notes.txt").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize("make", [packing._in_bytes, packing._halved], ids=["int8", "float16"])
+def test_a_large_layer_is_packed_without_copies_of_it(
+    make: Callable[[np.ndarray], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fc6 of D would take a whole copy in float32 for each step."""
+    monkeypatch.setattr(packing, "_PART_VALUES", 1 << 16)
+    weight = np.random.default_rng(0).normal(size=(1001, 8, 8, 64)).astype(np.float32)  # 16 MB
+    tracemalloc.start()
+    made = make(weight)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    kept = sum(array.nbytes for array in (made if isinstance(made, tuple) else (made,)))
+    assert peak < kept + weight.nbytes / 10
+
+
+def test_bytes_are_the_weights_in_steps_of_a_127th_of_the_largest_of_their_output(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(packing, "_PART_VALUES", 100)  # seven outputs at once, and a rest
+    weight = np.random.default_rng(0).normal(size=(30, 14)).astype(np.float32)
+    weight[3] = 0
+    whole, scales = packing._in_bytes(weight)
+    assert (whole.dtype, scales.dtype) == (np.int8, np.float32)
+    np.testing.assert_allclose(whole * scales[:, None], weight, atol=float(scales.max()) / 2 * 1.001)
+    assert sorted(np.abs(whole.astype(int)).max(axis=1))[1:] == [127] * 29
+    assert not whole[3].any()

@@ -8,7 +8,7 @@ made on the first start, and mapped on the next.
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,8 @@ from verydeep.weights import MappedWeights
 
 FOLDER_BYTES = 4 << 30  # of all such files; what was not used for longest goes first
 BLOCK = 16  # channels that lie together in memory: kBlock of native/src/types.h
+
+_PART_VALUES = 1 << 20  # of weights, that are looked at together
 
 _WORTH_IT = 0.95  # of the multiplications of F(4x4), from which on F(6x6) with its larger rounding errors is taken
 
@@ -118,7 +120,7 @@ class _How:
 
 def _pack(how: _How, weights: Weights) -> Packed:
     for name, array in weights.items():
-        if not np.isfinite(array).all():
+        if not all(np.isfinite(array[part]).all() for part in _parts(array)):
             what = f"{weights.path} holds" if isinstance(weights, MappedWeights) else "the weights hold"
             raise ModelFileError(
                 f"{what} NaN or infinity in {name}.", "Train the model again, or fetch its file again."
@@ -173,16 +175,27 @@ def _packed_conv(how: _How, layer: Layer, method: str, weights: Weights) -> Pack
 
 def _halved(weight: np.ndarray) -> np.ndarray:
     """In float16, where no number is too large for it: a fully connected layer takes as long as its weights are."""
-    if np.abs(weight).max() > np.finfo(np.float16).max:
+    if max(weight.max(), -weight.min()) > np.finfo(np.float16).max:
         return np.ascontiguousarray(weight, np.float32)
     return np.ascontiguousarray(weight, np.float16)
 
 
 def _in_bytes(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(outputs, inputs...) -> int8, and the scale of each output that makes the weights of it again."""
-    rows = np.asarray(weight, np.float32).reshape(len(weight), -1)
-    scales = np.maximum(np.abs(rows).max(axis=1), np.finfo(np.float32).tiny) / 127
-    return np.rint(rows / scales[:, None]).astype(np.int8), scales
+    whole = np.empty((len(weight), weight[0].size), np.int8)
+    scales = np.empty(len(weight), np.float32)
+    for part in _parts(weight):
+        rows = np.asarray(weight[part], np.float32).reshape(-1, whole.shape[1])
+        scales[part] = np.maximum(np.abs(rows).max(axis=1), np.finfo(np.float32).tiny) / 127
+        whole[part] = np.rint(rows / scales[part, None])
+    return whole, scales
+
+
+def _parts(array: np.ndarray) -> Iterator[slice]:
+    """Of its first axis, a few MB each: fc6 of D is 411 MB, and so would be each step's result."""
+    size = max(1, _PART_VALUES // max(1, array[:1].size))
+    for first in range(0, len(array), size):
+        yield slice(first, first + size)
 
 
 def _folded(layer: Layer, weights: Weights) -> tuple[np.ndarray | None, np.ndarray]:
