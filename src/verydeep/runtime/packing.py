@@ -1,7 +1,7 @@
 """Weights as the native engine reads them: folded, transformed, in the order of its loops; kept for the next start.
 
 For each convolution an array of bytes in the layout of native/src/pack.h and a bias, with scales where it is computed
-in whole numbers. They are 4 to 7 times as large as the weights that they are made of, so they are not shipped: they are
+in whole numbers. Those of float32 are 4 to 7 times as large as what they are made of, so they are not shipped: they are
 made on the first start, and mapped on the next.
 """
 
