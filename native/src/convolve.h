@@ -111,8 +111,8 @@ VERYDEEP_INLINE void write_pooled_tile(const Conv& conv, const TilePlace& place,
     float* out = conv.out.at(place.image, block, y0, x0);
     unroll<kPooled>([&](auto y) VERYDEEP_INLINE_LAMBDA {
         unroll<kPooled>([&](auto x) VERYDEEP_INLINE_LAMBDA {
-            const Vec largest = max(max(tile[2 * y][2 * x], tile[2 * y][2 * x + 1]),
-                                    max(tile[2 * y + 1][2 * x], tile[2 * y + 1][2 * x + 1]));
+            const Vec largest = max_or_nan(max_or_nan(tile[2 * y][2 * x], tile[2 * y][2 * x + 1]),
+                                           max_or_nan(tile[2 * y + 1][2 * x], tile[2 * y + 1][2 * x + 1]));
             if (y < rows && x < columns) store(out + y * conv.out.row_stride + x * kBlock, finish(largest));
         });
     });

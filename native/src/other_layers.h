@@ -76,7 +76,8 @@ inline void max_pool(const Map& in, const Map& out, std::uint8_t* corners, int i
             const float* first = in.at(image, block, 2 * y, 2 * x);
             const float* window[4] = {first, first + kBlock, first + in.row_stride, first + in.row_stride + kBlock};
             store(out.at(image, block, y, x),
-                  max(max(load(window[0]), load(window[1])), max(load(window[2]), load(window[3]))));
+                  max_or_nan(max_or_nan(load(window[0]), load(window[1])),
+                             max_or_nan(load(window[2]), load(window[3]))));
             if (corners == nullptr) continue;
             std::int32_t largest[kBlock] = {};  // the first of several, as in torch
             for (int channel = 0; channel < kBlock; ++channel) {

@@ -465,6 +465,24 @@ void check_threads(const Kernels& kernels) {
         }
 }
 
+// NaN in any corner of a pool's window is its maximum. The first layer hands it on to its neighbours: of the window in
+// the middle of 6 x 6 pixels, one that is next to a corner of the picture reaches one corner.
+void check_nan_in_pools(const Kernels& kernels) {
+    constexpr int kSide = 6, kMiddle = 4;  // of 3 x 3
+    const Identity identity(kernels, 1);
+    Network network({identity.row, simple_row("pool", Kind::kPool, 1)}, kernels);
+    for (const int place : {1 * kSide + 1, 1 * kSide + 4, 4 * kSide + 1, 4 * kSide + 4}) {
+        std::vector<float> image(kSide * kSide, 1.0f);
+        image[static_cast<std::size_t>(place)] = std::nanf("");
+        const auto found = network.run(image.data(), 1, 1, kSide, kSide, {"pool"}, 1);
+        const float* pooled = found.at("pool").values.get();
+        if (!std::isnan(pooled[kMiddle]) || std::count_if(pooled, pooled + 9, [](float x) { return x == 1; }) != 5) {
+            ++failures;
+            std::printf("FAILED %s: a pool of NaN at %d\n", kernels.name, place);
+        }
+    }
+}
+
 // More tiles than are computed at once: the members of a crew go on from chunk to chunk without waiting for each other.
 void check_chunks(const Kernels& kernels) {
     constexpr int kInputs = 320, kOutputs = 70, kSide = 40, kImages = 3;
@@ -515,6 +533,7 @@ int main(int argc, char** argv) {
         }
         check_threads(*kernels);
         check_chunks(*kernels);
+        check_nan_in_pools(*kernels);
         std::printf("%s: %d trials\n", kernels->name, trials);
     }
     if (failures > 0) std::printf("%d failures\n", failures);

@@ -27,6 +27,11 @@ VERYDEEP_INLINE Vec sub(Vec a, Vec b) { return {_mm256_sub_ps(a.low, b.low), _mm
 VERYDEEP_INLINE Vec mul(Vec a, Vec b) { return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)}; }
 // The larger one; b where either is NaN: a network that overflows has to say so.
 VERYDEEP_INLINE Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)}; }
+VERYDEEP_INLINE __m256 max_or_nan(__m256 a, __m256 b) {
+    return _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+}
+// The larger one; NaN where either is NaN.
+VERYDEEP_INLINE Vec max_or_nan(Vec a, Vec b) { return {max_or_nan(a.low, b.low), max_or_nan(a.high, b.high)}; }
 VERYDEEP_INLINE Vec fma(Vec a, Vec b, Vec c) {
     return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
 }

@@ -23,6 +23,10 @@ VERYDEEP_INLINE Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
 VERYDEEP_INLINE Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
 // The larger one; b where either is NaN: a network that overflows has to say so.
 VERYDEEP_INLINE Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+// The larger one; NaN where either is NaN.
+VERYDEEP_INLINE Vec max_or_nan(Vec a, Vec b) {
+    return _mm512_mask_mov_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a);
+}
 VERYDEEP_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }    // a * b + c
 VERYDEEP_INLINE Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a * b
 VERYDEEP_INLINE float sum(Vec x) { return _mm512_reduce_add_ps(x); }

@@ -68,6 +68,12 @@ VERYDEEP_INLINE Vec max(const Vec& a, const Vec& b) {
     return each_four(
         [&](int i) VERYDEEP_INLINE_LAMBDA { return a.four[i] > b.four[i] ? a.four[i] : b.four[i]; });
 }
+// The larger one; NaN where either is NaN.
+VERYDEEP_INLINE Vec max_or_nan(const Vec& a, const Vec& b) {
+    const Vec larger = max(a, b);
+    return each_four(
+        [&](int i) VERYDEEP_INLINE_LAMBDA { return a.four[i] == a.four[i] ? larger.four[i] : a.four[i]; });
+}
 VERYDEEP_INLINE Vec fma(const Vec& a, const Vec& b, const Vec& c) {
     return each_four([&](int i) VERYDEEP_INLINE_LAMBDA { return a.four[i] * b.four[i] + c.four[i]; });
 }
