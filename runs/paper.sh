@@ -1,6 +1,7 @@
 #!/bin/sh
 # The recipe of the paper on photos that a laptop can learn: B without batch norm, a quarter of its width, 96 pixels.
-# The scales of training and testing are the paper's in proportion to 224 pixels. About half an hour on two cores.
+# The scales of training and testing are the paper's in proportion to 224 pixels. 34 minutes on two cores (AMD EPYC,
+# bfloat16), top-1 of the 400 validation photos 73.2 %: benchmarks/results/training.csv.
 # Run it from the repository's folder, again to go on after a stop.
 set -eu
 out=${1:-../verydeep-runs/paper}
