@@ -9,7 +9,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class Watch:
 
 @contextmanager
 def opened(browser: Any, server: Server, watch: Watch, fault: str = "", **settings: Any) -> Iterator[Any]:
-    """The page, watched. settings: of the browser's context."""
+    """The page, watched; with a fault until that is noticed. settings: of the browser's context."""
     context = browser.new_context(locale="en-GB", **settings)
     context.expose_binding("pwned", lambda source, number: watch.ran.add(number))
     context.expose_binding("marked", lambda source: setattr(watch, "elements", watch.elements + 1))
@@ -88,12 +88,14 @@ def opened(browser: Any, server: Server, watch: Watch, fault: str = "", **settin
     page = context.new_page()
     page.set_default_timeout(2000 if fault else 30_000)
     try:
-        page.goto(f"http://127.0.0.1:{server.port}/")
+        page.goto(f"http://127.0.0.1:{server.port}/", timeout=30_000)
         yield page
         page.wait_for_timeout(300)  # for what runs late
     except playwright.Error:
         if not fault:  # with one, the page may not work any more
             raise
+        with suppress(playwright.Error):  # nor be there
+            until(lambda: page.wait_for_timeout(20) or is_noticed(watch, fault))
     finally:
         context.close()
 
