@@ -94,7 +94,7 @@ def measure_training(rounds: int = 8) -> None:
         network = Network(architecture)
         initialize(network, recipe.initialization, seed=0)
         network.to(memory_format=torch.channels_last)
-        optimizer = make_optimizer(network, recipe)
+        optimizer = make_optimizer(network, recipe, precision)
 
         def step() -> None:
             with autocast(torch.device("cpu"), precision):

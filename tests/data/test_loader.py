@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -289,9 +290,9 @@ def test_a_loader_process_tells_where_it_is(photos, tmp_path):
 def test_a_photo_that_cannot_be_read_is_replaced_by_its_neighbour_and_named(photos, workers):
     photos.paths[4].write_bytes(b"not a picture")
     loaded = load(photos, epochs=1, workers=workers)
-    messages = [message for batch in loaded for message in batch.failures]
-    assert len(messages) == 1
-    assert "4.png" in messages[0]
+    (failures,) = [batch.failures for batch in loaded if batch.failures]
+    assert list(failures) == [4]
+    assert "4.png" in failures[4]
     assert sum(len(batch.labels) for batch in loaded) == 37
 
 
@@ -317,8 +318,35 @@ def test_a_photo_that_cannot_be_read_at_the_moment_stops_the_run_and_is_not_repl
 def test_a_folder_of_nothing_but_damaged_photos_stops_the_run(photos):
     for path in photos.paths:
         path.write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(DatasetError, match="37 photos in a row cannot be read"):
+    with pytest.raises(DatasetError, match="neither a photo nor any of its neighbours can be read: .*png"):
         load(photos, epochs=1)
+
+
+def test_a_long_row_of_damaged_photos_is_soon_left_for_readable_ones(tmp_path):
+    """3,000 of 100,000 are fewer than what stops a run."""
+    good = tmp_path / "good.png"
+    Image.new("RGB", (40, 40), "red").save(good)
+    paths = tuple(tmp_path / f"{n}.png" if 500 <= n < 3500 else good for n in range(100_000))
+    photos = Dataset(("a",), paths, (0,) * len(paths))
+    asked = [0, 499, 500, 2000, 3499]
+    (batch,) = load_batches(photos, [SPEC], batch_size=5, seed=0, start=(0, 0), order=Given(asked), workers=0)
+    assert set(asked[2:]) <= set(batch.failures) <= set(range(500, 3500))
+    assert len(batch.failures) < 250
+    assert (batch.images.numpy() == [255, 0, 0]).all()
+
+
+@dataclass(frozen=True)
+class Given:
+    """An order of one batch, of these photos."""
+
+    photos: list[int]
+    steps: int = 1
+
+    def places(self, step: int) -> range:
+        return range(len(self.photos))
+
+    def positions(self, epoch: int, step: int) -> list[int]:
+        return self.photos
 
 
 @pytest.mark.slow
@@ -328,7 +356,7 @@ def test_the_error_of_a_process_arrives_as_the_sentence_that_it_is(photos):
         path.write_bytes(b"\xff\xd8\xff")
     with pytest.raises(DatasetError) as caught:
         load(photos, epochs=1, workers=1)
-    assert "37 photos in a row cannot be read" in caught.value.message
+    assert "nor any of its neighbours can be read" in caught.value.message
     assert "Traceback" not in str(caught.value)
     assert caught.value.hint.startswith("Replace them under the same names and go on with --resume, or ")
 

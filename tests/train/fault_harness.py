@@ -3,6 +3,7 @@
     LD_PRELOAD=faults.so FAULT_FOLDER=WORK python tests/train/fault_harness.py WORK kills N SEED
     LD_PRELOAD=faults.so FAULT_FOLDER=WORK python tests/train/fault_harness.py WORK full N SEED
     LD_PRELOAD=faults.so FAULT_FOLDER=WORK python tests/train/fault_harness.py WORK faults
+    LD_PRELOAD=faults.so FAULT_FOLDER=WORK python tests/train/fault_harness.py WORK "kill each"
     LD_PRELOAD=faults.so FAULT_FOLDER=WORK python tests/train/fault_harness.py WORK trace [DAMAGE]
 
 WORK/photos holds what is trained on. This process imports torch once and never computes: a child is forked for each
@@ -22,13 +23,14 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import safetensors
 import torch
 
 from verydeep import files
-from verydeep.data.datasets import open_splits
+from verydeep.data.datasets import Splits, open_splits
 from verydeep.errors import StorageError
 from verydeep.train import checkpoint, figures
 from verydeep.train.display import Display
@@ -47,10 +49,12 @@ RECIPE = Recipe(
     batch_size=8,
     mixup=0.2,
     train_areas=(0.5, 1.0),
+    muon_rate=0.02,
     checkpoint_minutes=0,  # after each step
     precision="float32",
 )
 MOST_KILLS_A_RUN = 6
+KILL = -1  # in the place of an errno
 STORAGE = 7  # the exit code of a child whose disk was full
 
 library = ctypes.CDLL(os.environ.get("LD_PRELOAD"))  # the functions of faults.c
@@ -72,6 +76,8 @@ def main() -> None:
         result = fill_disk(Path(work), photos, int(arguments[0]), int(arguments[1]))
     elif what == "faults":
         result = fail_each_call(Path(work), photos)
+    elif what == "kill each":
+        result = kill_at_each_call(Path(work), photos)
     else:
         result = trace_a_save(Path(work), photos, *arguments)
     print(json.dumps(result))
@@ -132,7 +138,7 @@ def train_calmly(work: Path, photos: Path) -> tuple[str, int]:
     return digest(work / "calm"), int(calls.read_text())
 
 
-def go(folder: Path, photos: Path, fault_at: int = 0, fault: int = -1) -> None:
+def go(folder: Path, photos: Path, fault_at: int = 0, fault: int = KILL) -> None:
     """Trains in `folder` to the end, from wherever it stands."""
     library.fault_arm(fault_at, fault)
     if (folder / RECIPE_FILE).exists():
@@ -191,16 +197,7 @@ def in_child(work: Callable[[], object], kill_after: float | None = None) -> Chi
 def fail_each_call(work: Path, photos: Path) -> dict[str, object]:
     """A save in which one call fails, for each call and each reason; what came of it."""
     splits = open_splits(photos)
-    state = begin(RECIPE, splits, torch.device("cpu"))
-    folder = work / "run"
-    checkpoint.save_state(folder, state)
-    advance(state, 1)
-    checkpoint.save_state(folder, state)
-    shutil.copytree(folder, work / "before")
-    advance(state, 2)
-    library.fault_arm(0, 0)
-    checkpoint.save_state(folder, state)
-    calls = library.fault_count()
+    state, folder, calls = save_calmly(work, splits)
     outcomes = []
     for at in range(1, calls + 1):
         for number in ERRNOS:
@@ -217,6 +214,46 @@ def fail_each_call(work: Path, photos: Path) -> dict[str, object]:
             told = checkpoint.load_state(folder, restored, splits)
             outcomes.append({"errno": number, "at": at, "said": said, "batch": restored.progress.batch, "told": told})
     return {"calls": calls, "outcomes": outcomes}
+
+
+def kill_at_each_call(work: Path, photos: Path) -> dict[str, object]:
+    """A save that is killed at one call, for each call; what came of it, and of the same save after it."""
+    splits = open_splits(photos)
+    state, folder, calls = save_calmly(work, splits)
+    outcomes = []
+
+    def save(at: int) -> None:
+        library.fault_arm(at, KILL)
+        checkpoint.save_state(folder, state)
+
+    def stands() -> tuple[int, list[str]]:
+        restored = begin(RECIPE, splits, torch.device("cpu"))
+        told = checkpoint.load_state(folder, restored, splits)
+        return restored.progress.batch, told
+
+    for at in range(1, calls + 1):
+        shutil.rmtree(folder)
+        shutil.copytree(work / "before", folder)
+        child = in_child(partial(save, at))
+        batch, told = stands()
+        checkpoint.save_state(folder, state)
+        killed = child.signal == signal.SIGKILL
+        outcomes.append({"at": at, "killed": killed, "batch": batch, "told": told, "after": stands()[0]})
+    return {"calls": calls, "outcomes": outcomes}
+
+
+def save_calmly(work: Path, splits: Splits) -> tuple[checkpoint.State, Path, int]:
+    """A third save that nothing happens to: its state, its folder and how many calls it takes; work/before has two."""
+    state = begin(RECIPE, splits, torch.device("cpu"))
+    folder = work / "run"
+    checkpoint.save_state(folder, state)
+    advance(state, 1)
+    checkpoint.save_state(folder, state)
+    shutil.copytree(folder, work / "before")
+    advance(state, 2)
+    library.fault_arm(0, 0)
+    checkpoint.save_state(folder, state)
+    return state, folder, library.fault_count()
 
 
 def advance(state: checkpoint.State, batch: int) -> None:

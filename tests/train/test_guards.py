@@ -456,30 +456,27 @@ def test_the_robust_deviation_is_the_standard_deviation_of_a_normal_distribution
 
 def test_unreadable_photos_are_told_once_also_after_a_restart() -> None:
     unreadable = Unreadable(100)
-    assert unreadable.note(["b.jpg is cut off.", "a.jpg is empty.", "b.jpg is cut off."]) == [
-        "b.jpg is cut off.",
-        "a.jpg is empty.",
-    ]
-    assert unreadable.note(["a.jpg is empty."]) == []
-    assert unreadable.messages == ["a.jpg is empty.", "b.jpg is cut off."]
-    resumed = Unreadable(100, unreadable.messages)
-    assert resumed.note(["a.jpg is empty.", "c.jpg is empty."]) == ["c.jpg is empty."]
+    assert unreadable.note({7: "b.jpg is cut off.", 3: "a.jpg is empty."}) == ["b.jpg is cut off.", "a.jpg is empty."]
+    assert unreadable.note({3: "a.jpg is empty."}) == []
+    assert unreadable.known == {"3": "a.jpg is empty.", "7": "b.jpg is cut off."}
+    resumed = Unreadable(100, json.loads(json.dumps(unreadable.known)))
+    assert resumed.note({3: "elsewhere/a.jpg is empty.", 8: "c.jpg is empty."}) == ["c.jpg is empty."]
 
 
 def test_one_unreadable_photo_of_a_few_is_borne_and_a_second_stops() -> None:
     unreadable = Unreadable(12, what="validation photos")
-    unreadable.note(["1.jpg is empty."])
+    unreadable.note({1: "1.jpg is empty."})
     unreadable.check()
-    unreadable.note(["2.jpg is empty."])
+    unreadable.note({2: "2.jpg is empty."})
     with pytest.raises(DatasetError, match="2 of 12 validation photos cannot be read, more than 5%"):
         unreadable.check()
 
 
 def test_five_per_cent_of_unreadable_photos_are_borne_and_one_more_stops_with_their_names() -> None:
     unreadable = Unreadable(400)
-    unreadable.note(f"{number:03}.jpg is empty." for number in range(20))
+    unreadable.note({number: f"{number:03}.jpg is empty." for number in range(20)})
     unreadable.check()
-    unreadable.note(["020.jpg is empty."])
+    unreadable.note({20: "020.jpg is empty."})
     with pytest.raises(DatasetError, match=r"21 of 400 .* than 5%: \(1\) 000\.jpg is .*009\.jpg is empty\. and 11"):
         unreadable.check()
 

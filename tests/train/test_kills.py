@@ -86,6 +86,18 @@ def test_a_save_that_fails_at_any_call_says_so_and_leaves_the_state_before(libra
     assert sum(bool(outcome["said"]) for outcome in result["outcomes"]) >= 5 * 5
 
 
+def test_a_kill_at_any_call_of_a_save_leaves_the_old_state_or_the_new(library, work):
+    result = harness(library, work, "kill each")
+    assert result["calls"] >= 8
+    assert [outcome["at"] for outcome in result["outcomes"]] == list(range(1, result["calls"] + 1))
+    for outcome in result["outcomes"]:
+        assert outcome["killed"], outcome
+        assert outcome["told"] == [], outcome  # no state is damaged
+        assert outcome["batch"] in (1, 2), outcome
+        assert outcome["after"] == 2, outcome  # what was left of it is in nobody's way
+    assert {outcome["batch"] for outcome in result["outcomes"]} == {1, 2}
+
+
 def test_a_power_cut_at_any_moment_of_a_save_leaves_the_old_state_or_the_new(library, work):
     harness(library, work, "trace")
     assert list(wrong_after_power_cuts(work)) == []

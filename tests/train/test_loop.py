@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from verydeep.errors import (
     UsageError,
 )
 from verydeep.evaluate import evaluate
+from verydeep.files import sole_use
 from verydeep.image import normalize, read_image
 from verydeep.predict import Predictor
 from verydeep.runtime import open_model
@@ -441,6 +443,74 @@ def test_rolling_back_halves_the_learning_rate_and_goes_on(start, photos, tmp_pa
     assert [row["epoch"] for row in run.metrics()] == [1, 2, 3]
     assert run.metrics()[0]["learning_rate"] <= 0.1 / 2
     assert Predictor(run.folder).classes == ("blue", "red")
+
+
+@pytest.mark.slow
+def test_where_a_run_rolls_back_to_does_not_depend_on_when_it_was_saved(start, photos, tmp_path, monkeypatch):
+    ends = []
+    for minutes in (0, 1000):
+        run = start(tmp_path / f"run{minutes}", on_nonfinite="roll back", checkpoint_minutes=minutes)
+        seen = []
+
+        def spoil(loss, network, seen=seen):
+            seen.append(loss)
+            return float("nan") if len(seen) == 5 else checked_loss(loss, network)
+
+        monkeypatch.setattr(loop, "checked_loss", spoil)
+        go(run)
+        assert not [path for path in state_files(run.folder) if path.name > state_files(run.folder)[0].name]
+        ends.append(sha256_of_weights(run))
+    assert ends[0] == ends[1]
+
+
+def test_a_recipe_that_was_changed_is_not_gone_on_with(start, tmp_path):
+    run = start(tmp_path / "run", epochs=1)
+    go(run)
+    text = (run.folder / "recipe.json").read_text()
+    (run.folder / "recipe.json").write_text(text.replace('"learning_rate": 0.1', '"learning_rate": 0.2'))
+    with pytest.raises(CheckpointError, match=r"changed after the training began: learning_rate was 0\.1, is 0\.2"):
+        go(open_run(run.folder))
+    (run.folder / "recipe.json").write_text(text.replace('"checkpoint_minutes": ', '"checkpoint_minutes": 1'))
+    go(open_run(run.folder))
+
+
+def test_two_runs_are_never_begun_in_one_folder(start, tmp_path):
+    run = start(tmp_path / "run", epochs=1)
+    for path in run.folder.iterdir():  # as it is when another process has come as far as the lock
+        path.unlink() if path.is_file() else None
+    with (
+        sole_use(run.folder / "training" / "lock", "the run"),
+        pytest.raises(UsageError, match="in use by another process"),
+    ):
+        create_run(run.folder, run.recipe, run.data, (), {})
+    create_run(run.folder, run.recipe, run.data, (), {})  # the lock file alone is nothing
+    with pytest.raises(UsageError, match="is not empty; expected a new or empty folder"):
+        create_run(run.folder, run.recipe, run.data, (), {})
+
+
+def test_what_a_killed_writer_left_is_removed(start, tmp_path):
+    run = start(tmp_path / "run", epochs=1)
+    left = run.folder / ".verydeep-0011223344556677.tmp"
+    left.write_bytes(b"half")
+    go(run)
+    assert not left.exists()
+
+
+def test_a_photo_that_cannot_be_read_counts_once_where_the_photos_have_moved(start, photos, tmp_path):
+    (photos / "red" / "0.png").write_bytes(b"no picture")
+    run = start(tmp_path / "run", epochs=1)
+    go(run)
+    moved = tmp_path / "elsewhere"
+    photos.rename(moved)
+    resumed = replace(open_run(run.folder), data=moved)
+    state = begin(run.recipe, open_splits(moved), torch.device("cpu"))
+    load_state(run.folder, state, open_splits(moved))
+    known = {**state.progress.unreadable, **state.progress.unreadable_validation}
+    assert len(known) == 1
+    train(resumed, open_splits(moved), Display(), "cpu")
+    again = begin(run.recipe, open_splits(moved), torch.device("cpu"))
+    load_state(run.folder, again, open_splits(moved))
+    assert {**again.progress.unreadable, **again.progress.unreadable_validation} == known
 
 
 def test_a_validation_that_overflows_rolls_back_like_a_step(start, tmp_path, monkeypatch):

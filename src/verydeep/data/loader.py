@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -41,7 +41,7 @@ class Batch:
 
     images: Tensor  # (n, crop, crop, 3) uint8 RGB
     labels: Tensor  # (n,) int64
-    failures: tuple[str, ...]  # what is wrong with each photo that could not be read
+    failures: Mapping[int, str]  # the position of each photo that could not be read -> what is wrong with it
     targets: Tensor | None = None  # (n, ...): what `Dataset.targets` teach of each picture
 
     def pin_memory(self) -> "Batch":
@@ -129,7 +129,7 @@ def load_batches(
     `dataset`, read for the largest `reading_side` of these. workers: by default one for each core but one, at most 8;
     of fewer than 500 photos none, but where the batches go to a GPU. pin_memory: they do. stacks: a file to which a
     process appends where it is when it gets SIGUSR1; standard error unless given.
-    A photo that cannot be read is replaced by its next neighbour in the data set that can, and named in the batch.
+    A photo that cannot be read is replaced by a near neighbour in the data set that can, and named in the batch.
     Raises DatasetError where a hundred neighbours cannot be read either, StorageError where the reason may pass, and
     DeadProcessError where a process ends.
     """
@@ -235,7 +235,7 @@ class _Batches(TorchDataset[Batch | _NoBatch]):
         images = np.empty((len(places), augmentation.crop, augmentation.crop, 3), np.uint8)
         labels: list[int] = []
         targets: list[np.ndarray] = []
-        failures: list[str] = []
+        failures: dict[int, str] = {}
         numbers = picture_numbers(self.seed, epoch, places)
         for position, row, image in zip(positions, numbers, images, strict=True):
             found = self._readable(position, failures, augmentation, row)
@@ -246,26 +246,25 @@ class _Batches(TorchDataset[Batch | _NoBatch]):
             labels.append(self.dataset.labels[chosen])
             targets += [] if target is None else [target]
         taught = torch.from_numpy(np.stack(targets)) if targets else None
-        return Batch(torch.from_numpy(images), torch.tensor(labels), tuple(failures), taught)
+        return Batch(torch.from_numpy(images), torch.tensor(labels), failures, taught)
 
     def _readable(
-        self, position: int, failures: list[str], augmentation: Augmentation, numbers: Sequence[float]
+        self, position: int, failures: dict[int, str], augmentation: Augmentation, numbers: Sequence[float]
     ) -> tuple[np.ndarray, int, np.ndarray | None] | _NoBatch:
-        """The photo at a position or its next neighbour that can be read, where that is, and what its picture teaches.
+        """The photo at a position or a neighbour that can be read, where that is, and what its picture teaches.
 
-        Notes the others.
+        Notes the others. The neighbours lie ever farther apart, so that a long row of damaged files is soon left.
         """
-        known = len(failures)
-        for neighbour in range(min(len(self.dataset), _MOST_NEIGHBOURS)):
-            chosen = (position + neighbour) % len(self.dataset)
+        for number in range(min(len(self.dataset), _MOST_NEIGHBOURS)):
+            chosen = (position + number * (number + 1) // 2) % len(self.dataset)
             try:
                 photo = self._read(chosen)
                 return photo, chosen, self._target(chosen, photo, augmentation, numbers)
             except StorageError as error:
                 return error
             except (ImageError, DatasetError) as error:
-                failures.append(str(error))
-        return DatasetError(f"{len(failures) - known} photos in a row cannot be read: {failures[known]}", REPLACE)
+                failures[chosen] = str(error)
+        return DatasetError(f"neither a photo nor any of its neighbours can be read: {failures[position]}", REPLACE)
 
     def _target(
         self, position: int, photo: np.ndarray, augmentation: Augmentation, numbers: Sequence[float]

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -21,14 +22,15 @@ from torch import Tensor
 
 from verydeep.data.datasets import Splits
 from verydeep.errors import CheckpointError
-from verydeep.files import remove_unfinished, replacing
+from verydeep.files import remove_unfinished, replacing, storage_error
 from verydeep.network import Network
 from verydeep.train.guards import check_saveable
 from verydeep.train.losses import PROXIES
 from verydeep.train.optimize import AveragedWeights
+from verydeep.train.run import STATE_FOLDER
 
-STATE_FOLDER = "training"
 _UNFINISHED = ".tmp"  # what the names begin with that safetensors writes to before it renames
+_MAY_CHANGE = ("save_as", "checkpoint_minutes")  # fields of a recipe from which no number of the training follows
 _KEPT = 2  # the last, and the one before in case that the last is damaged
 
 
@@ -43,6 +45,7 @@ class Progress:
     versions: Mapping[str, str]  # of the libraries that compute; and, but for the oldest states, processor and device
     classes: list[str]  # of the photos, in the order of the network's outputs
     photos: str  # Splits.fingerprint: which photos are trained on and which validate
+    recipe: dict[str, Any] = field(default_factory=dict)  # Recipe.to_dict; {} in the oldest states
 
     # How far it is
     epoch: int = 0  # how many are done
@@ -51,8 +54,8 @@ class Progress:
     losses: list[float] = field(default_factory=list)  # of the epoch's batches so far
     top1_history: list[float] = field(default_factory=list)  # of validation, after each epoch
     loss_history: list[float] = field(default_factory=list)  # the same
-    unreadable: list[str] = field(default_factory=list)  # what was said of training photos that could not be read
-    unreadable_validation: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)  # training photos, see `guards.Unreadable.known`
+    unreadable_validation: dict[str, str] = field(default_factory=dict)
     rollbacks: int = 0  # how often the run went back and halved the learning rate
 
     # Seconds
@@ -107,28 +110,33 @@ def save_state(run: Path, state: State) -> None:
     path = _path(run, state.progress)
     with replacing(path) as temporary, _as_os_error():
         safetensors.torch.save_file(arrays, temporary, metadata)
-    for old in state_files(run)[_KEPT:]:
+    newest = state_files(run)
+    at_epoch = [each for each in newest if _is_at_epoch(each)]
+    for old in set(newest[_KEPT:]) - set(at_epoch[:1]):  # to that one a run rolls back
         with contextlib.suppress(OSError):  # it takes room, and harms nothing
             old.unlink()
 
 
-def load_state(run: Path, state: State, splits: Splits) -> list[str]:
+def load_state(run: Path, state: State, splits: Splits, *, is_at_epoch: bool = False) -> list[str]:
     """Puts the newest whole state into place; where there is none, `state` stays as it is.
 
+    is_at_epoch: the newest of those between two epochs.
     Returns what is to be told: a sentence for each state that was stepped over. Raises CheckpointError where there are
-    states and all are damaged, or where the state is of other photos than `splits`.
+    states and all are damaged, or where the state is of other photos than `splits` or of another recipe than `state`.
     """
     remove_unfinished(run / STATE_FOLDER, _UNFINISHED)
     told = []
-    for path in state_files(run):
+    paths = [path for path in state_files(run) if not is_at_epoch or _is_at_epoch(path)]
+    for path in paths:
         try:
             progress, arrays = _read(path)
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             told.append(f"{path} is damaged ({_reason(error)})")
             continue
         _check_photos(path, progress, splits)
+        _check_recipe(run, progress.recipe, state.progress.recipe)
         _restore(path, state, progress, arrays)
-        for damaged in state_files(run)[: len(told)]:  # no longer among those that are counted
+        for damaged in paths[: len(told)]:  # no longer among those that are counted
             damaged.replace(damaged.with_suffix(".damaged"))
         return [f"{sentence}; going on from the state before it." for sentence in told]
     if told:
@@ -141,6 +149,20 @@ def load_state(run: Path, state: State, splits: Splits) -> list[str]:
 def state_files(run: Path) -> list[Path]:
     """Those of a run, the newest first."""
     return sorted((run / STATE_FOLDER).glob("state-*.safetensors"), reverse=True)
+
+
+def forget_newer(run: Path, progress: Progress) -> None:
+    """Deletes the states of a run that are of later steps than where it stands. Raises StorageError."""
+    for path in state_files(run):
+        if path.name > _path(run, progress).name:
+            try:
+                path.unlink()
+            except OSError as error:
+                raise storage_error(path, error) from error
+
+
+def _is_at_epoch(path: Path) -> bool:
+    return path.stem.endswith(f"-{0:09}")
 
 
 def _path(run: Path, progress: Progress) -> Path:
@@ -197,6 +219,20 @@ def _check_photos(path: Path, progress: Progress, splits: Splits) -> None:
         raise CheckpointError(
             f"{path} was trained on other photos than are there now: some were added, removed or renamed.",
             "Put them back as they were, or start the training anew in another folder, --out FOLDER.",
+        )
+
+
+def _check_recipe(run: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises CheckpointError where a recipe has changed since a state of it was saved."""
+    changed = [
+        f"{name} was {value}, is {now.get(name)}"
+        for name, value in before.items()
+        if name not in _MAY_CHANGE and json.dumps(now.get(name)) != json.dumps(value)
+    ]
+    if changed:
+        raise CheckpointError(
+            f"the recipe in {run} was changed after the training began: {'; '.join(changed)}.",
+            "Put recipe.json back as it was, or start the training anew in another folder, --out FOLDER.",
         )
 
 

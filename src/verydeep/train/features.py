@@ -37,11 +37,11 @@ from verydeep.image.stream import Item
 from verydeep.network import Network, Tail, weights_of
 from verydeep.nouns import Preprocessing, StoredPhoto
 from verydeep.runtime.torch_engine import TorchEngine
-from verydeep.train.checkpoint import STATE_FOLDER
 from verydeep.train.freezing import features_layer
 from verydeep.train.inputs import KeptInputs
 from verydeep.train.precision import autocast
 from verydeep.train.recipe import Recipe, Stage
+from verydeep.train.run import STATE_FOLDER
 
 VIEWS_FILE = "features.npy"
 INDEX_FILE = "features.json"
@@ -56,7 +56,7 @@ class FeatureBatch:
     features: Tensor  # (n, channels) or (n, channels, h, w), float32 or float16
     labels: Tensor  # (n,) int64
     layer: str  # whose output it is
-    failures: tuple[str, ...]  # what is wrong with each photo that could not be read
+    failures: Mapping[int, str]  # the position of each photo that could not be read -> what is wrong with it
     targets: None = None  # views of a photo differ in their boxes and masks, which are not learnt from features
 
 
@@ -102,7 +102,7 @@ class Features:
                     torch.from_numpy(self.values[sources, (numbers * self.views).astype(int)]),
                     torch.from_numpy(self.labels[sources]),
                     self.layer,
-                    tuple(self.failures[place] for place in positions.tolist() if place in self.failures),
+                    {place: self.failures[place] for place in positions.tolist() if place in self.failures},
                 )
 
 

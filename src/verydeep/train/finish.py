@@ -100,7 +100,7 @@ def finish(
     info = ModelInfo(architecture, classes, recipe.preprocessing, report.calibration, origin, ranges)
     write_model(run.folder / MODEL_FILE, info, kept, recipe.save_as)
     atomic_write(run.folder / CARD_FILE, model_card(info, report, recipe, run.metrics(), task.card(info, report)))
-    notes = [f"left out: {message}" for message in progress.unreadable]
+    notes = [f"left out: {message}" for message in progress.unreadable.values()]
     if progress.rollbacks:
         notes.append(f"went back to a saved state {progress.rollbacks} times, at half the learning rate each time")
     if curve:

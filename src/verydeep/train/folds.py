@@ -7,6 +7,7 @@ its calibration are those of the folds' answers. docs/decisions/0011-cross-valid
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import numpy as np
@@ -43,36 +44,44 @@ def train_folds(
     has one photo only.
     """
     photos = everything(splits)
-    found = ask_folds(run, splits, make_display, device)
-    display = make_display()
-    display.note(f"the model to keep, trained on all {len(photos)} photos")
-    try:
-        whole = Splits(photos, photos.take([]), is_drawn=False)
-        return _report(train(run, whole, display, device, logs, held_out=found)), found
-    finally:
-        display.close()
+    with _sole_use(run):
+        found = _ask(run, photos, make_display, device)
+        display = make_display()
+        display.note(f"the model to keep, trained on all {len(photos)} photos")
+        try:
+            whole = Splits(photos, photos.take([]), is_drawn=False)
+            return _report(train(run, whole, display, device, logs, held_out=found)), found
+        finally:
+            display.close()
 
 
 def ask_folds(run: Run, splits: Splits, make_display: Callable[[], Display], device: str = "auto") -> HeldOut:
     """The same without the model that is kept: what the models of the folds say, each of the photos of its fold."""
-    photos = everything(splits)
+    with _sole_use(run):
+        return _ask(run, everything(splits), make_display, device)
+
+
+def _sole_use(run: Run) -> AbstractContextManager[None]:
+    return sole_use(run.folder / FOLDS_FOLDER / "lock", f"the run in {run.folder}")
+
+
+def _ask(run: Run, photos: Dataset, make_display: Callable[[], Display], device: str) -> HeldOut:
     positions = deal(photos, run.folds, run.recipe.seed)
-    with sole_use(run.folder / FOLDS_FOLDER / "lock", f"the run in {run.folder}"):
-        recipe, shared = _prepare(run, Splits(photos, photos.take([]), is_drawn=False), device, make_display)
-        reports, metrics, curves = [], [], []
-        for number, held_out in enumerate(positions):
-            others = np.setdiff1d(np.arange(len(photos)), held_out)
-            of_fold = Splits(photos.take(others.tolist()), photos.take(held_out.tolist()), is_drawn=False)
-            one = _fold(run, recipe, number)
-            display = make_display()
-            display.note(f"fold {number + 1} of {run.folds}")
-            try:
-                reports.append(_report(train(one, of_fold, display, device, features=shared and shared.take(others))))
-            finally:
-                display.close()
-            metrics.append(one.metrics())
-            curves.append(_curve(one))
-        return pooled(reports, metrics, curves)
+    recipe, shared = _prepare(run, Splits(photos, photos.take([]), is_drawn=False), device, make_display)
+    reports, metrics, curves = [], [], []
+    for number, held_out in enumerate(positions):
+        others = np.setdiff1d(np.arange(len(photos)), held_out)
+        of_fold = Splits(photos.take(others.tolist()), photos.take(held_out.tolist()), is_drawn=False)
+        one = _fold(run, recipe, number)
+        display = make_display()
+        display.note(f"fold {number + 1} of {run.folds}")
+        try:
+            reports.append(_report(train(one, of_fold, display, device, features=shared and shared.take(others))))
+        finally:
+            display.close()
+        metrics.append(one.metrics())
+        curves.append(_curve(one))
+    return pooled(reports, metrics, curves)
 
 
 def check_folds(recipe: Recipe) -> None:
@@ -126,11 +135,12 @@ def _prepare(
     The run's state is saved first: what was chosen holds from now on.
     """
     recipe, device = run.recipe, find_device(device_name)
-    is_new = not state_files(run.folder)
-    state = begin(recipe, whole, device, run.start if is_new else None)
-    load_state(run.folder, state, whole)
-    if is_new:
-        save_state(run.folder, state)
+    with run.sole_use():
+        is_new = not state_files(run.folder)
+        state = begin(recipe, whole, device, run.start if is_new else None)
+        load_state(run.folder, state, whole)
+        if is_new:
+            save_state(run.folder, state)
     chosen = recipe.with_fields({"precision": state.progress.precision})
     layer = views_layer(recipe, state.network.architecture, len(whole.training), recipe.stages[-1])
     if layer is None or len(recipe.stages) > 1:

@@ -5,7 +5,7 @@ A guard finds and tells; loop.py decides whether the run stops, goes back or goe
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -317,28 +317,31 @@ def robust_statistics(values: np.ndarray) -> tuple[float, float]:
 class Unreadable:
     """The photos that could not be read, each told once."""
 
-    def __init__(self, photos: int, messages: Iterable[str] = (), *, what: str = "photos") -> None:
-        """photos: how many there are in all. messages: those known from before a restart. what: to call them."""
+    def __init__(self, photos: int, known: Mapping[str, str] | None = None, *, what: str = "photos") -> None:
+        """photos: how many there are in all. known: from before a restart, as `known`. what: to call them."""
         self._photos, self._what = photos, what
-        self._known = set(messages)
+        self._known = {int(position): message for position, message in (known or {}).items()}
 
     @property
-    def messages(self) -> list[str]:
-        """What is wrong with each so far, sorted: to be saved."""
-        return sorted(self._known)
+    def known(self) -> dict[str, str]:
+        """The position of each so far in the data set, in digits, and what is wrong with it: to be saved as JSON.
 
-    def note(self, messages: Iterable[str]) -> list[str]:
-        """Takes what is wrong with photos, and returns what is new of it."""
-        new = [message for message in dict.fromkeys(messages) if message not in self._known]
+        By position, since what is said names a path, and a run may go on with its photos in another place.
+        """
+        return {str(position): message for position, message in sorted(self._known.items())}
+
+    def note(self, failures: Mapping[int, str]) -> list[str]:
+        """Takes what is wrong with photos, by their positions, and returns what is said of new ones."""
+        new = {position: message for position, message in failures.items() if position not in self._known}
         self._known.update(new)
-        return new
+        return list(new.values())
 
     def check(self) -> None:
         """Raises DatasetError where they are too many."""
         refusal = refusal_of_unreadable(len(self._known), self._photos, self._what)
         if refusal is None:
             return
-        named = [f"({number}) {text}" for number, text in enumerate(self.messages[:_MOST_NAMED], start=1)]
+        named = [f"({number}) {text}" for number, text in enumerate(list(self.known.values())[:_MOST_NAMED], start=1)]
         more = len(self._known) - len(named)
         raise DatasetError(
             f"{refusal}: {printable(' '.join(named))}{f' and {more} more.' if more else ''}",

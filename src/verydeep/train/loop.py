@@ -24,10 +24,11 @@ from verydeep.errors import NonFiniteError, printable
 from verydeep.evaluate import Report
 from verydeep.evaluate.report import Proportion
 from verydeep.evaluate.retrieval import check_retrievable
-from verydeep.files import sole_use
+from verydeep.files import remove_unfinished
+from verydeep.image.decode import name_of
 from verydeep.network import Network, Tail, initialize, weights_of, whiten
 from verydeep.runtime.torch_engine import find_device
-from verydeep.train.checkpoint import STATE_FOLDER, Progress, State, load_state, save_state, state_files
+from verydeep.train.checkpoint import Progress, State, forget_newer, load_state, save_state, state_files
 from verydeep.train.display import Display
 from verydeep.train.features import FeatureBatch, FeatureEngine, Features, KeptFeatures, open_features, views_layer
 from verydeep.train.finish import finish, validate
@@ -112,8 +113,9 @@ def train(
     CheckpointError and StorageError.
     """
     recipe, device = run.recipe, find_device(device_name)
-    lock = sole_use(run.folder / STATE_FOLDER / "lock", f"the run in {run.folder}")
-    with lock, dead_process_as_training_error(), Interruption() as interruption, Watchdog(run.folder) as watchdog:
+    sole_use, dead_process = run.sole_use(), dead_process_as_training_error()
+    with sole_use, dead_process, Interruption() as interruption, Watchdog(run.folder) as watchdog:
+        remove_unfinished(run.folder)
         if held_out is None:
             check_readable(splits.validation)
         if recipe.task == "embed":
@@ -206,13 +208,14 @@ def begin(recipe: Recipe, splits: Splits, device: torch.device, start: Start | N
         versions=_versions(device),
         classes=list(splits.training.classes),
         photos=splits.fingerprint(),
+        recipe=recipe.to_dict(),
     )
     if has_room_to_keep(recipe, network.architecture, device, precision, progress.micro_batch):
         machine.keep_freed_memory()
     weights = task_of(recipe).class_weights(recipe, splits.training)
     return State(
         network,
-        make_optimizer(network, recipe),
+        make_optimizer(network, recipe, precision),
         AveragedWeights(network, recipe.ema_decay),
         progress,
         class_weights=None if weights is None else torch.tensor(weights, device=device),
@@ -337,7 +340,7 @@ def _learning_curve(session: Session) -> LearningCurve | None:
 def _learn_epoch(
     session: Session, batches: Iterator[Batch | FeatureBatch], stuck: StuckLoss | None, spike: LossSpike
 ) -> None:
-    """Every photo once; one that cannot be read is replaced by its neighbour."""
+    """Every photo once; one that cannot be read is replaced by a neighbour."""
     recipe, state, display = session.run.recipe, session.state, session.display
     steps, size = session.order.steps, recipe.sizes[state.progress.epoch]
     while (progress := state.progress).batch < steps:
@@ -347,7 +350,7 @@ def _learn_epoch(
         session.watchdog.alive()
         for message in session.unreadable.note(batch.failures):
             display.note(f"left out: {message}")
-        state.progress = progress = replace(progress, unreadable=session.unreadable.messages)
+        state.progress = progress = replace(progress, unreadable=session.unreadable.known)
         session.unreadable.check()
 
         random = batch_random(recipe.seed, progress.epoch, progress.batch)
@@ -497,13 +500,14 @@ def _end_epoch(session: Session, log: Log) -> None:
         losses=[],
         top1_history=[*progress.top1_history, score],
         loss_history=[*progress.loss_history, loss],
-        unreadable_validation=session.unreadable_validation.messages,
+        unreadable_validation=session.unreadable_validation.known,
         epoch_seconds=0.0,
         waiting_seconds=0.0,
         saving_seconds=0.0,
     )
     session.display.epoch(row)
-    if time.monotonic() - session.saved >= session.seconds_between_saves:
+    is_due = time.monotonic() - session.saved >= session.seconds_between_saves
+    if is_due or recipe.on_nonfinite == "roll back":  # to here: what the clock chose would differ from run to run
         _save(session)
 
 
@@ -525,7 +529,8 @@ def _validate_epoch(session: Session, size: int) -> tuple[float, float]:
                 inputs=session.validation_inputs,
                 on_progress=lambda _: session.watchdog.alive(),
             )
-    for message in session.unreadable_validation.note(failure.reason for failure in report.failures):
+    positions = {name_of(path): position for position, path in enumerate(session.splits.validation.paths)}
+    for message in session.unreadable_validation.note({positions[one.path]: one.reason for one in report.failures}):
         session.display.note(f"left out: {message}")
     session.unreadable_validation.check()
     return report.loss, report.score
@@ -564,17 +569,18 @@ def _save(session: Session) -> None:
 
 
 def _roll_back(session: Session, error: NonFiniteError) -> None:
-    """To the last state saved, to go on from it at half the learning rate. Raises `error` where that is not wanted."""
+    """To the beginning of the epoch, to go on at half the learning rate. Raises `error` where that is not wanted."""
     state, recipe = session.state, session.run.recipe
     rollbacks = state.progress.rollbacks + 1
     if recipe.on_nonfinite == "stop" or rollbacks > MOST_ROLLBACKS:
         raise error
     with session.interruption.deferred():
-        told = load_state(session.run.folder, state, session.splits)
+        told = load_state(session.run.folder, state, session.splits, is_at_epoch=True)
         state.progress = replace(state.progress, rollbacks=rollbacks)
     for sentence in told:
         session.display.note(sentence)
     _save(session)  # so that a restart goes back to here, and not once more
+    forget_newer(session.run.folder, state.progress)
     session.run.forget_after(state.progress.epoch)
     session.display.note(
         f"{error.message} Back to {_place(recipe, state.progress)}, at half the learning rate "

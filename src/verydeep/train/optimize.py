@@ -2,7 +2,8 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,27 +13,94 @@ from verydeep.train.freezing import depth_of_layers, learning_names
 from verydeep.train.losses import PROXIES
 from verydeep.train.recipe import Recipe
 
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # of x, x^3 and x^5 (Jordan et al. 2024)
+_ITERATIONS = 3
 
-def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.SGD:
+
+class MuonSGD(torch.optim.SGD):
+    """Stochastic gradient descent with momentum, and by Muon in the groups with `orthogonal` (Jordan et al. 2024).
+
+    precision: of the products that make a step orthogonal.
+    """
+
+    def __init__(self, groups: Iterable[dict[str, Any]], recipe: Recipe, precision: str) -> None:
+        super().__init__(
+            groups,
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov and recipe.momentum > 0,
+        )
+        self.momentum, self.nesterov = recipe.momentum, recipe.nesterov
+        self.dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """torch's, which sees the orthogonal matrices as gradients, without a momentum."""
+        for group in self.param_groups:
+            for kernels in group["params"] if group["orthogonal"] else ():
+                if kernels.grad is not None:
+                    kernels.grad = self._orthogonal_step(kernels)
+        super().step()
+
+    def _orthogonal_step(self, kernels: nn.Parameter) -> Tensor:
+        gradient, state = kernels.grad, self.state[kernels]
+        assert gradient is not None
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(kernels)
+        average = state["momentum_buffer"].mul_(self.momentum).add_(gradient)
+        direction = gradient.add(average, alpha=self.momentum) if self.nesterov else average
+        out, channels, *sides = direction.shape
+        rows = direction.permute(0, 2, 3, 1).reshape(out, -1).to(self.dtype)  # no copy where channels come last
+        return orthogonalized(rows).to(kernels.dtype).view(out, *sides, channels).permute(0, 3, 1, 2)
+
+
+def orthogonalized(matrix: Tensor) -> Tensor:
+    """(m, n) -> (m, n): nearly U V^T of the matrix U S V^T, whose singular values are all about 1.
+
+    By `_ITERATIONS` of a polynomial of Newton and Schulz: those far below the largest come less close to 1.
+    """
+    linear, cubic, quintic = _NEWTON_SCHULZ
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    x: Tensor = (matrix.T if is_tall else matrix) / matrix.norm().clamp_min(torch.finfo(torch.float32).tiny)
+    for _ in range(_ITERATIONS):
+        square = x @ x.T
+        x = linear * x + (cubic * square + quintic * square @ square) @ x
+    return x.T if is_tall else x
+
+
+def make_optimizer(network: Network, recipe: Recipe, precision: str = "float32") -> MuonSGD:
     """Stochastic gradient descent with momentum; biases and batch norm have no weight decay.
 
-    A group's `factor` multiplies the learning rate: see `set_rate`.
+    With `muon_rate` the kernels of all convolutions but the first and the last layer take orthogonal steps, and shrink
+    as much in a step as the others. A group's `factor` multiplies the learning rate: see `set_rate`.
     """
     factors = rate_factors(network, recipe.layer_decay)
-    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
-    for is_weight in (True, False):
-        for name, parameter in network.named_parameters():
-            if (parameter.ndim > 1) == is_weight:
-                groups.setdefault((factors[name], is_weight), []).append(parameter)
-    return torch.optim.SGD(
-        [
-            {"params": parameters, "weight_decay": recipe.weight_decay if is_weight else 0.0, "factor": factor}
-            for (factor, is_weight), parameters in groups.items()
-        ],
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov and recipe.momentum > 0,
-    )
+    with_weights = [layer for layer in network.architecture.layers if layer.has_weights]
+    matrices = {f"{layer.name}.weight" for layer in with_weights[1:-1] if layer.kind == "conv" and recipe.muon_rate}
+    groups: dict[tuple[float, bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        groups.setdefault((factors[name], parameter.ndim > 1, name in matrices), []).append(parameter)
+    return MuonSGD([_group(recipe, *kind, parameters) for kind, parameters in groups.items()], recipe, precision)
+
+
+def _group(
+    recipe: Recipe, factor: float, is_weight: bool, is_orthogonal: bool, parameters: list[nn.Parameter]
+) -> dict[str, Any]:
+    decay = recipe.weight_decay if is_weight else 0.0
+    settings: dict[str, float] = {}
+    if is_orthogonal:
+        share = recipe.muon_rate / recipe.learning_rate
+        factor *= share
+        decay /= share * (1 - recipe.momentum)  # in the long run SGD makes 1 / (1 - momentum) of a step
+        settings = {"momentum": 0.0, "nesterov": False}  # of torch's part of it
+    rate = recipe.learning_rate * factor
+    return settings | {
+        "params": parameters,
+        "orthogonal": is_orthogonal,
+        "factor": factor,
+        "lr": rate,
+        "weight_decay": decay,
+    }
 
 
 def rate_factors(network: Network, layer_decay: float) -> dict[str, float]:

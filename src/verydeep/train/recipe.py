@@ -45,11 +45,14 @@ class Recipe:
     whiten: bool = False  # conv1_1 starts with the directions in which the photos' 3x3 patches differ most
     dropout: float = 0.5  # after fc6 and fc7; the gap head has none
 
-    # The optimiser: stochastic gradient descent with momentum
+    # The optimiser: stochastic gradient descent with momentum, and Muon
     epochs: int = 40
     batch_size: int = 64  # photos a step
     micro_batch: int | None = None  # photos at once, their gradients added up to the batch's; none: as many as fit
     learning_rate: float = 0.05  # for this batch size
+    muon_rate: float = (
+        0.0  # of the convolutions between the first and the last layer, by Muon; 0: they have the others'
+    )
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4  # of weights; biases and batch norm are left alone
@@ -93,7 +96,7 @@ class Recipe:
     # The run
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where it is faster
-    on_nonfinite: Literal["stop", "roll back"] = "stop"  # roll back: to the last checkpoint, at half the learning rate
+    on_nonfinite: Literal["stop", "roll back"] = "stop"  # roll back: to the epoch's start, at half the rate
     cache_gib: float = 4.0  # of photos decoded, or features computed, once for all epochs, at most; 0: in each anew
     checkpoint_minutes: float = 10.0  # between two saves of the state at most; less where saving is quick
     save_as: Literal["float32", "float16"] = "float16"  # of the numbers in the model file
@@ -109,6 +112,7 @@ class Recipe:
             ("batch_size", self.batch_size, 1, 1_000_000),
             ("micro_batch", self.micro_batch or self.batch_size, 1, self.batch_size),
             ("learning_rate", self.learning_rate, 0, 1000),
+            ("muon_rate", self.muon_rate, 0, 1000),
             ("momentum", self.momentum, 0, 1),
             ("weight_decay", self.weight_decay, 0, 1),
             ("dropout", self.dropout, 0, 1),
@@ -166,10 +170,20 @@ class Recipe:
                 "the head conv is the dense view of fc, with the same weights; it is not trained by itself.",
                 "Train with head=fc, or with gap; `verydeep evaluate --protocol dense` takes the dense view.",
             )
+        self._check_optimizer()
         self._check_fit()
         self._check_task()
         self._check_stages()
         self._check_sizes()
+
+    def _check_optimizer(self) -> None:
+        """What goes with Muon, whose rate and decay are multiples of the others'."""
+        if self.muon_rate and (self.learning_rate == 0 or self.momentum == 1):
+            raise RecipeError(
+                f"learning_rate is {self.learning_rate}, momentum {self.momentum}; with muon_rate expected a rate "
+                f"above 0 and a momentum below 1.",
+                "Change them, or set muon_rate=0.",
+            )
 
     def _check_fit(self) -> None:
         """What goes with photos that become squares in another way than by a crop."""

@@ -2,18 +2,21 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import verydeep
 from verydeep.errors import CheckpointError, UsageError, VerydeepError
-from verydeep.files import atomic_write, make_folder, storage_error
+from verydeep.files import atomic_write, make_folder, sole_use, storage_error
 from verydeep.train.recipe import Recipe
 from verydeep.train.start import Start
 
+STATE_FOLDER = "training"
 RECIPE_FILE = "recipe.json"
 METRICS_FILE = "metrics.jsonl"
+_LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,10 @@ class Run:
     root: Path | None = None  # the folder that annotations may name photos in; None: `data`
     start: Start | None = None  # the model that it begins from
     folds: int = 0  # of its cross-validation; 0: it has photos to validate on
+
+    def sole_use(self) -> AbstractContextManager[None]:
+        """While entered, no other process trains this run. Raises UsageError where one does, StorageError."""
+        return sole_use(self.folder / STATE_FOLDER / _LOCK, f"the run in {self.folder}")
 
     def append_metrics(self, row: Mapping[str, float]) -> None:
         """One line of METRICS_FILE an epoch. Raises StorageError."""
@@ -69,19 +76,7 @@ def create_run(
     folds: int = 0,
 ) -> Run:
     """A new run. Raises UsageError where the folder holds something already, and StorageError."""
-    make_folder(folder)
-    try:
-        is_empty = not any(folder.iterdir())
-    except OSError as error:
-        raise storage_error(folder, error) from error
-    if not is_empty:
-        has_run = (folder / RECIPE_FILE).exists()
-        raise UsageError(
-            f"{folder} is not empty; expected a new or empty folder for the run.",
-            f"Go on with the run in it: --resume {folder}, or choose another folder: --out FOLDER"
-            if has_run
-            else "Choose another folder: --out FOLDER",
-        )
+    _check_empty(folder)
     data, root = (path.absolute() if path else None for path in (data, root))  # it may be resumed from another folder
     content: dict[str, Any] = {
         "verydeep": verydeep.__version__,
@@ -94,8 +89,28 @@ def create_run(
         "folds": folds,
         "recipe": recipe.to_dict(),
     }
-    atomic_write(folder / RECIPE_FILE, json.dumps(content, indent=2) + "\n")
-    return Run(folder, recipe, data, command, notes, format, root, start, folds)
+    run = Run(folder, recipe, data, command, notes, format, root, start, folds)
+    with run.sole_use():  # two processes may be given the same folder at once
+        _check_empty(folder)
+        atomic_write(folder / RECIPE_FILE, json.dumps(content, indent=2) + "\n")
+    return run
+
+
+def _check_empty(folder: Path) -> None:
+    """A lock file that was left by a process which came no farther is nothing."""
+    make_folder(folder)
+    try:
+        found = {str(path.relative_to(folder)) for path in (*folder.iterdir(), *folder.glob(f"{STATE_FOLDER}/*"))}
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    if found <= {STATE_FOLDER, f"{STATE_FOLDER}/{_LOCK}"}:
+        return
+    raise UsageError(
+        f"{folder} is not empty; expected a new or empty folder for the run.",
+        f"Go on with the run in it: --resume {folder}, or choose another folder: --out FOLDER"
+        if RECIPE_FILE in found
+        else "Choose another folder: --out FOLDER",
+    )
 
 
 def open_run(folder: Path) -> Run:
