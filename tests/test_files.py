@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from verydeep import files
 from verydeep.errors import StorageError, UsageError
 from verydeep.files import atomic_write, make_folder, sole_use
 
@@ -210,6 +211,15 @@ def test_a_folder_is_made_with_its_parents_and_may_be_there(tmp_path: Path) -> N
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"cannot write .*file: a file of that name is in the way"):
         make_folder(tmp_path / "file")
+
+
+def test_a_power_cut_forgets_no_folder_that_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[Path] = []
+    monkeypatch.setattr(files, "_flush_folder", flushed.append)
+    make_folder(tmp_path / "a" / "b" / "c")
+    assert sorted(flushed) == [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
+    make_folder(tmp_path / "a" / "b" / "c")
+    assert len(flushed) == 3
 
 
 HOLD = """

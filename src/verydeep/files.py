@@ -47,10 +47,13 @@ def sha256_of(path: str | Path) -> str:
 
 
 def make_folder(path: str | Path) -> Path:
-    """Creates `path` and its parents where they are missing. Raises StorageError."""
+    """Creates `path` and its parents where they are missing, also after a power cut. Raises StorageError."""
     folder = Path(path)
     try:
+        missing = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
         folder.mkdir(parents=True, exist_ok=True)
+        for each in missing:
+            _flush_folder(each.parent)
     except OSError as error:
         raise storage_error(folder, error) from error
     return folder

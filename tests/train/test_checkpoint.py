@@ -11,7 +11,7 @@ from PIL import Image
 
 from verydeep.data.datasets import open_splits
 from verydeep.errors import CheckpointError, TrainingError
-from verydeep.train.checkpoint import State, load_state, save_state, state_files
+from verydeep.train.checkpoint import State, forget_newer, load_state, save_state, state_files
 from verydeep.train.loop import begin
 from verydeep.train.recipe import Recipe
 
@@ -69,6 +69,20 @@ def test_the_newest_two_are_kept(state, tmp_path):
         "state-000000-000000200.safetensors",
         "state-000000-000000030.safetensors",
     ]
+
+
+def test_the_newest_between_two_epochs_is_kept_where_a_run_may_roll_back_to_it(state, photos, tmp_path):
+    state.progress = replace(state.progress, recipe=replace(RECIPE, on_nonfinite="roll back").to_dict())
+    for epoch, batch in ((0, 0), (0, 30), (1, 0), (1, 5), (1, 9), (1, 12)):
+        state.progress = replace(state.progress, epoch=epoch, batch=batch)
+        save_state(tmp_path, state)
+    kept = [(1, 12), (1, 9), (1, 0)]
+    assert [path.stem for path in state_files(tmp_path)] == [f"state-{epoch:06}-{batch:09}" for epoch, batch in kept]
+    back = begin(replace(RECIPE, on_nonfinite="roll back"), open_splits(photos), torch.device("cpu"))
+    assert load_state(tmp_path, back, open_splits(photos), is_at_epoch=True) == []
+    assert (back.progress.epoch, back.progress.batch) == (1, 0)
+    forget_newer(tmp_path, back.progress)
+    assert [path.stem for path in state_files(tmp_path)] == ["state-000001-000000000"]
 
 
 @pytest.mark.slow

@@ -111,8 +111,9 @@ def save_state(run: Path, state: State) -> None:
     with replacing(path) as temporary, _as_os_error():
         safetensors.torch.save_file(arrays, temporary, metadata)
     newest = state_files(run)
-    at_epoch = [each for each in newest if _is_at_epoch(each)]
-    for old in set(newest[_KEPT:]) - set(at_epoch[:1]):  # to that one a run rolls back
+    rolls_back = state.progress.recipe.get("on_nonfinite") == "roll back"
+    kept = newest[:_KEPT] + [each for each in newest if rolls_back and _is_at_epoch(each)][:1]
+    for old in set(newest) - set(kept):
         with contextlib.suppress(OSError):  # it takes room, and harms nothing
             old.unlink()
 
