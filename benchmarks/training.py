@@ -30,9 +30,10 @@ from verydeep.network import Network, initialize
 from verydeep.recipes import load_recipe
 from verydeep.train.display import Display
 from verydeep.train.interrupt import Interruption
-from verydeep.train.loop import begin, learn_batch, open_training_cache
+from verydeep.train.loop import begin, open_training_cache
 from verydeep.train.precision import choose_precision
 from verydeep.train.recipe import Recipe
+from verydeep.train.step import learn_batch
 
 spawning = multiprocessing.get_context("spawn")
 LOADERS = 1  # processes, one core fewer than the machine of the published figures has

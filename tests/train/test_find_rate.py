@@ -16,7 +16,8 @@ from verydeep.train import find_rate as module
 from verydeep.train.find_rate import find_rate, suggest
 from verydeep.train.guards import prior_entropy
 from verydeep.train.interrupt import Interruption
-from verydeep.train.loop import begin, learn_batch
+from verydeep.train.loop import begin
+from verydeep.train.step import learn_batch
 
 CPU = torch.device("cpu")
 

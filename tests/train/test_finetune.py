@@ -19,7 +19,7 @@ from verydeep.image import preprocess, read_image
 from verydeep.network import build, weights_of
 from verydeep.nouns import Preprocessing
 from verydeep.train import features as features_module
-from verydeep.train import loop
+from verydeep.train import loop, step
 from verydeep.train.checkpoint import state_files
 from verydeep.train.display import Display
 from verydeep.train.features import INDEX_FILE, VIEWS_FILE, kept_views, open_features, views_of
@@ -291,7 +291,7 @@ def test_a_balanced_step_is_that_of_a_loss_weighted_by_class(photos, small_recip
     images, labels = torch.randn(6, 3, 16, 16), torch.tensor([0, 1, 0, 0, 1, 0])
     targets = torch.nn.functional.one_hot(labels, 2).float()
     loss_of = partial(task_of(recipe).loss, recipe=recipe, class_weights=state.class_weights, proxies=None)
-    loss, logits = loop._backward(state.network, (images, targets), 1.0, "float32", loss_of)
+    loss, logits = step._backward(state.network, (images, targets), 1.0, "float32", loss_of)
     each = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
     assert float(loss) == pytest.approx(float((each * state.class_weights[labels]).mean()), rel=1e-5)
 

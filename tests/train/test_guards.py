@@ -34,10 +34,10 @@ from verydeep.train.guards import (
     robust_statistics,
     spread_of,
 )
-from verydeep.train.loop import _mix
 from verydeep.train.optimize import learning_rate, make_optimizer
 from verydeep.train.precision import autocast
 from verydeep.train.recipe import Recipe
+from verydeep.train.step import _mix
 
 TRACES = Path(__file__).parent / "stuck_traces.json"
 SPIKES = Path(__file__).parent / "spike_traces.json"

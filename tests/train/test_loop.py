@@ -34,13 +34,14 @@ from verydeep.files import sole_use
 from verydeep.image import normalize, read_image
 from verydeep.predict import Predictor
 from verydeep.runtime import open_model
-from verydeep.train import finish, logs, loop
+from verydeep.train import finish, logs, loop, step, words
 from verydeep.train.checkpoint import load_state, save_state, state_files
 from verydeep.train.display import Display
 from verydeep.train.guards import checked_loss
 from verydeep.train.interrupt import Interruption, Stopped
-from verydeep.train.loop import _prepare, begin, learn_batch, train
+from verydeep.train.loop import begin, train
 from verydeep.train.run import Run, create_run, open_run
+from verydeep.train.step import _prepare, learn_batch
 
 GOLDEN = Path(__file__).parent / "golden_traces.json"
 
@@ -141,7 +142,7 @@ def test_a_step_that_is_stopped_half_way_leaves_the_state_as_it_was(photos, tmp_
         assert not torch.equal(state.network.bn1_1.running_mean, before["network.bn1_1.running_mean"])
         raise Stopped
 
-    monkeypatch.setattr(loop, "checked_loss", stop)
+    monkeypatch.setattr(step, "checked_loss", stop)
     with pytest.raises(Stopped):
         learn_batch(
             state, next(batches), small_recipe, rate=0.1, random=np.random.default_rng(0), interruption=Interruption()
@@ -323,7 +324,7 @@ def test_what_computes_otherwise_than_when_a_run_began_is_told_in_one_line(began
     run = start(tmp_path / "run", epochs=1)
     with monkeypatch.context() as patched:
         now = loop._versions(torch.device("cpu"))
-        patched.setattr(loop, "_versions", lambda device: now | began)
+        patched.setattr(loop, "versions_of", lambda device: now | began)
         go(run)
     heard = notes_of(open_run(run.folder))
     assert [note for note in heard if "began this run" in note] == (
@@ -362,7 +363,7 @@ def test_what_was_chosen_for_the_machine_holds_when_a_run_goes_on(start, photos,
 def test_a_state_from_before_processor_and_device_were_kept_is_gone_on_with(start, tmp_path, monkeypatch):
     run = start(tmp_path / "run", epochs=1)
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "_versions", lambda device: loop.machine.versions(*loop.COMPUTES))
+        patched.setattr(loop, "versions_of", lambda device: loop.machine.versions(*words.COMPUTES))
         go(run)
     assert not any("began this run" in note for note in notes_of(open_run(run.folder)))
 
@@ -431,7 +432,7 @@ def test_rolling_back_halves_the_learning_rate_and_goes_on(start, photos, tmp_pa
             return float("nan")
         return checked_loss(loss, network)
 
-    monkeypatch.setattr(loop, "checked_loss", spoil)
+    monkeypatch.setattr(step, "checked_loss", spoil)
     notes = []
 
     class Listen(Display):
@@ -456,7 +457,7 @@ def test_where_a_run_rolls_back_to_does_not_depend_on_when_it_was_saved(start, p
             seen.append(loss)
             return float("nan") if len(seen) == 5 else checked_loss(loss, network)
 
-        monkeypatch.setattr(loop, "checked_loss", spoil)
+        monkeypatch.setattr(step, "checked_loss", spoil)
         go(run)
         assert not [path for path in state_files(run.folder) if path.name > state_files(run.folder)[0].name]
         ends.append(sha256_of_weights(run))
@@ -536,7 +537,7 @@ def test_a_validation_that_overflows_rolls_back_like_a_step(start, tmp_path, mon
 @pytest.mark.slow
 def test_a_run_that_rolls_back_for_ever_stops(start, photos, tmp_path, monkeypatch):
     run = start(tmp_path / "run", on_nonfinite="roll back")
-    monkeypatch.setattr(loop, "checked_loss", lambda loss, network: float("nan"))
+    monkeypatch.setattr(step, "checked_loss", lambda loss, network: float("nan"))
     with pytest.raises(NonFiniteError):
         go(run)
     state = begin(run.recipe, open_splits(photos), torch.device("cpu"))

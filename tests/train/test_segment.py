@@ -31,12 +31,13 @@ from verydeep.runtime import open_model
 from verydeep.train.find_rate import find_rate
 from verydeep.train.folds import check_folds
 from verydeep.train.interrupt import Interruption
-from verydeep.train.loop import begin, learn_batch
+from verydeep.train.loop import begin
 from verydeep.train.plan import measure
 from verydeep.train.recipe import Recipe
 from verydeep.train.report import render_report
 from verydeep.train.run import Run, create_run, open_run
 from verydeep.train.start import begin_from, open_start
+from verydeep.train.step import learn_batch
 from verydeep.train.tasks.segment import TASK
 from verydeep.weights import ModelInfo, read_model
 

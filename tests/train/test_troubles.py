@@ -19,7 +19,7 @@ from trainings import Listen, arrays
 from verydeep.data import loader
 from verydeep.data.datasets import open_splits
 from verydeep.errors import DatasetError, InterruptedRun, NonFiniteError, StorageError, TrainingError
-from verydeep.train import checkpoint, loop
+from verydeep.train import checkpoint, loop, step
 from verydeep.train.checkpoint import load_state
 from verydeep.train.guards import checked_loss
 from verydeep.train.loop import begin, train
@@ -52,7 +52,7 @@ def saved_steps(run: Run) -> int:
 
 def in_prepare(change):
     """Changes the images and targets of the step AT, as the network gets them."""
-    prepare, steps = loop._prepare, iter(range(1000))
+    prepare, steps = step._prepare, iter(range(1000))
 
     def prepare_and_change(*arguments):
         images, targets = prepare(*arguments)
@@ -60,7 +60,7 @@ def in_prepare(change):
             change(images, targets)
         return images, targets
 
-    return {"_prepare": prepare_and_change}
+    return {(step, "_prepare"): prepare_and_change}
 
 
 def in_network(change):
@@ -73,7 +73,7 @@ def in_network(change):
                 change(state)
         learn(state, *arguments, **named)
 
-    return {"learn_batch": change_and_learn}
+    return {(loop, "learn_batch"): change_and_learn}
 
 
 def plant_in_gradient(state):
@@ -118,8 +118,8 @@ def test_what_is_not_finite_is_named_at_its_step_and_never_saved(name, start, tm
     plant, expected = TROUBLES[name]
     run = start(tmp_path / "run")
     with monkeypatch.context() as patched:
-        for attribute, value in plant().items():
-            patched.setattr(loop, attribute, value)
+        for (module, attribute), value in plant().items():
+            patched.setattr(module, attribute, value)
         with pytest.raises(NonFiniteError) as caught:
             go(run)
     message = caught.value.message
@@ -144,7 +144,7 @@ def test_memory_that_runs_out_is_told_with_what_fits(error, start, tmp_path, mon
 
     run = start(tmp_path / "run")
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "checked_loss", fail)
+        patched.setattr(step, "checked_loss", fail)
         with pytest.raises(TrainingError, match="out of memory") as caught:
             go(run)
     assert "micro_batch=" in caught.value.hint
@@ -156,7 +156,7 @@ def test_an_error_that_is_none_of_memory_is_not_taken_for_one(start, tmp_path, m
     def fail(loss, network):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(loop, "checked_loss", fail)
+    monkeypatch.setattr(step, "checked_loss", fail)
     with pytest.raises(RuntimeError, match="mat1"):
         go(start(tmp_path / "run"))
 
@@ -259,7 +259,7 @@ def test_a_signal_on_the_heels_of_an_error_in_the_update_saves_no_half_step(star
 
     with monkeypatch.context() as patched:
         patched.setattr(loop.AveragedWeights, "update", fail)
-        patched.setattr(loop.KeptBuffers, "restore", restore)
+        patched.setattr(step.KeptBuffers, "restore", restore)
         with pytest.raises(RuntimeError, match="in the midst of the update"):
             go(run)
     assert resumed_arrays(run) == arrays_of_an_undisturbed_run(start, tmp_path)
@@ -267,7 +267,7 @@ def test_a_signal_on_the_heels_of_an_error_in_the_update_saves_no_half_step(star
 
 def test_a_signal_while_batch_norm_is_put_back_after_an_error_waits_for_it(start, tmp_path, monkeypatch):
     run = start(tmp_path / "run", checkpoint_minutes=10)
-    restore = loop.KeptBuffers.restore
+    restore = step.KeptBuffers.restore
 
     def fail(loss, network):  # batch norm has seen the batch
         raise RuntimeError("after the forward pass")
@@ -277,8 +277,8 @@ def test_a_signal_while_batch_norm_is_put_back_after_an_error_waits_for_it(start
         restore(self)
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "checked_loss", fail)
-        patched.setattr(loop.KeptBuffers, "restore", signal_and_restore)
+        patched.setattr(step, "checked_loss", fail)
+        patched.setattr(step.KeptBuffers, "restore", signal_and_restore)
         with pytest.raises(InterruptedRun, match="all of it is saved"):
             go(run)
     assert resumed_arrays(run) == arrays_of_an_undisturbed_run(start, tmp_path)
@@ -304,7 +304,7 @@ def test_a_signal_while_a_run_goes_back_to_its_last_state_waits_for_it(start, tm
         rolls.clear()
         run = start(tmp_path / name, checkpoint_minutes=10, on_nonfinite="roll back")
         with monkeypatch.context() as patched:
-            patched.setattr(loop, "checked_loss", fail_once)
+            patched.setattr(step, "checked_loss", fail_once)
             if name == "calm":
                 go(run)
             else:
@@ -326,7 +326,7 @@ def test_a_signal_that_a_library_swallows_stops_the_run_in_the_same_step(start, 
         return checked_loss(loss, network)
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "checked_loss", swallow)
+        patched.setattr(step, "checked_loss", swallow)
         with pytest.raises(InterruptedRun, match=f"stopped by SIGINT in epoch 1 of 3, step {AT} of it"):
             go(run)
     assert saved_steps(run) == AT

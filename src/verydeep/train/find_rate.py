@@ -13,9 +13,9 @@ from verydeep.data.loader import batch_random, load_batches
 from verydeep.errors import NonFiniteError, TrainingError
 from verydeep.train.checkpoint import State
 from verydeep.train.interrupt import Interruption
-from verydeep.train.loop import learn_batch
 from verydeep.train.order import batch_order
 from verydeep.train.recipe import Recipe
+from verydeep.train.step import learn_batch
 
 _LOWEST, _HIGHEST = 1e-5, 10.0
 _SMOOTHING = 0.9  # of the loss, an exponential average without its bias

@@ -6,21 +6,17 @@ and the step alone. So a run that was stopped anywhere, by whatever, goes on to 
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from verydeep import machine
-from verydeep.architecture import Architecture
 from verydeep.data.cache import PhotoCache, open_cache
 from verydeep.data.datasets import Splits, check_readable, inputs_of_some
 from verydeep.data.loader import Batch, Order, batch_random, dead_process_as_training_error, load_batches
-from verydeep.data.mix import cutmix, mixup
-from verydeep.errors import NonFiniteError, printable
+from verydeep.errors import NonFiniteError
 from verydeep.evaluate import Report
 from verydeep.evaluate.report import Proportion
 from verydeep.evaluate.retrieval import check_retrievable
@@ -35,15 +31,10 @@ from verydeep.train.finish import finish, validate
 from verydeep.train.freezing import freeze
 from verydeep.train.guards import (
     MOST_ROLLBACKS,
-    KeptBuffers,
     LossSpike,
     StuckLoss,
     Unreadable,
-    checked_loss,
-    find_nonfinite,
-    nonfinite_error,
     rate_factor,
-    spread_of,
 )
 from verydeep.train.held_out import HeldOut
 from verydeep.train.inputs import KeptInputs
@@ -51,20 +42,20 @@ from verydeep.train.interrupt import Interruption, Stopped
 from verydeep.train.learning_curve import LearningCurve, learning_curve
 from verydeep.train.logs import Log, open_logs
 from verydeep.train.losses import add_proxies
-from verydeep.train.memory import explain_memory, fitting_micro_batch, has_room_to_keep, is_out_of_memory
-from verydeep.train.optimize import AveragedWeights, learning_rate, make_optimizer, plateaus, set_rate
-from verydeep.train.order import batch_in_words, batch_order
-from verydeep.train.precision import autocast, choose_precision
+from verydeep.train.memory import fitting_micro_batch, has_room_to_keep
+from verydeep.train.optimize import AveragedWeights, learning_rate, make_optimizer, plateaus
+from verydeep.train.order import batch_order
+from verydeep.train.precision import choose_precision
 from verydeep.train.recipe import Recipe, Stage
 from verydeep.train.run import Run
 from verydeep.train.start import Start, describe_start, load_start
+from verydeep.train.step import learn_batch
 from verydeep.train.tasks import Validation, task_of
 from verydeep.train.watchdog import STACKS_FILE, Watchdog
+from verydeep.train.words import change_in_words, stage_in_words, title, versions_of
 from verydeep.weights import ModelInfo
 
-MOST_LISTED = 10  # classes that are shown with their number of photos
 PHOTOS_TO_WHITEN = 500
-COMPUTES = ("torch", "numpy", "pillow")
 _COST_OF_FEATURES = 0.01  # an epoch on features, in those on pictures
 COST_OF_SAVING = 0.01  # the share of the time that saving may take, so long as the recipe's `checkpoint_minutes` allow
 
@@ -129,7 +120,7 @@ def train(
             display.note(describe_start(run.start, state.network.architecture, splits.training.classes))
         for sentence in load_state(run.folder, state, splits):
             display.note(sentence)
-        if change := _change(state.progress.versions, _versions(device)):
+        if change := change_in_words(state.progress.versions, versions_of(device)):
             display.note(change)
         torch.set_num_threads(state.progress.threads)
         run.forget_after(state.progress.epoch)
@@ -157,8 +148,8 @@ def train(
         epochs_done = state.progress.epoch + state.progress.batch / session.order.steps
         costs = _costs(session)
         task = task_of(recipe)
-        title = _title(session)
-        display.start(title, costs, epochs_done, (task.metric, task.metric_in_words))
+        heading = title(recipe, splits, state.progress, device, session.order)
+        display.start(heading, costs, epochs_done, (task.metric, task.metric_in_words))
         try:
             with open_logs(logs, run, state.progress.step, display.note) as log:
                 _learn(session, log)
@@ -205,7 +196,7 @@ def begin(recipe: Recipe, splits: Splits, device: torch.device, start: Start | N
         precision=precision,
         micro_batch=recipe.micro_batch or fitting_micro_batch(recipe, network.architecture, device, precision),
         threads=torch.get_num_threads(),
-        versions=_versions(device),
+        versions=versions_of(device),
         classes=list(splits.training.classes),
         photos=splits.fingerprint(),
         recipe=recipe.to_dict(),
@@ -247,7 +238,7 @@ def _begin_stage(session: Session, stage: Stage) -> Iterator[Batch | FeatureBatc
     layer = _views_layer(session, stage)
     features = _open_features(session, layer) if layer else None
     if len(recipe.stages) > 1 or stage.trained != "all":
-        session.display.note(_stage_in_words(session, stage))
+        session.display.note(stage_in_words(state.network, stage, session.features))
     start = (state.progress.epoch, state.progress.batch)
     if features:
         return features.batches(recipe.batch_size, recipe.seed, start, stage.end, session.order)
@@ -297,22 +288,6 @@ def _open_features(session: Session, layer: str) -> Features | None:
             session.watchdog.alive()
     session.display.leave_out(time.monotonic() - began)
     return session.features
-
-
-def _stage_in_words(session: Session, stage: Stage) -> str:
-    """ "epochs 1 to 5: fc8 learns, from the features (gap) of 8 pictures of each photo" """
-    network, features = session.state.network, session.features
-    learning = [layer.name for layer in network.architecture.layers if _learns(network, layer.name)]
-    named = learning[0] if len(learning) == 1 else f"{learning[0]} to {learning[-1]}"
-    verb = "learns" if len(learning) == 1 else "learn"
-    source = f", from the features ({features.layer}) of {features.views} pictures of each photo" if features else ""
-    epochs = f"epochs {stage.first + 1} to {stage.end}" if stage.end - stage.first > 1 else f"epoch {stage.end}"
-    return f"{epochs}: {named} {verb}{source}"
-
-
-def _learns(network: Network, layer: str) -> bool:
-    module = dict(network.named_children()).get(layer)
-    return module is not None and any(parameter.requires_grad for parameter in module.parameters())
 
 
 def _learning_curve(session: Session) -> LearningCurve | None:
@@ -381,87 +356,6 @@ def _learn_epoch(
                 display.note(advice)
         if time.monotonic() - session.saved >= session.seconds_between_saves:
             _save(session)
-
-
-def learn_batch(
-    state: State,
-    batch: Batch | FeatureBatch,
-    recipe: Recipe,
-    *,
-    rate: float,
-    random: np.random.Generator,
-    interruption: Interruption,
-    alive: Callable[[], None] = lambda: None,
-) -> float:
-    """One step: forward and backward, in parts where the batch does not fit into memory, then update and average.
-
-    rate: the learning rate. random: for mixing the photos. alive: is called after each part. Returns
-    `guards.spread_of` the answers, 0 where these are no scores of classes. The step is taken whole or not at all: where
-    it raises, the state is as before. Only an error in the midst of the update leaves it half done; the interruption
-    raises no Stopped after that, so that it is not saved. Raises NonFiniteError where the loss or a gradient is not
-    finite, TrainingError where memory is short.
-    """
-    optimizer, progress, architecture = state.optimizer, state.progress, state.network.architecture
-    task = task_of(recipe)
-    loss_of = partial(task.loss, recipe=recipe, class_weights=state.class_weights, proxies=state.proxies)
-    network = state.network.after(batch.layer) if isinstance(batch, FeatureBatch) else state.network
-    device = next(network.parameters()).device
-    set_rate(optimizer, rate)
-    kept = KeptBuffers(network)
-    try:
-        prepared = _prepare(batch, recipe, architecture, device)
-        images, targets = _mix(*prepared, recipe, random, has_pixels=isinstance(batch, Batch))
-        parts = list(zip(images.split(progress.micro_batch), targets.split(progress.micro_batch), strict=True))
-        optimizer.zero_grad()
-        _seed_dropout(recipe, progress)
-        loss, logits = torch.zeros((), device=device), []
-        weight = task.weight(targets, state.class_weights)
-        for part in parts:
-            share = task.weight(part[1], state.class_weights) / weight
-            part_loss, part_logits = _backward(network, part, share, progress.precision, loss_of)
-            loss += part_loss
-            logits += [part_logits] if architecture.task == "classify" else []
-            alive()
-        if not math.isfinite(value := checked_loss(loss, network)):
-            kept.restore()
-            _seed_dropout(recipe, progress)
-            what = find_nonfinite(network, optimizer, parts, float(loss), progress.precision)
-            raise nonfinite_error(what, recipe, progress.precision, progress.step, progress.epoch, rate)
-        interruption.check()  # what swallowed a Stopped may have spoilt the step
-        with interruption.deferred():
-            optimizer.step()
-            state.average.update(state.network, progress.step)
-            state.progress = replace(
-                progress, batch=progress.batch + 1, step=progress.step + 1, losses=[*progress.losses, value]
-            )
-    except BaseException as error:
-        if state.progress is progress:  # batch norm has seen the batch already
-            with interruption.deferred():
-                kept.restore()
-        if is_out_of_memory(error):
-            raise explain_memory(recipe, architecture, progress, device) from error
-        raise
-    return float(spread_of(torch.cat(logits))) if logits else 0.0
-
-
-def _seed_dropout(recipe: Recipe, progress: Progress) -> None:
-    torch.manual_seed(recipe.seed * 1_000_003 + progress.step)
-
-
-def _backward(
-    network: Network | Tail,
-    part: tuple[Tensor, Tensor],
-    share: float | Tensor,
-    precision: str,
-    loss_of: Callable[[Tensor, Tensor], Tensor],
-) -> tuple[Tensor, Tensor]:
-    """Adds the gradients of a part of a batch, whose loss is this share of it; its part of the loss, and its logits."""
-    images, targets = part
-    with autocast(images.device, precision):
-        logits = network(images)
-    loss = share * loss_of(logits.float(), targets)
-    loss.backward()
-    return loss.detach(), logits.detach()
 
 
 def _end_epoch(session: Session, log: Log) -> None:
@@ -614,41 +508,6 @@ def _costs(session: Session) -> list[float]:
     return costs
 
 
-def _title(session: Session) -> str:
-    recipe, splits, progress = session.run.recipe, session.splits, session.state.progress
-    photos = splits.training
-    classes = len(photos.classes)
-    counts = [f"{printable(name)} {count}" for name, count in zip(photos.classes, photos.counts(), strict=True)]
-    if photos.targets and photos.targets.are_of_pixels:
-        counts = [printable(name) for name in photos.classes]
-    listing = ", ".join(counts[:MOST_LISTED]) + (", ..." if classes > MOST_LISTED else "")
-    parts = f" in parts of {progress.micro_batch}" if progress.micro_batch < recipe.batch_size else ""
-    validation = f"{len(splits.validation)} to validate on" if len(splits.validation) else "validated by the folds"
-    return (
-        f"{len(photos)} photos to train on, of {classes} classes: {listing}; {validation}\n"
-        f"{recipe.architecture(classes).name} at {recipe.sizes_in_words}, {recipe.epochs} epochs; "
-        f"{session.device.type}, {progress.precision}, {batch_in_words(recipe, session.order)}{parts}"
-    )
-
-
-def _versions(device: torch.device) -> dict[str, str]:
-    """What the last digits of every number depend on: the libraries, the processor and the device."""
-    gpu = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
-    return machine.versions(*COMPUTES) | {
-        "processor": " ".join([machine.processor(), *machine.instruction_sets()]),
-        "device": f"{device.type}{gpu}",
-    }
-
-
-def _change(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
-    """What to tell where a run goes on with other `_versions`. What a state of earlier times lacks is not compared."""
-    changed = [name for name in before if now.get(name) != before[name]]
-    if not changed:
-        return None
-    old, new = (", ".join(f"{name} {made.get(name, '-')}" for name in changed) for made in (before, now))
-    return f"{old} began this run, {new} goes on: the numbers may differ in their last digits."
-
-
 def _place(recipe: Recipe, progress: Progress) -> str:
     return f"epoch {min(progress.epoch + 1, recipe.epochs)} of {recipe.epochs}, step {progress.batch} of it"
 
@@ -657,35 +516,6 @@ def _rate(recipe: Recipe, progress: Progress, steps: int) -> float:
     """The learning rate of the step that comes next."""
     rate = learning_rate(recipe, progress.epoch + (progress.batch + 1) / steps, progress.top1_history)
     return float(rate * rate_factor(progress.rollbacks))
-
-
-def _prepare(
-    batch: Batch | FeatureBatch, recipe: Recipe, architecture: Architecture, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """A batch as what learns takes it: (n, 3, H, W) normalised pixels, channels last in memory, and the targets.
-
-    Features are as they were, in float32.
-    """
-    taught = None if batch.targets is None else batch.targets.to(device, non_blocking=True)
-    labels = batch.labels.to(device, non_blocking=True)
-    targets = task_of(recipe).targets(labels, taught, architecture)
-    if isinstance(batch, FeatureBatch):
-        return batch.features.to(device).float(), targets
-    preprocessing = recipe.preprocessing
-    mean = torch.tensor(preprocessing.mean, device=device) * 255
-    std = torch.tensor(preprocessing.std, device=device) * 255
-    images = (batch.images.to(device, non_blocking=True).float() - mean) / std
-    return images.permute(0, 3, 1, 2), targets
-
-
-def _mix(
-    images: Tensor, targets: Tensor, recipe: Recipe, random: np.random.Generator, has_pixels: bool = True
-) -> tuple[Tensor, Tensor]:
-    if random.random() < recipe.cutmix and has_pixels:
-        return cutmix(images, targets, random)
-    if recipe.mixup:
-        return mixup(images, targets, random, recipe.mixup)
-    return images, targets
 
 
 def _is_over(recipe: Recipe, progress: Progress) -> bool:

@@ -23,10 +23,10 @@ from verydeep.train.features import FeatureBatch, Features, feature_shape, kept_
 from verydeep.train.finish import validate
 from verydeep.train.freezing import freeze
 from verydeep.train.interrupt import Interruption
-from verydeep.train.loop import learn_batch
 from verydeep.train.memory import available_bytes, held_bytes
 from verydeep.train.order import batch_order
 from verydeep.train.recipe import Recipe, Stage
+from verydeep.train.step import learn_batch
 
 MOST_EPOCHS = 100_000  # of a recipe
 _WARM_UP_STEPS = 3  # the first ones allocate memory and choose algorithms
