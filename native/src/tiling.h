@@ -9,6 +9,8 @@ namespace verydeep {
 
 // Values and sums of the tiles that one thread has in work by itself: so many that they stay in its second cache.
 constexpr std::int64_t kPrivateBytes = 512 << 10;
+// The same of the fewest tiles that are worth it: sharing costs more than a part of the cache that is too full.
+constexpr std::int64_t kMostPrivateBytes = 576 << 10;
 // Sums of the tiles that all threads have in work together.
 constexpr std::int64_t kSumBytes = 896 << 10;
 // Values of these: so many that they stay in the third cache.
@@ -29,8 +31,9 @@ struct Tiling {
         const std::int64_t panel_width = std::min(panel_blocks, conv.out.blocks) * kBlock;
         const std::int64_t value_bytes = step.positions * inputs * step.value_bytes;  // of a tile
         const std::int64_t sum_bytes = step.positions * panel_width * static_cast<std::int64_t>(sizeof(float));
-        const std::int64_t own = kPrivateBytes / (value_bytes + sum_bytes) / 6 * 6;  // micro-kernels take six tiles
-        is_shared = own < kLeastPrivate || tiles < 2 * own * threads;
+        const std::int64_t fitting = kPrivateBytes / (value_bytes + sum_bytes) / 6 * 6;  // micro-kernels take six tiles
+        const std::int64_t own = std::max(kLeastPrivate, fitting);
+        is_shared = own * (value_bytes + sum_bytes) > kMostPrivateBytes || tiles < 2 * own * threads;
         const std::int64_t common = std::min(kSharedBytes / value_bytes, kSumBytes / sum_bytes);
         at_once = std::min(tiles, is_shared ? std::max(kLeastPrivate, common) : own);
         value_stride = at_once * inputs + 4 * kGap / step.value_bytes;
