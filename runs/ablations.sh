@@ -1,6 +1,6 @@
 #!/bin/sh
 # What each ingredient of the recipe `modern` is worth: the recipe made small, each run with one thing changed, twice
-# (without batch norm also the learning rates, which would be too high for it).
+# (without batch norm also the learning rate, which would be too high for it, and Muon).
 # 64 pixels, a quarter of the width, 12 epochs, imagenette's 9,469 training photos, a fifth of which validates: the photos
 # of a seed are the same in all runs. Each run becomes a row of benchmarks/results/training.csv. About an hour on two cores.
 # Run it from the repository's folder, again to go on after a stop.
@@ -26,9 +26,9 @@ run() { # NAME SEED field=value...
 small="input_size=64 test_resize=91 test_crop=64 width=0.25 epochs=12 cutmix=0.25"
 for seed in 0 1; do
     run all "$seed" $small
-    run no-muon "$seed" $small muon_rate=0
-    run muon-slower "$seed" $small muon_rate=0.01
-    run muon-faster "$seed" $small muon_rate=0.04
+    run no-muon "$seed" $small muon_factor=0
+    run muon-slower "$seed" $small muon_factor=0.2
+    run muon-faster "$seed" $small muon_factor=0.8
     run no-cutmix "$seed" $small cutmix=0
     run mixup-instead "$seed" $small cutmix=0 mixup=0.2
     run no-smoothing "$seed" $small label_smoothing=0
@@ -46,5 +46,5 @@ for seed in 0 1; do
     run growing "$seed" $small first_size=32
     run more-cutmix "$seed" $small cutmix=0.5
     run configuration-D "$seed" $small configuration=D
-    run no-batch-norm "$seed" $small batch_norm=false learning_rate=0.01 muon_rate=0
+    run no-batch-norm "$seed" $small batch_norm=false learning_rate=0.01 muon_factor=0
 done

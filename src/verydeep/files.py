@@ -114,6 +114,11 @@ def replacing(path: str | Path, *, is_durable: bool = True) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def is_unfinished(path: Path) -> bool:
+    """Whether a file is one that `replacing` was writing, or that a process left which was killed meanwhile."""
+    return path.name.startswith(_UNFINISHED)
+
+
 def remove_unfinished(folder: Path, *prefixes: str) -> None:
     """Deletes what a process that was killed left of the files it was writing into `folder`.
 

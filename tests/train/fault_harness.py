@@ -3,7 +3,8 @@
     LD_PRELOAD=faults.so FAULT_FOLDER=WORK python tests/train/fault_harness.py WORK kills N SEED
     LD_PRELOAD=faults.so FAULT_FOLDER=WORK python tests/train/fault_harness.py WORK full N SEED
     LD_PRELOAD=faults.so FAULT_FOLDER=WORK python tests/train/fault_harness.py WORK faults
-    LD_PRELOAD=faults.so FAULT_FOLDER=WORK python tests/train/fault_harness.py WORK "kill each"
+    LD_PRELOAD=faults.so FAULT_FOLDER=WORK python tests/train/fault_harness.py WORK "kill each" [DAMAGE]
+    LD_PRELOAD=faults.so FAULT_FOLDER=WORK python tests/train/fault_harness.py WORK "roll back"
     LD_PRELOAD=faults.so FAULT_FOLDER=WORK python tests/train/fault_harness.py WORK trace [DAMAGE]
 
 WORK/photos holds what is trained on. This process imports torch once and never computes: a child is forked for each
@@ -25,14 +26,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import torch
 
 from verydeep import files
 from verydeep.data.datasets import Splits, open_splits
-from verydeep.errors import StorageError
-from verydeep.train import checkpoint, figures
+from verydeep.errors import NonFiniteError, StorageError
+from verydeep.train import checkpoint, figures, loop
 from verydeep.train.display import Display
 from verydeep.train.loop import begin, train
 from verydeep.train.recipe import Recipe
@@ -49,7 +51,7 @@ RECIPE = Recipe(
     batch_size=8,
     mixup=0.2,
     train_areas=(0.5, 1.0),
-    muon_rate=0.02,
+    muon_factor=0.4,
     checkpoint_minutes=0,  # after each step
     precision="float32",
 )
@@ -77,7 +79,9 @@ def main() -> None:
     elif what == "faults":
         result = fail_each_call(Path(work), photos)
     elif what == "kill each":
-        result = kill_at_each_call(Path(work), photos)
+        result = kill_at_each_call(Path(work), photos, *arguments)
+    elif what == "roll back":
+        result = kill_roll_back(Path(work), photos)
     else:
         result = trace_a_save(Path(work), photos, *arguments)
     print(json.dumps(result))
@@ -131,6 +135,35 @@ def fill_disk(work: Path, photos: Path, times: int, seed: int) -> dict[str, obje
     return {"calm": calm, "ends": ends, "told": told}
 
 
+def kill_roll_back(work: Path, photos: Path) -> dict[str, object]:
+    """Runs that roll back once, killed at one call of that, for each call, and then gone on with; how each ended."""
+    recipe = replace(RECIPE, epochs=2, on_nonfinite="roll back")
+    learn, roll_back, between = loop.learn_batch, loop._roll_back, work / "between"
+
+    def learn_or_fail(state: checkpoint.State, *arguments: Any, **named: Any) -> float:
+        if state.progress.rollbacks == 0 and (state.progress.epoch, state.progress.batch) == (1, 1):
+            raise NonFiniteError("planted.", "")
+        return learn(state, *arguments, **named)
+
+    def roll_back_counted(*arguments: Any) -> None:
+        before = library.fault_count()
+        roll_back(*arguments)
+        between.write_text(f"{before} {library.fault_count()}")
+
+    loop.learn_batch, loop._roll_back = learn_or_fail, roll_back_counted
+    assert in_child(lambda: go(work / "calm", photos, recipe=recipe)).code == 0
+    first, last = map(int, between.read_text().split())
+    loop._roll_back = roll_back
+    killed, ends = 0, []
+    for at in range(first + 1, last + 1):
+        folder = work / f"run{at}"
+        killed += in_child(partial(go, folder, photos, at, recipe=recipe)).signal == signal.SIGKILL
+        assert in_child(partial(go, folder, photos, recipe=recipe)).code == 0
+        ends.append(digest(folder))
+        shutil.rmtree(folder)
+    return {"calm": digest(work / "calm"), "killed": killed, "ends": ends}
+
+
 def train_calmly(work: Path, photos: Path) -> tuple[str, int]:
     """The digest of a run that nothing happens to, and how many calls it takes."""
     calls = work / "calls"
@@ -138,14 +171,14 @@ def train_calmly(work: Path, photos: Path) -> tuple[str, int]:
     return digest(work / "calm"), int(calls.read_text())
 
 
-def go(folder: Path, photos: Path, fault_at: int = 0, fault: int = KILL) -> None:
+def go(folder: Path, photos: Path, fault_at: int = 0, fault: int = KILL, recipe: Recipe = RECIPE) -> None:
     """Trains in `folder` to the end, from wherever it stands."""
     library.fault_arm(fault_at, fault)
     if (folder / RECIPE_FILE).exists():
         run = open_run(folder)
     else:
         shutil.rmtree(folder, ignore_errors=True)  # killed before there was a run
-        run = create_run(folder, RECIPE, photos, ("harness",), {})
+        run = create_run(folder, recipe, photos, ("harness",), {})
     train(run, open_splits(photos), Silent(), "cpu")
 
 
@@ -216,9 +249,10 @@ def fail_each_call(work: Path, photos: Path) -> dict[str, object]:
     return {"calls": calls, "outcomes": outcomes}
 
 
-def kill_at_each_call(work: Path, photos: Path) -> dict[str, object]:
+def kill_at_each_call(work: Path, photos: Path, damage: str = "") -> dict[str, object]:
     """A save that is killed at one call, for each call; what came of it, and of the same save after it."""
     splits = open_splits(photos)
+    plant(damage)
     state, folder, calls = save_calmly(work, splits)
     outcomes = []
 
@@ -290,6 +324,7 @@ def plant(damage: str) -> None:
 
         @contextlib.contextmanager
         def replacing(path, *, is_durable=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(".verydeep-early.tmp")
             temporary.touch()
             temporary.replace(path)

@@ -1,20 +1,24 @@
 """What is saved of a run, and what becomes of it when the disk damages it."""
 
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
+import safetensors.torch
 import torch
 from PIL import Image
 
 from verydeep.data.datasets import open_splits
 from verydeep.errors import CheckpointError, TrainingError
-from verydeep.train.checkpoint import State, forget_newer, load_state, save_state, state_files
+from verydeep.train.checkpoint import State, _checksum, forget_newer, load_state, save_state, state_files
 from verydeep.train.loop import begin
 from verydeep.train.recipe import Recipe
 
+CPU = torch.device("cpu")
 RECIPE = Recipe(configuration="toy", input_size=16, test_resize=18, test_crop=16, precision="float32")
 
 
@@ -30,7 +34,7 @@ def photos(tmp_path) -> Path:
 @pytest.fixture
 def state(photos) -> State:
     """A state whose every array holds other numbers than a new one's."""
-    state = begin(RECIPE, open_splits(photos), torch.device("cpu"))
+    state = begin(RECIPE, open_splits(photos), CPU)
     for parameter in state.network.parameters():
         parameter.grad = torch.randn_like(parameter)
     state.optimizer.step()
@@ -43,7 +47,7 @@ def advance(state: State, batch: int) -> None:
 
 
 def loaded(folder: Path, photos: Path) -> tuple[State, list[str]]:
-    state = begin(RECIPE, open_splits(photos), torch.device("cpu"))
+    state = begin(RECIPE, open_splits(photos), CPU)
     return state, load_state(folder, state, open_splits(photos))
 
 
@@ -76,13 +80,43 @@ def test_the_newest_between_two_epochs_is_kept_where_a_run_may_roll_back_to_it(s
     for epoch, batch in ((0, 0), (0, 30), (1, 0), (1, 5), (1, 9), (1, 12)):
         state.progress = replace(state.progress, epoch=epoch, batch=batch)
         save_state(tmp_path, state)
-    kept = [(1, 12), (1, 9), (1, 0)]
+    kept = [(1, 12), (1, 9), (1, 0), (0, 0)]
     assert [path.stem for path in state_files(tmp_path)] == [f"state-{epoch:06}-{batch:09}" for epoch, batch in kept]
-    back = begin(replace(RECIPE, on_nonfinite="roll back"), open_splits(photos), torch.device("cpu"))
+    back = begin(replace(RECIPE, on_nonfinite="roll back"), open_splits(photos), CPU)
     assert load_state(tmp_path, back, open_splits(photos), is_at_epoch=True) == []
     assert (back.progress.epoch, back.progress.batch) == (1, 0)
     forget_newer(tmp_path, back.progress)
-    assert [path.stem for path in state_files(tmp_path)] == ["state-000001-000000000"]
+    assert [path.stem for path in state_files(tmp_path)] == ["state-000001-000000000", "state-000000-000000000"]
+    state_files(tmp_path)[0].write_bytes(b"damaged")
+    assert "is damaged" in load_state(tmp_path, back, open_splits(photos), is_at_epoch=True)[0]
+    assert (back.progress.epoch, back.progress.batch) == (0, 0)
+
+
+def test_a_state_of_an_older_version_is_gone_on_with(state, photos, tmp_path):
+    """It knew no recipe, and of unreadable photos what was said, but not which they are."""
+    advance(state, 3)
+    save_state(tmp_path, state)
+    (path,) = state_files(tmp_path)
+    with safetensors.safe_open(path, framework="pt") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+        progress = json.loads(file.metadata()["progress"])
+    progress |= {"unreadable": ["a.jpg is empty."], "unreadable_validation": []}
+    del progress["recipe"]
+    text = json.dumps(progress)
+    safetensors.torch.save_file(arrays, path, {"progress": text, "checksum": _checksum(text, arrays)})
+    back, told = loaded(tmp_path, photos)
+    assert (told, back.progress.batch, back.progress.unreadable) == ([], 3, {})
+    assert back.progress.recipe == RECIPE.to_dict()
+    save_state(tmp_path, back)
+    with pytest.raises(CheckpointError, match=r"width was 1\.0, is 2\.0"):
+        load_state(tmp_path, begin(replace(RECIPE, width=2.0), open_splits(photos), CPU), open_splits(photos))
+
+
+def test_what_the_machine_chose_for_a_run_holds_for_its_optimizer_too(state, photos, tmp_path):
+    state.progress = replace(state.progress, precision="bfloat16")
+    save_state(tmp_path, state)
+    back, _ = loaded(tmp_path, photos)
+    assert (back.progress.precision, back.optimizer.precision) == ("bfloat16", "bfloat16")
 
 
 @pytest.mark.slow
@@ -145,6 +179,6 @@ def test_nothing_that_is_not_finite_is_ever_saved(value, state, photos, tmp_path
 
 def test_a_state_of_another_network_is_refused(state, photos, tmp_path):
     save_state(tmp_path, state)
-    other = begin(replace(RECIPE, width=2.0), open_splits(photos), torch.device("cpu"))
+    other = begin(replace(RECIPE, width=2.0), open_splits(photos), CPU)
     with pytest.raises(CheckpointError, match=r"changed after the training began: width was 1\.0, is 2\.0"):
         load_state(tmp_path, other, open_splits(photos))

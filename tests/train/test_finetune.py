@@ -28,7 +28,7 @@ from verydeep.train.freezing import depth_of_layers, features_layer, freeze
 from verydeep.train.interrupt import Stopped
 from verydeep.train.learning_curve import LearningCurve
 from verydeep.train.loop import begin
-from verydeep.train.optimize import make_optimizer, rate_factors
+from verydeep.train.optimize import make_optimizer, rate_factors, set_rate
 from verydeep.train.recipe import Recipe, Stage
 from verydeep.train.run import Run, create_run, open_run
 from verydeep.train.start import begin_from, describe_start, new_layers, open_start
@@ -234,7 +234,7 @@ def test_each_block_learns_at_its_share_of_the_rate(model):
     assert {name: factors[f"{name}.weight"] for name in expected} == expected
     recipe = Recipe(layer_decay=0.5, momentum=0.0, weight_decay=0.0, nesterov=False)
     optimizer = make_optimizer(network, recipe)
-    loop.set_rate(optimizer, 0.1)
+    set_rate(optimizer, 0.1)
     before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
     for parameter in network.parameters():
         parameter.grad = torch.ones_like(parameter)

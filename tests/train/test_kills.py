@@ -98,6 +98,17 @@ def test_a_kill_at_any_call_of_a_save_leaves_the_old_state_or_the_new(library, w
     assert {outcome["batch"] for outcome in result["outcomes"]} == {1, 2}
 
 
+def test_a_save_that_renames_before_it_writes_is_found_by_kills(library, work):
+    outcomes = harness(library, work, "kill each", "renamed before it is written")["outcomes"]
+    assert any(outcome["told"] for outcome in outcomes)
+
+
+def test_a_kill_at_any_call_of_a_roll_back_changes_nothing_of_the_end(library, work):
+    result = harness(library, work, "roll back")
+    assert result["killed"] >= 8
+    assert set(result["ends"]) == {result["calm"]}
+
+
 def test_a_power_cut_at_any_moment_of_a_save_leaves_the_old_state_or_the_new(library, work):
     harness(library, work, "trace")
     assert list(wrong_after_power_cuts(work)) == []

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
-from trainings import MOMENTS, Stop, arrays, break_off, end_of, go
+from trainings import MOMENTS, Listen, Stop, arrays, break_off, end_of, go
 
 from verydeep import files
 from verydeep.data.datasets import open_splits
@@ -30,7 +30,6 @@ from verydeep.errors import (
     UsageError,
 )
 from verydeep.evaluate import evaluate
-from verydeep.files import sole_use
 from verydeep.image import normalize, read_image
 from verydeep.predict import Predictor
 from verydeep.runtime import open_model
@@ -323,7 +322,7 @@ def test_what_computes_otherwise_than_when_a_run_began_is_told_in_one_line(began
     monkeypatch.setattr(loop.machine, "instruction_sets", lambda: ("fma", "avx2"))
     run = start(tmp_path / "run", epochs=1)
     with monkeypatch.context() as patched:
-        now = loop._versions(torch.device("cpu"))
+        now = words.versions_of(torch.device("cpu"))
         patched.setattr(loop, "versions_of", lambda device: now | began)
         go(run)
     heard = notes_of(open_run(run.folder))
@@ -451,15 +450,22 @@ def test_where_a_run_rolls_back_to_does_not_depend_on_when_it_was_saved(start, p
     ends = []
     for minutes in (0, 1000):
         run = start(tmp_path / f"run{minutes}", on_nonfinite="roll back", checkpoint_minutes=minutes)
-        seen = []
+        steps = len(open_splits(photos).training) // 8 + 1
+        seen, after = [], []
 
-        def spoil(loss, network, seen=seen):
+        def spoil(loss, network, seen=seen, steps=steps):
             seen.append(loss)
-            return float("nan") if len(seen) == 5 else checked_loss(loss, network)
+            return float("nan") if len(seen) == steps + 2 else checked_loss(loss, network)  # in the second epoch
 
-        monkeypatch.setattr(step, "checked_loss", spoil)
-        go(run)
-        assert not [path for path in state_files(run.folder) if path.name > state_files(run.folder)[0].name]
+        class Look(Display):
+            def note(self, message, run=run, after=after):
+                if "at half the learning rate" in message:
+                    after.append(state_files(run.folder)[0].stem)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(step, "checked_loss", spoil)
+            train(run, open_splits(photos), Look(), "cpu")
+        assert after == ["state-000001-000000000"]
         ends.append(sha256_of_weights(run))
     assert ends[0] == ends[1]
 
@@ -475,18 +481,29 @@ def test_a_recipe_that_was_changed_is_not_gone_on_with(start, tmp_path):
     go(open_run(run.folder))
 
 
-def test_two_runs_are_never_begun_in_one_folder(start, tmp_path):
+def test_a_lock_that_a_killed_process_left_is_nothing_and_a_held_one_refuses(start, tmp_path):
     run = start(tmp_path / "run", epochs=1)
-    for path in run.folder.iterdir():  # as it is when another process has come as far as the lock
-        path.unlink() if path.is_file() else None
-    with (
-        sole_use(run.folder / "training" / "lock", "the run"),
-        pytest.raises(UsageError, match="in use by another process"),
-    ):
+    (run.folder / "recipe.json").unlink()  # as it is when a process has come as far as the lock
+    (run.folder / ".verydeep-0011223344556677.tmp").write_bytes(b"half")
+    with run.sole_use(), pytest.raises(UsageError, match="in use by another process"):
         create_run(run.folder, run.recipe, run.data, (), {})
-    create_run(run.folder, run.recipe, run.data, (), {})  # the lock file alone is nothing
+    create_run(run.folder, run.recipe, run.data, (), {})
     with pytest.raises(UsageError, match="is not empty; expected a new or empty folder"):
         create_run(run.folder, run.recipe, run.data, (), {})
+
+
+def test_a_run_that_another_process_begins_meanwhile_is_left_alone(start, tmp_path, monkeypatch):
+    lock = Run.sole_use
+
+    def begin_another_first(run):
+        monkeypatch.setattr(Run, "sole_use", lock)
+        start(tmp_path / "run", epochs=7)
+        return lock(run)
+
+    monkeypatch.setattr(Run, "sole_use", begin_another_first)
+    with pytest.raises(UsageError, match="Go on with the run in it|is not empty"):
+        start(tmp_path / "run", epochs=1)
+    assert open_run(tmp_path / "run").recipe.epochs == 7
 
 
 def test_what_a_killed_writer_left_is_removed(start, tmp_path):
@@ -498,20 +515,22 @@ def test_what_a_killed_writer_left_is_removed(start, tmp_path):
 
 
 def test_a_photo_that_cannot_be_read_counts_once_where_the_photos_have_moved(start, photos, tmp_path):
-    (photos / "red" / "0.png").write_bytes(b"no picture")
-    run = start(tmp_path / "run", epochs=1)
-    go(run)
+    for folder in photos.iterdir():
+        next(folder.iterdir()).write_bytes(b"no picture")
+    splits = open_splits(photos)
+    run = start(tmp_path / "run", epochs=3)
+    break_off(run, "in mid-epoch")
     moved = tmp_path / "elsewhere"
     photos.rename(moved)
-    resumed = replace(open_run(run.folder), data=moved)
+    heard = Listen()
+    train(replace(open_run(run.folder), data=moved), open_splits(moved), heard, "cpu")
+    assert not [note for note in heard.heard if "elsewhere" in note and "left out" in note]
     state = begin(run.recipe, open_splits(moved), torch.device("cpu"))
     load_state(run.folder, state, open_splits(moved))
-    known = {**state.progress.unreadable, **state.progress.unreadable_validation}
-    assert len(known) == 1
-    train(resumed, open_splits(moved), Display(), "cpu")
-    again = begin(run.recipe, open_splits(moved), torch.device("cpu"))
-    load_state(run.folder, again, open_splits(moved))
-    assert {**again.progress.unreadable, **again.progress.unreadable_validation} == known
+    known = [*state.progress.unreadable.values(), *state.progress.unreadable_validation.values()]
+    assert len(known) == 2
+    assert all(str(photos) in message for message in known)  # as it was said the first time
+    assert splits.fingerprint() == open_splits(moved).fingerprint()
 
 
 def test_a_validation_that_overflows_rolls_back_like_a_step(start, tmp_path, monkeypatch):

@@ -30,6 +30,7 @@ PLAN = Plan(
     memory_bytes=1,
     free_bytes=None,
     checkpoint_bytes=1,
+    checkpoints=2,
 )
 
 

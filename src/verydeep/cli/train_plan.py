@@ -75,7 +75,7 @@ def show_plan(plan: "Plan", as_json: bool) -> None:
         **{f"at {pace.size} px": _describe(pace, plan) for pace in plan.paces if plan.sizes},
         "in all": f"{_duration(plan.total_seconds)}, {_tera(plan.total_macs)} multiply-adds in {plan.precision}",
         "memory": f"{_gib(plan.memory_bytes)} a step, {plan.micro_batch} photos at once{free}",
-        "disk": f"{_gib(2 * plan.checkpoint_bytes)} for the state of the run, kept twice",
+        "disk": f"{_gib(plan.checkpoints * plan.checkpoint_bytes)} for its state, kept {_times(plan.checkpoints)}",
     }
     for name, text in rows.items():
         click.echo(f"{name:12}{text}")
@@ -111,6 +111,10 @@ def _describe_views(pace: "ViewPace") -> str:
         f"{pace.epochs} epoch{'' if pace.epochs == 1 else 's'} of {_duration(pace.epoch_seconds)} on the features of "
         f"{pace.views} pictures of each photo, which take {_duration(pace.making_seconds)} once"
     )
+
+
+def _times(count: int) -> str:
+    return "twice" if count == 2 else f"up to {count} times"
 
 
 def _tera(count: int) -> str:

@@ -253,10 +253,11 @@ class _Batches(TorchDataset[Batch | _NoBatch]):
     ) -> tuple[np.ndarray, int, np.ndarray | None] | _NoBatch:
         """The photo at a position or a neighbour that can be read, where that is, and what its picture teaches.
 
-        Notes the others. The neighbours lie ever farther apart, so that a long row of damaged files is soon left.
+        Notes the others. The neighbours lie ever farther apart: a long row of damaged files is soon left, and not every
+        photo of a small set is tried.
         """
         for number in range(min(len(self.dataset), _MOST_NEIGHBOURS)):
-            chosen = (position + number * (number + 1) // 2) % len(self.dataset)
+            chosen = (position + number**3) % len(self.dataset)
             try:
                 photo = self._read(chosen)
                 return photo, chosen, self._target(chosen, photo, augmentation, numbers)

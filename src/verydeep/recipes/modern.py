@@ -22,7 +22,7 @@ RECIPE = Recipe(
     epochs=60,
     batch_size=64,
     learning_rate=0.05,  # for batch_size = 64
-    muon_rate=0.02,
+    muon_factor=0.4,
     weight_decay=5e-4,
     schedule="cosine",
     warmup_epochs=1,

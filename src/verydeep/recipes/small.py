@@ -21,7 +21,7 @@ RECIPE = replace(
     epochs=30,
     batch_size=128,
     learning_rate=0.1,  # for batch_size = 128
-    muon_rate=0.03,
+    muon_factor=0.3,
     train_areas=None,
     train_scales=(64, 80),
     cutmix=0.25,  # of the batches

@@ -1,7 +1,7 @@
 """The state of a run in the midst of its work, in safetensors files: no pickle, so that loading one runs no code.
 
-The newest two are kept. Each is written whole or not at all, and holds a checksum over everything in it: one that was
-damaged later is stepped over.
+The newest two are kept, and two between epochs where a run may roll back to them. Each is written whole or not at all,
+and holds a checksum over everything in it: one that was damaged later is stepped over.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,12 @@ from verydeep.files import remove_unfinished, replacing, storage_error
 from verydeep.network import Network
 from verydeep.train.guards import check_saveable
 from verydeep.train.losses import PROXIES
-from verydeep.train.optimize import AveragedWeights
+from verydeep.train.optimize import AveragedWeights, MuonSGD
+from verydeep.train.recipe import Recipe
 from verydeep.train.run import STATE_FOLDER
 
 _UNFINISHED = ".tmp"  # what the names begin with that safetensors writes to before it renames
-_MAY_CHANGE = ("save_as", "checkpoint_minutes")  # fields of a recipe from which no number of the training follows
+_MAY_CHANGE = ("save_as", "checkpoint_minutes")  # fields of a recipe from which no number of a training follows
 _KEPT = 2  # the last, and the one before in case that the last is damaged
 
 
@@ -70,7 +71,7 @@ class State:
     """All that changes while a network is trained."""
 
     network: Network
-    optimizer: torch.optim.Optimizer
+    optimizer: MuonSGD
     average: AveragedWeights
     progress: Progress
     best: dict[str, Tensor] | None = None  # the averaged weights of the best epoch, where a run may stop early
@@ -111,8 +112,9 @@ def save_state(run: Path, state: State) -> None:
     with replacing(path) as temporary, _as_os_error():
         safetensors.torch.save_file(arrays, temporary, metadata)
     newest = state_files(run)
-    rolls_back = state.progress.recipe.get("on_nonfinite") == "roll back"
-    kept = newest[:_KEPT] + [each for each in newest if rolls_back and _is_at_epoch(each)][:1]
+    kept = newest[:_KEPT]
+    if state.progress.recipe.get("on_nonfinite") == "roll back":
+        kept += [each for each in newest if _is_at_epoch(each)][:_KEPT]
     for old in set(newest) - set(kept):
         with contextlib.suppress(OSError):  # it takes room, and harms nothing
             old.unlink()
@@ -121,13 +123,15 @@ def save_state(run: Path, state: State) -> None:
 def load_state(run: Path, state: State, splits: Splits, *, is_at_epoch: bool = False) -> list[str]:
     """Puts the newest whole state into place; where there is none, `state` stays as it is.
 
-    is_at_epoch: the newest of those between two epochs.
+    is_at_epoch: the newest of those between two epochs, where there is one.
     Returns what is to be told: a sentence for each state that was stepped over. Raises CheckpointError where there are
     states and all are damaged, or where the state is of other photos than `splits` or of another recipe than `state`.
     """
     remove_unfinished(run / STATE_FOLDER, _UNFINISHED)
     told = []
-    paths = [path for path in state_files(run) if not is_at_epoch or _is_at_epoch(path)]
+    paths = state_files(run)
+    if is_at_epoch:
+        paths = [path for path in paths if _is_at_epoch(path)] or paths
     for path in paths:
         try:
             progress, arrays = _read(path)
@@ -150,6 +154,11 @@ def load_state(run: Path, state: State, splits: Splits, *, is_at_epoch: bool = F
 def state_files(run: Path) -> list[Path]:
     """Those of a run, the newest first."""
     return sorted((run / STATE_FOLDER).glob("state-*.safetensors"), reverse=True)
+
+
+def most_kept(recipe: Recipe) -> int:
+    """How many states of a run are kept at most."""
+    return 2 * _KEPT if recipe.on_nonfinite == "roll back" else _KEPT
 
 
 def forget_newer(run: Path, progress: Progress) -> None:
@@ -176,7 +185,10 @@ def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
     if _checksum(metadata["progress"], arrays) != metadata["checksum"]:
         raise ValueError("its checksum differs")
-    return Progress(**json.loads(metadata["progress"])), arrays
+    progress = json.loads(metadata["progress"])
+    for name in ("unreadable", "unreadable_validation"):  # older states have no positions: they are told once more
+        progress[name] = progress[name] if isinstance(progress.get(name), dict) else {}
+    return Progress(**progress), arrays
 
 
 def _checksum(progress: str, arrays: Mapping[str, Tensor]) -> str:
@@ -205,7 +217,8 @@ def _restore(path: Path, state: State, progress: Progress, arrays: Mapping[str, 
     for name, parameter in state.network.named_parameters():
         if name in momentum:
             state.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum[name])
-    state.progress = progress
+    state.optimizer.precision = progress.precision
+    state.progress = replace(progress, recipe=progress.recipe or state.progress.recipe)
 
 
 def _check_photos(path: Path, progress: Progress, splits: Splits) -> None:
@@ -225,10 +238,12 @@ def _check_photos(path: Path, progress: Progress, splits: Splits) -> None:
 
 def _check_recipe(run: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raises CheckpointError where a recipe has changed since a state of it was saved."""
+    learns_all = before.get("trained") == "all" and not before.get("head_epochs")
+    may_change = {*_MAY_CHANGE, *(["cache_gib"] if learns_all else [])}  # kept photos are as if read anew, features not
     changed = [
         f"{name} was {value}, is {now.get(name)}"
         for name, value in before.items()
-        if name not in _MAY_CHANGE and json.dumps(now.get(name)) != json.dumps(value)
+        if name not in may_change and json.dumps(now.get(name)) != json.dumps(value)
     ]
     if changed:
         raise CheckpointError(

@@ -104,8 +104,12 @@ def train(
     CheckpointError and StorageError.
     """
     recipe, device = run.recipe, find_device(device_name)
-    sole_use, dead_process = run.sole_use(), dead_process_as_training_error()
-    with sole_use, dead_process, Interruption() as interruption, Watchdog(run.folder) as watchdog:
+    with (
+        run.sole_use(),
+        dead_process_as_training_error(),
+        Interruption() as interruption,
+        Watchdog(run.folder) as watchdog,
+    ):
         remove_unfinished(run.folder)
         if held_out is None:
             check_readable(splits.validation)
@@ -423,9 +427,11 @@ def _validate_epoch(session: Session, size: int) -> tuple[float, float]:
                 inputs=session.validation_inputs,
                 on_progress=lambda _: session.watchdog.alive(),
             )
-    positions = {name_of(path): position for position, path in enumerate(session.splits.validation.paths)}
-    for message in session.unreadable_validation.note({positions[one.path]: one.reason for one in report.failures}):
-        session.display.note(f"left out: {message}")
+    if report.failures:
+        positions = {name_of(path): position for position, path in enumerate(session.splits.validation.paths)}
+        failures = {positions[failure.path]: failure.reason for failure in report.failures}
+        for message in session.unreadable_validation.note(failures):
+            session.display.note(f"left out: {message}")
     session.unreadable_validation.check()
     return report.loss, report.score
 
@@ -470,15 +476,15 @@ def _roll_back(session: Session, error: NonFiniteError) -> None:
         raise error
     with session.interruption.deferred():
         told = load_state(session.run.folder, state, session.splits, is_at_epoch=True)
-        state.progress = replace(state.progress, rollbacks=rollbacks)
+        state.progress = replace(state.progress, rollbacks=max(rollbacks, state.progress.rollbacks))
     for sentence in told:
         session.display.note(sentence)
-    _save(session)  # so that a restart goes back to here, and not once more
+    _save(session)
     forget_newer(session.run.folder, state.progress)
     session.run.forget_after(state.progress.epoch)
     session.display.note(
         f"{error.message} Back to {_place(recipe, state.progress)}, at half the learning rate "
-        f"({rollbacks} of at most {MOST_ROLLBACKS} times)."
+        f"({state.progress.rollbacks} of at most {MOST_ROLLBACKS} times)."
     )
 
 

@@ -15,6 +15,7 @@ from verydeep.train.recipe import Recipe
 
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # of x, x^3 and x^5 (Jordan et al. 2024)
 _ITERATIONS = 3
+_LEAST_NORM = 1e-18  # the squares of what is smaller are no floats: the norm would be zero, the quotient endless
 
 
 class MuonSGD(torch.optim.SGD):
@@ -30,8 +31,7 @@ class MuonSGD(torch.optim.SGD):
             momentum=recipe.momentum,
             nesterov=recipe.nesterov and recipe.momentum > 0,
         )
-        self.momentum, self.nesterov = recipe.momentum, recipe.nesterov
-        self.dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        self.momentum, self.nesterov, self.precision = recipe.momentum, recipe.nesterov, precision
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -50,8 +50,9 @@ class MuonSGD(torch.optim.SGD):
         average = state["momentum_buffer"].mul_(self.momentum).add_(gradient)
         direction = gradient.add(average, alpha=self.momentum) if self.nesterov else average
         out, channels, *sides = direction.shape
-        rows = direction.permute(0, 2, 3, 1).reshape(out, -1).to(self.dtype)  # no copy where channels come last
-        return orthogonalized(rows).to(kernels.dtype).view(out, *sides, channels).permute(0, 3, 1, 2)
+        rows = direction.permute(0, 2, 3, 1).reshape(out, -1)  # no copy where channels come last
+        rows = orthogonalized(rows.bfloat16() if self.precision == "bfloat16" else rows)
+        return rows.to(kernels.dtype).view(out, *sides, channels).permute(0, 3, 1, 2)
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:
@@ -61,7 +62,7 @@ def orthogonalized(matrix: Tensor) -> Tensor:
     """
     linear, cubic, quintic = _NEWTON_SCHULZ
     is_tall = matrix.shape[0] > matrix.shape[1]
-    x: Tensor = (matrix.T if is_tall else matrix) / matrix.norm().clamp_min(torch.finfo(torch.float32).tiny)
+    x: Tensor = (matrix.T if is_tall else matrix) / matrix.norm().clamp_min(_LEAST_NORM)
     for _ in range(_ITERATIONS):
         square = x @ x.T
         x = linear * x + (cubic * square + quintic * square @ square) @ x
@@ -71,12 +72,12 @@ def orthogonalized(matrix: Tensor) -> Tensor:
 def make_optimizer(network: Network, recipe: Recipe, precision: str = "float32") -> MuonSGD:
     """Stochastic gradient descent with momentum; biases and batch norm have no weight decay.
 
-    With `muon_rate` the kernels of all convolutions but the first and the last layer take orthogonal steps, and shrink
-    as much in a step as the others. A group's `factor` multiplies the learning rate: see `set_rate`.
+    With `muon_factor` the kernels of the convolutions between the first and the last layer take orthogonal steps, and
+    decay as much in a step as the others. A group's `factor` multiplies the learning rate: see `set_rate`.
     """
     factors = rate_factors(network, recipe.layer_decay)
     with_weights = [layer for layer in network.architecture.layers if layer.has_weights]
-    matrices = {f"{layer.name}.weight" for layer in with_weights[1:-1] if layer.kind == "conv" and recipe.muon_rate}
+    matrices = {f"{layer.name}.weight" for layer in with_weights[1:-1] if layer.kind == "conv" and recipe.muon_factor}
     groups: dict[tuple[float, bool, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         groups.setdefault((factors[name], parameter.ndim > 1, name in matrices), []).append(parameter)
@@ -89,9 +90,8 @@ def _group(
     decay = recipe.weight_decay if is_weight else 0.0
     settings: dict[str, float] = {}
     if is_orthogonal:
-        share = recipe.muon_rate / recipe.learning_rate
-        factor *= share
-        decay /= share * (1 - recipe.momentum)  # in the long run SGD makes 1 / (1 - momentum) of a step
+        factor *= recipe.muon_factor
+        decay /= recipe.muon_factor * (1 - recipe.momentum)  # in the long run SGD makes 1 / (1 - momentum) of a step
         settings = {"momentum": 0.0, "nesterov": False}  # of torch's part of it
     rate = recipe.learning_rate * factor
     return settings | {

@@ -18,7 +18,7 @@ from verydeep.data.datasets import Splits
 from verydeep.data.loader import Batch, batch_random, load_batches
 from verydeep.errors import ImageError, UsageError
 from verydeep.network import weights_of
-from verydeep.train.checkpoint import State
+from verydeep.train.checkpoint import State, most_kept
 from verydeep.train.features import FeatureBatch, Features, feature_shape, kept_views, rows_of, views_layer
 from verydeep.train.finish import validate
 from verydeep.train.freezing import freeze
@@ -69,7 +69,8 @@ class Plan:
     precision: str
     memory_bytes: int  # of a step, as the accounts have it, and what is kept for the next
     free_bytes: int | None  # None where it is not known
-    checkpoint_bytes: int  # two of these are kept in the run's folder
+    checkpoint_bytes: int
+    checkpoints: int  # how many the run's folder holds at most
     views: tuple[ViewPace, ...] = ()  # of the stages that learn from features, in order
 
     @property
@@ -134,6 +135,7 @@ def measure(recipe: Recipe, splits: Splits, state: State, cache: PhotoCache | No
         memory_bytes=held_bytes(recipe, state.network.architecture, device, progress.precision, progress.micro_batch),
         free_bytes=available_bytes(device),
         checkpoint_bytes=sum(array.nbytes for array in state.arrays().values()),
+        checkpoints=most_kept(recipe),
     )
 
 

@@ -13,6 +13,7 @@ from verydeep.errors import RecipeError
 from verydeep.image.preprocess import fill_colour
 from verydeep.nouns import Fit, Preprocessing
 
+_MOST_MOMENTUM = 0.9999  # with Muon, whose weights decay by 1 / (1 - momentum) as much in a step
 _GROWING = 2 / 3  # of the epochs: by then pictures that grow have their full size
 Trained: TypeAlias = Literal["all", "last-block", "head"]
 """The layers that learn: all of them, those from the last block of convolutions on, or those above it."""
@@ -50,9 +51,7 @@ class Recipe:
     batch_size: int = 64  # photos a step
     micro_batch: int | None = None  # photos at once, their gradients added up to the batch's; none: as many as fit
     learning_rate: float = 0.05  # for this batch size
-    muon_rate: float = (
-        0.0  # of the convolutions between the first and the last layer, by Muon; 0: they have the others'
-    )
+    muon_factor: float = 0.0  # of the inner convolutions' learning rate, by Muon; 0: as the others, without it
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4  # of weights; biases and batch norm are left alone
@@ -112,8 +111,8 @@ class Recipe:
             ("batch_size", self.batch_size, 1, 1_000_000),
             ("micro_batch", self.micro_batch or self.batch_size, 1, self.batch_size),
             ("learning_rate", self.learning_rate, 0, 1000),
-            ("muon_rate", self.muon_rate, 0, 1000),
-            ("momentum", self.momentum, 0, 1),
+            ("muon_factor", self.muon_factor, 0, 1000),
+            ("momentum", self.momentum, 0, _MOST_MOMENTUM if self.muon_factor else 1),
             ("weight_decay", self.weight_decay, 0, 1),
             ("dropout", self.dropout, 0, 1),
             ("initial_std", self.initial_std or 0, 0, 10),
@@ -170,20 +169,10 @@ class Recipe:
                 "the head conv is the dense view of fc, with the same weights; it is not trained by itself.",
                 "Train with head=fc, or with gap; `verydeep evaluate --protocol dense` takes the dense view.",
             )
-        self._check_optimizer()
         self._check_fit()
         self._check_task()
         self._check_stages()
         self._check_sizes()
-
-    def _check_optimizer(self) -> None:
-        """What goes with Muon, whose rate and decay are multiples of the others'."""
-        if self.muon_rate and (self.learning_rate == 0 or self.momentum == 1):
-            raise RecipeError(
-                f"learning_rate is {self.learning_rate}, momentum {self.momentum}; with muon_rate expected a rate "
-                f"above 0 and a momentum below 1.",
-                "Change them, or set muon_rate=0.",
-            )
 
     def _check_fit(self) -> None:
         """What goes with photos that become squares in another way than by a crop."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import verydeep
 from verydeep.errors import CheckpointError, UsageError, VerydeepError
-from verydeep.files import atomic_write, make_folder, sole_use, storage_error
+from verydeep.files import atomic_write, is_unfinished, make_folder, sole_use, storage_error
 from verydeep.train.recipe import Recipe
 from verydeep.train.start import Start
 
@@ -76,7 +76,7 @@ def create_run(
     folds: int = 0,
 ) -> Run:
     """A new run. Raises UsageError where the folder holds something already, and StorageError."""
-    _check_empty(folder)
+    _check_empty(make_folder(folder))
     data, root = (path.absolute() if path else None for path in (data, root))  # it may be resumed from another folder
     content: dict[str, Any] = {
         "verydeep": verydeep.__version__,
@@ -97,12 +97,12 @@ def create_run(
 
 
 def _check_empty(folder: Path) -> None:
-    """A lock file that was left by a process which came no farther is nothing."""
-    make_folder(folder)
+    """Raises UsageError where there is more in a folder than what a process leaves that is killed before its run."""
     try:
-        found = {str(path.relative_to(folder)) for path in (*folder.iterdir(), *folder.glob(f"{STATE_FOLDER}/*"))}
+        paths = [path.relative_to(folder) for path in (*folder.iterdir(), *folder.glob(f"{STATE_FOLDER}/*"))]
     except OSError as error:
         raise storage_error(folder, error) from error
+    found = {path.as_posix() for path in paths if not is_unfinished(path)}
     if found <= {STATE_FOLDER, f"{STATE_FOLDER}/{_LOCK}"}:
         return
     raise UsageError(
