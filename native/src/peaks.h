@@ -41,14 +41,14 @@ VERYDEEP_NOINLINE std::int64_t multiply_in_registers(std::int64_t steps) {
 
 // Reads `count` floats, as four streams: more than one is fetched ahead at the same time. Returns their sum.
 inline float read_memory(const float* data, std::int64_t count) {
-    constexpr int kStreams = 4, kAhead = 512;  // floats
+    constexpr int kStreams = 4, kAhead = 1024;  // floats
     const std::int64_t length = count / (kStreams * kBlock) * kBlock;
     Vec sums[kStreams];
     unroll<kStreams>([&](auto s) VERYDEEP_INLINE_LAMBDA { sums[s] = zero(); });
     for (std::int64_t i = 0; i < length; i += kBlock) {
         unroll<kStreams>([&](auto s) VERYDEEP_INLINE_LAMBDA {
             const float* place = data + s * length + i;
-            prefetch_near(place + kAhead);
+            prefetch(place + kAhead);
             sums[s] = add(sums[s], load(place));
         });
     }

@@ -12,7 +12,6 @@
 namespace verydeep {
 
 // Fetches the line of memory at `p` into the first or the second cache; any address is allowed.
-static VERYDEEP_INLINE void prefetch_near(const void* p) { __builtin_prefetch(p, 0, 3); }
 static VERYDEEP_INLINE void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
 
 template <class Body, int... kSteps>
