@@ -2,19 +2,18 @@
 
 import json
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors
 import safetensors.torch
 import torch
 from PIL import Image
 
 from verydeep.data.datasets import open_splits
 from verydeep.errors import CheckpointError, TrainingError
-from verydeep.train.checkpoint import State, _checksum, forget_newer, load_state, save_state, state_files
+from verydeep.train.checkpoint import State, _checksum, _read, forget_newer, load_state, save_state, state_files
 from verydeep.train.loop import begin
 from verydeep.train.recipe import Recipe
 
@@ -97,10 +96,8 @@ def test_a_state_of_an_older_version_is_gone_on_with(state, photos, tmp_path):
     advance(state, 3)
     save_state(tmp_path, state)
     (path,) = state_files(tmp_path)
-    with safetensors.safe_open(path, framework="pt") as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-        progress = json.loads(file.metadata()["progress"])
-    progress |= {"unreadable": ["a.jpg is empty."], "unreadable_validation": []}
+    saved, arrays = _read(path)
+    progress = asdict(saved) | {"unreadable": ["a.jpg is empty."], "unreadable_validation": []}
     del progress["recipe"]
     text = json.dumps(progress)
     safetensors.torch.save_file(arrays, path, {"progress": text, "checksum": _checksum(text, arrays)})

@@ -5,8 +5,8 @@ verydeep train DATA --recipe modern
 Imagenette's 9,469 photos take <measured> minutes on two cores (AMD EPYC, bfloat16), to a top-1 of <measured> %.
 
 Pictures of 128 pixels in training and 160 in prediction: a random crop magnifies what it shows, so that the network
-meets objects of the same size in both (Touvron et al. 2019). What each ingredient is worth:
-benchmarks/results/training.csv, by runs/ablations.sh.
+meets objects of the same size in both (Touvron et al. 2019). What each ingredient is worth is in docs/log.md, and
+runs/ablations.sh measures it.
 """
 
 from verydeep.train.recipe import Recipe

@@ -34,7 +34,7 @@ class MuonSGD(torch.optim.SGD):
         self.momentum, self.nesterov, self.precision = recipe.momentum, recipe.nesterov, precision
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closure: the gradients are there
         """torch's, which sees the orthogonal matrices as gradients, without a momentum."""
         for group in self.param_groups:
             for kernels in group["params"] if group["orthogonal"] else ():
